@@ -1,0 +1,150 @@
+"""What all commands share: the conventions of their parsers, and the one way from an exception to a message and status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+from dockerutils import console
+from dockerutils.errors import DockerutilsError, Terminated
+from dockerutils.project import Project, find
+
+INTERRUPTED, BROKEN_PIPE = 128 + signal.SIGINT, 128 + signal.SIGPIPE
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes `--long_option` for `--long-option`, and passes on what stands behind `--`.
+
+    `passes_on` names that rest; the words arrive in `args.rest`, None when there was no `--`.
+    """
+
+    def __init__(self, prog: str, description: str, examples: str, passes_on: str = "") -> None:
+        super().__init__(
+            prog,
+            description=description,
+            epilog=f"examples:\n{examples}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self._passes_on = passes_on
+        self.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+
+    def add_dry_run(self) -> None:
+        """Add `--dry-run`."""
+        self.add_argument("--dry-run", action="store_true", help="print the commands on stdout and run none of them")
+
+    def format_usage(self) -> str:
+        """Return the usage with the rest behind `--` in it."""
+        usage = super().format_usage()
+        return f"{usage.rstrip()} [-- {self._passes_on}]\n" if self._passes_on else usage
+
+    def format_help(self) -> str:
+        """Return the help with that usage."""
+        return super().format_help().replace(super().format_usage(), self.format_usage(), 1)
+
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Parse the arguments of a command, without its name."""
+        own, rest = list(argv), None
+        if self._passes_on and "--" in own:
+            separator = own.index("--")
+            own, rest = own[:separator], own[separator + 1 :]
+        args = self.parse_args(list(self._spelt_with_dashes(own)))
+        args.rest = rest
+        return args
+
+    def _spelt_with_dashes(self, argv: Sequence[str]) -> list[str]:
+        """Respell known options, and tie a value that begins with `-` to its option, which argparse would not take."""
+        words: list[str] = []
+        rest = iter(argv)
+        for word in rest:
+            name, equals, value = word.partition("=")
+            if name.startswith("--") and (respelt := name.replace("_", "-")) in self._option_string_actions:
+                word, name = respelt + equals + value, respelt
+            action = self._option_string_actions.get(name)
+            if action and not equals and action.nargs is None:
+                word = "=".join([word, *(value for value in [next(rest, None)] if value is not None)])
+            words.append(word)
+        return words
+
+
+class _Version(argparse.Action):
+    """Show the project's version; it is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(parser.prog, version())
+        parser.exit()
+
+
+def version() -> str:
+    """Return the version of dockerutils: of the image it was built into, else of the installed package."""
+    try:
+        from dockerutils._version import get_versions
+    except ImportError:
+        from importlib.metadata import version as installed
+
+        return installed("dockerutils")
+    return str(get_versions()["version"])
+
+
+def project() -> Project:
+    """Return the project of the current directory."""
+    return find(_current_directory(), os.environ)
+
+
+def main(parser: Parser, handle: Callable[[argparse.Namespace], None], argv: Sequence[str] | None) -> int:
+    """Run a command: parse, handle, and turn whatever happens into a status and at most one line on stderr."""
+    before = {number: signal.signal(number, _terminate) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        handle(parser.parse(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return 0
+    except SystemExit as end:  # argparse has shown its help, or what is wrong with the usage
+        return end.code if isinstance(end.code, int) else 0
+    except DockerutilsError as error:
+        if str(error):
+            console.fail(parser.prog, str(error))
+        return error.status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Terminated as end:
+        return 128 + end.signum
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except OSError as error:
+        console.fail(parser.prog, _explain(error))
+        return 1
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _terminate(signum: int, _: FrameType | None) -> None:
+    raise Terminated(signum)
+
+
+def _current_directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise DockerutilsError("the current directory was removed; change to one that exists") from None
+
+
+def _explain(error: OSError) -> str:
+    what = f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"
+    return f"{what}; {_REMEDIES.get(error.errno or 0, 'mend it and run the command again')}"
+
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space on the disk",
+    errno.EDQUOT: "free some of your quota",
+    errno.EACCES: "mend its permissions",
+    errno.EROFS: "make the file system writable",
+}

@@ -1,0 +1,122 @@
+"""Build an image of the project, or all of them, or remove them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator, Sequence
+
+from dockerutils import cli, console, docker, dockerfile, engine, files, process, version_file
+from dockerutils.errors import DockerutilsError, UserError
+from dockerutils.process import Command
+from dockerutils.project import DIRECTORY, Image, Project, renamed
+
+_EXAMPLES = """\
+  build-image dev                     build docker/dev/Dockerfile as <project>-dev:<user>
+  build-image all                     every image, each after those that it is built from
+  build-image dev -f -- --no-cache    base first; everything behind -- goes to docker build
+  build-image clean                   remove the project's images"""
+
+
+def parser() -> cli.Parser:
+    """Return the parser of build-image."""
+    parser = cli.Parser("build-image", f"{__doc__}", _EXAMPLES, passes_on="DOCKER BUILD OPTION ...")
+    parser.add_argument("image", metavar="IMAGE", help="a sub-directory of docker/, all, or clean")
+    parser.add_argument("-f", "--force-build-base", action="store_true", help="build docker/base first")
+    parser.add_argument("-i", "--image-name", metavar="NAME", help="call the image NAME")
+    parser.add_argument("-t", "--image-tag", metavar="TAG", help="tag the image TAG")
+    parser.add_argument("-p", "--pull-base", action="store_true", help="pull newer versions of the FROM images")
+    parser.add_dry_run()
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return cli.main(parser(), handle, argv)
+
+
+def handle(args: argparse.Namespace) -> None:
+    """Build, or remove, what was asked for."""
+    project = cli.project()
+    images = requested(project, args)
+    if args.image == "clean":
+        clean(project, images, dry_run=args.dry_run)
+        return
+    for name in dict.fromkeys(image.name for image in images):
+        for warning in project.config.unknown_keys(name):
+            console.warn("build-image", warning)
+    # Composed before the first one runs: a fault in the last image's section is told before anything has happened.
+    commands = [command for image in images for command in steps(project, image, args)]
+    if args.dry_run:
+        for command in commands:
+            process.run(command, dry_run=True)
+        return
+    require_bases(project, images)
+    if version_file.applies(project.root):
+        version_file.generate(project.root)
+    pip_conf = os.path.join(project.root, "pip.conf")
+    with files.borrowed(f"{pip_conf}.template", pip_conf):
+        for command in commands:
+            process.run(command)
+
+
+def requested(project: Project, args: argparse.Namespace) -> list[Image]:
+    """Return the images to build, in order, under the names that the options give them."""
+    if args.image in ("all", "clean"):
+        if args.image_name:
+            raise UserError(f"-i would give one name to {args.image} images; name the image")
+        images = [project.image(name) for name in project.directories()]
+        images = project.build_order(images) if args.image == "all" else images
+        return [renamed(image, None, args.image_tag) for image in images]
+    image = project.image(args.image)
+    if image.kind != DIRECTORY:
+        advice = f"run: build-image {image.directory}" if image.directory else "docker pulls it when it is run"
+        raise UserError(f"{image.name!r} has no Dockerfile of its own; {advice}")
+    base = ["base"] if args.force_build_base and image.name != "base" and "base" in project.directories() else []
+    return [*map(project.image, base), renamed(image, args.image_name, args.image_tag)]
+
+
+def steps(project: Project, image: Image, args: argparse.Namespace) -> Iterator[Command]:
+    """Yield the commands that build one image: the pre-script, the builder stage, the image, the post-script."""
+    settings = project.settings(image.name)
+    content = dockerfile.read(os.path.join(project.root, image.dockerfile), shown_as=image.dockerfile)
+    options = [*pull(project, image, args), *settings.options("build_args"), *(args.rest or ())]
+    env = {"IMAGE": image.name, "IMAGE_NAME": image.repository, "IMAGE_TAG": image.tag}
+    if before := settings.command("pre_build_script"):
+        yield Command(before, env, project.root)
+    if content.builder:
+        # Tagged, so that a prune keeps the layers which the next build would otherwise have to make again.
+        yield docker.build(image.builder, image.dockerfile, options, project.root, target=content.builder)
+    yield docker.build(image.reference, image.dockerfile, options, project.root)
+    if after := settings.command("post_build_script"):
+        yield Command(after, env, project.root)
+
+
+def pull(project: Project, image: Image, args: argparse.Namespace) -> list[str]:
+    """Return `--pull` when the FROM images are to be pulled.
+
+    Not for an image built from another one of the project, which no registry has: docker would fail.
+    """
+    asked = args.pull_base or (
+        args.force_build_base
+        and any(project.settings(name).boolean("pull_FROM_on_force") for name in {image.name, args.image} - {"all"})
+    )
+    return ["--pull"] if asked and not project.bases(image) else []
+
+
+def require_bases(project: Project, images: Sequence[Image]) -> None:
+    """See that the engine answers, and has the project's images that these are built from."""
+    made = {image.name for image in images}
+    needed = {base.reference: base for image in images for base in project.bases(image) if base.name not in made}
+    engine.require()
+    present = engine.inspect(needed)
+    for reference, base in needed.items():
+        if reference not in present:
+            raise DockerutilsError(f"{reference}, which it is built from, is not built yet; run: build-image {base.name}")
+
+
+def clean(project: Project, images: Sequence[Image], *, dry_run: bool) -> None:
+    """Remove those of the images, and of their builder stages, that the engine has."""
+    references = [reference for image in images for reference in (image.reference, image.builder)]
+    if present := engine.inspect(references):
+        process.run(Command(["docker", "image", "rm", *present], {}, project.root), dry_run=dry_run)

@@ -1,0 +1,43 @@
+"""Write _version.py.bld, the version of a versioneer project as a module, at the root."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from dockerutils import cli, console, process, version_file
+
+_EXAMPLES = """\
+  genversion                                         write _version.py.bld
+  COPY _version.py.bld package/_version.py           use it, in a Dockerfile"""
+
+
+def parser() -> cli.Parser:
+    """Return the parser of genversion."""
+    parser = cli.Parser("genversion", f"{__doc__}", _EXAMPLES)
+    parser.add_dry_run()
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return cli.main(parser(), handle, argv)
+
+
+def handle(args: argparse.Namespace) -> None:
+    """Write the file, or say why there is none."""
+    root = cli.project().root
+    if not version_file.applies(root):
+        print(
+            "genversion: not a versioneer project (no versioneer section in setup.cfg or pyproject.toml); "
+            "nothing was written",
+            file=sys.stderr,
+        )
+    elif args.dry_run:
+        process.run(version_file.command(root), dry_run=True)
+    else:
+        versions = version_file.generate(root)
+        if versions.get("error"):
+            console.warn("genversion", f"versioneer: {versions['error']}")
+        print(f"{version_file.NAME}: {versions['version']}")

@@ -1,0 +1,85 @@
+"""List the images of the project: what they are called, whether they are built, and how many containers run them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any, NamedTuple
+
+from dockerutils import cli, console, engine
+from dockerutils.project import Image
+
+_EXAMPLES = """\
+  ls-image                      a table
+  ls-image --json | jq .        for programs: sizes in bytes, times in ISO 8601"""
+
+
+class Row(NamedTuple):
+    """One image: `created` is when it was built, None when it is not; `size` is in bytes."""
+
+    image: str
+    kind: str
+    reference: str
+    built: bool
+    created: str | None
+    size: int | None
+    running: int
+
+
+def parser() -> cli.Parser:
+    """Return the parser of ls-image."""
+    parser = cli.Parser("ls-image", f"{__doc__}", _EXAMPLES)
+    parser.add_argument("--json", action="store_true", help="print a JSON array of objects")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return cli.main(parser(), handle, argv)
+
+
+def handle(args: argparse.Namespace) -> None:
+    """Ask the engine about every image of the project, and lay the answers out."""
+    images = cli.project().images()
+    running = engine.start_listing_containers()
+    known = engine.inspect(image.reference for image in images)
+    containers = engine.finish_listing_containers(running)
+    rows = [_row(image, known.get(image.reference), containers.count(image.reference)) for image in images]
+    if args.json:
+        print(json.dumps([row._asdict() for row in rows], indent=2))
+    else:
+        now = datetime.now(timezone.utc)
+        print(console.table(("IMAGE", "KIND", "NAME:TAG", "BUILT", "SIZE", "RUNNING"), [_cells(row, now) for row in rows]))
+
+
+def _row(image: Image, record: dict[str, Any] | None, running: int) -> Row:
+    created, size = (record["Created"], record["Size"]) if record else (None, None)
+    return Row(image.name, image.kind, image.reference, record is not None, created, size, running)
+
+
+def _cells(row: Row, now: datetime) -> tuple[str, ...]:
+    built = f"{age(now - _time(row.created))} ago" if row.created else "yes" if row.built else "no"
+    size = "" if row.size is None else megabytes(row.size)
+    return row.image, row.kind, row.reference, built, size, str(row.running) if row.running else ""
+
+
+def _time(text: str) -> datetime:
+    """Read the engine's RFC 3339 time, whose fraction of a second has up to nine digits."""
+    return datetime.fromisoformat(text[:19]).replace(tzinfo=timezone.utc)
+
+
+def age(elapsed: timedelta) -> str:
+    """Return a length of time in its largest unit."""
+    seconds = max(0, int(elapsed.total_seconds()))
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            count = seconds // length
+            return f"{count} {unit}{'s' if count > 1 else ''}"
+    return f"{seconds} seconds"
+
+
+def megabytes(size: int) -> str:
+    """Return a size in bytes in docker's own unit, of 1,000,000 bytes."""
+    return f"{size / 1e6:.1f} MB"

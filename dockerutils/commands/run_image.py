@@ -1,0 +1,114 @@
+"""Run an image of the project, as docker/dockerutils.cfg configures it."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import re
+import sys
+from collections.abc import Sequence
+
+from dockerutils import cli, console, docker, engine, process, words
+from dockerutils.config import GPU
+from dockerutils.errors import DockerutilsError, UserError
+from dockerutils.project import CONFIGURED, Image, Project
+
+_EXAMPLES = """\
+  run-image dev                       run <project>-dev:<user> with its section's options
+  run-image dev -c 'pytest -x'        run another command in it
+  run-image dev -e DEBUG=1 -- env     everything behind -- is the command"""
+
+
+def parser() -> cli.Parser:
+    """Return the parser of run-image."""
+    parser = cli.Parser("run-image", f"{__doc__}", _EXAMPLES, passes_on="COMMAND [ARG ...]")
+    parser.add_argument("image", metavar="IMAGE", help="a sub-directory of docker/, or an image of the configuration")
+    parser.add_argument("-a", "--args", metavar="ARGS", help="docker run options, in the place of the key args")
+    parser.add_argument("-k", "--keep", action="store_true", help="keep the container, and run it detached")
+    parser.add_argument("-c", "--command", metavar="COMMAND", help="command to run, in the place of the key cmd")
+    parser.add_argument("-n", "--network", metavar="NETWORK", help="network to join, in the place of the key network")
+    parser.add_argument("-g", "--use-gpu", action="store_true", help=f"use the GPUs: the key gpu, or {GPU}")
+    parser.add_argument(
+        "-e", "--env", action="append", default=[], metavar="NAME[=VALUE]", help="add an environment variable"
+    )
+    parser.add_dry_run()
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status, if docker has not taken this process's place."""
+    return cli.main(parser(), handle, argv)
+
+
+def handle(args: argparse.Namespace) -> None:
+    """Compose `docker run` and become it."""
+    project = cli.project()
+    image = project.image(args.image)
+    for warning in project.config.unknown_keys(image.name):
+        console.warn("run-image", warning)
+    command = docker.run(facts(project, image, args), project.root)
+    if not args.dry_run:
+        _require(project, image)
+    process.replace(command, dry_run=args.dry_run)
+
+
+def facts(project: Project, image: Image, args: argparse.Namespace) -> docker.Run:
+    """Gather what `docker run` is told: the command line's options before the section's."""
+    settings = project.settings(image.name)
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    interactive = settings.options("interactive") or ["-it"]
+    gpu = settings.options("gpu")
+    cmd = settings.command("cmd") if args.command is None else _split("-c", args.command)
+    return docker.Run(
+        reference=image.reference,
+        name=container_name(image.name, project),
+        init=settings.options("init"),
+        environment=_environment(project, image, args.env),
+        interactive=interactive if terminal else docker.without_terminal(interactive),
+        gpu=words.split(GPU) if args.use_gpu and settings.value("gpu") is None else gpu,
+        network=settings.word("network") if args.network is None else args.network,
+        volumes=settings.options("volumes"),
+        ports=settings.options("ports"),
+        args=settings.options("args") if args.args is None else _split("-a", args.args),
+        cmd=cmd if args.rest is None else args.rest,
+        keep=args.keep or settings.boolean("keep_container"),
+    )
+
+
+def container_name(image: str, project: Project) -> str:
+    """Return `<user>_<image>_<yy-mm-dd_HH.MM.SS>` in local time; the microseconds behind it tell two runs apart."""
+    now = datetime.datetime.now()
+    name = f"{project.user}_{image}_{now:%y-%m-%d_%H.%M.%S.%f}"
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", name).lstrip("_.-")
+
+
+def _environment(project: Project, image: Image, extra: Sequence[str]) -> list[str]:
+    """Return the `-e` options: AWS's by name, the section's, the command line's; of two of one name the last counts."""
+    settings = project.settings(image.name)
+    section = settings.value("env")
+    variables = project.variables(section) if section else {}
+    before = [
+        *(name for name in docker.AWS_VARIABLES if project.environ.get(name)),
+        *(docker.assign(name, value) for name, value in variables.items()),
+    ]
+    return docker.environment([*_each(before), *settings.options("environment"), *_each(extra)])
+
+
+def _each(variables: Sequence[str]) -> list[str]:
+    return [word for variable in variables for word in ("-e", variable)]
+
+
+def _split(option: str, text: str) -> list[str]:
+    try:
+        return words.split(text)
+    except ValueError as error:
+        raise UserError(f"{option}: {str(error).lower()}; close the quote or escape it with a backslash") from None
+
+
+def _require(project: Project, image: Image) -> None:
+    """See that an image that is built here is there: docker would look for it in a public registry."""
+    if engine.inspect([image.reference]) or image.kind == CONFIGURED:
+        return
+    assert image.directory is not None
+    tag = "" if image.tag == project.image(image.directory).tag else f" -t {image.tag}"
+    raise DockerutilsError(f"{image.reference} is not built yet; run: build-image {image.directory}{tag}")

@@ -1,0 +1,40 @@
+"""What a person sees: the echo of a command, warnings, tables. All of it goes to stderr but what a command is for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+_RULE = "=" * 80
+_COLOURS = {"bold": "1", "red": "31", "yellow": "33"}
+
+
+def echo(line: str) -> None:
+    """Show, on stderr, the command line that is about to be executed: alone on its line, easy to find and to copy."""
+    print(f"\n{_RULE}\n{_paint('bold', line)}\n", file=sys.stderr, flush=True)
+
+
+def warn(command: str, message: str) -> None:
+    """Tell, on stderr, of something that `command` goes on in spite of."""
+    print(f"{command}: {_paint('yellow', 'warning:')} {message}", file=sys.stderr, flush=True)
+
+
+def fail(command: str, message: str) -> None:
+    """Tell, on stderr and in one line, why `command` ends here."""
+    print(f"{_paint('red', command)}: {message}", file=sys.stderr, flush=True)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out `rows` under `header` in columns as wide as their widest cell."""
+    lines = [header, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def _paint(colour: str, text: str) -> str:
+    if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
+        return text
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"

@@ -1,0 +1,132 @@
+"""Argument vectors of docker, composed from facts passed in. Nothing here starts a process or looks around."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from dockerutils.process import Command
+from dockerutils.words import Word
+
+# Passed to every container when set, by name.
+AWS_VARIABLES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_DEFAULT_REGION",
+    "AWS_REGION",
+)
+
+# Variables that steer the docker command itself, or how it is found: the container's value must not stand in its
+# environment, so it is passed as an argument.
+_STEERS_DOCKER = re.compile(r"PATH|HOME|LD_\w*|DOCKER_\w*|SSH_\w*|DISPLAY|TMPDIR")
+
+
+class Run(NamedTuple):
+    """What `docker run` is told. Options are words; `environment` holds `-e` options, `network` a name or nothing."""
+
+    reference: str
+    name: str
+    init: Sequence[str] = ()
+    environment: Sequence[str] = ()
+    interactive: Sequence[str] = ()
+    gpu: Sequence[str] = ()
+    network: str = ""
+    volumes: Sequence[str] = ()
+    ports: Sequence[str] = ()
+    args: Sequence[str] = ()
+    cmd: Sequence[str] = ()
+    keep: bool = False
+
+
+def run(facts: Run, directory: str) -> Command:
+    """Compose `docker run`; values that refer to the environment are passed by name, in the child's environment."""
+    options = [
+        *facts.init,
+        *("--name", facts.name),
+        *facts.environment,
+        *(() if facts.keep else ("--rm",)),
+        *(("-d",) if facts.keep else facts.interactive),
+        *facts.gpu,
+        *(("--network", facts.network) if facts.network else ()),
+        *facts.volumes,
+        *facts.ports,
+        *facts.args,
+    ]
+    options, env = by_name(options)
+    return Command(["docker", "run", *options, facts.reference, *facts.cmd], env, directory)
+
+
+def build(
+    reference: str, dockerfile: str, options: Sequence[str], directory: str, *, target: str | None = None
+) -> Command:
+    """Compose `docker build` of the context `directory`, of the stage `target` or of the whole Dockerfile."""
+    stage = ["--target", target] if target else []
+    return Command(["docker", "build", "-t", reference, "-f", dockerfile, *stage, *options, "."], {}, directory)
+
+
+def without_terminal(interactive: Iterable[str]) -> list[str]:
+    """Return the options without the request for a terminal, which docker refuses where there is none."""
+    kept = ("-i" if word == "-it" or word == "-ti" else word for word in interactive)
+    return [word for word in kept if word not in ("-t", "--tty")]
+
+
+def environment(options: Sequence[str]) -> list[str]:
+    """Return the options with the last one alone of those that set the same variable."""
+    pairs = _pairs(options)
+    last = {_name(word): index for index, (option, word) in enumerate(pairs) if option}
+    kept = (pair for index, pair in enumerate(pairs) if not pair[0] or last[_name(pair[1])] == index)
+    return [word for pair in kept for word in pair if word]
+
+
+def assign(name: str, value: str) -> str:
+    """Return `name=value` as one word."""
+    if isinstance(value, Word):
+        return Word(f"{name}={value}", f"{name}={value.template}")
+    return f"{name}={value}"
+
+
+def by_name(options: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Replace each `-e NAME=value` whose value refers to the environment by `-e NAME`, and return the values too.
+
+    So no secret stands in the arguments of a process, where every user of the machine can read it.
+    """
+    kept: list[str] = []
+    env: dict[str, str] = {}
+    for option, word in _pairs(options):
+        assignment = word.partition_assignment() if option == "-e" and isinstance(word, Word) else None
+        if assignment and not _STEERS_DOCKER.fullmatch(assignment[0]):
+            name, value = assignment
+            word = name
+            if value.template not in (f"${name}", f"${{{name}}}"):
+                env[name] = value
+        kept += [option, word] if option else [word]
+    return kept, env
+
+
+def _pairs(options: Sequence[str]) -> list[tuple[str, str]]:
+    """Pair each variable with its `-e`, in whichever way it was written; other words have no option before them."""
+    pairs: list[tuple[str, str]] = []
+    rest = iter(options)
+    for word in rest:
+        if word in ("-e", "--env"):
+            pairs.append(("-e", next(rest, "")))
+        elif word.startswith("--env="):
+            pairs.append(("-e", _without_prefix(word, "--env=")))
+        elif word.startswith("-e"):
+            pairs.append(("-e", _without_prefix(word, "-e")))
+        else:
+            pairs.append(("", word))
+    return pairs
+
+
+def _name(variable: str) -> str:
+    return variable.partition("=")[0]
+
+
+def _without_prefix(word: str, prefix: str) -> str:
+    if isinstance(word, Word):
+        return Word(word.removeprefix(prefix), word.template.removeprefix(prefix))
+    return word.removeprefix(prefix)

@@ -1,0 +1,86 @@
+"""What the docker engine says when it is asked, and what its refusals mean to the user."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from dockerutils import process
+from dockerutils.errors import DockerutilsError
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+_ADDRESS = re.compile(r"\b((?:unix|tcp|ssh|npipe|https?)://[^\s\"';,]+?)[.:]?(?=[\s\"';,]|$)")
+
+
+def require() -> str:
+    """Return the version of the engine that answers; DockerutilsError tells why none does."""
+    answer = process.capture(["docker", "version", "--format", "{{.Server.Version}}"])
+    if answer.status:
+        raise refusal(answer.stderr)
+    return answer.stdout.strip()
+
+
+def inspect(references: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return what the engine knows of those of the images that it has, by reference.
+
+    The records are those of `docker image inspect`; DockerutilsError when no engine answers.
+    """
+    wanted = list(references)
+    if not wanted:
+        return {}
+    answer = process.capture(["docker", "image", "inspect", "--", *wanted])
+    if answer.status and not _are_absent(answer.stderr):
+        raise refusal(answer.stderr)
+    records = [(_tags(record), record) for record in json.loads(answer.stdout)]
+    found = ((name, next((record for tags, record in records if _familiar(name) in tags), None)) for name in wanted)
+    return {name: record for name, record in found if record is not None}
+
+
+def start_listing_containers() -> Popen[str]:
+    """Begin to ask for the running containers; `finish_listing_containers` has the answer."""
+    return process.start(["docker", "ps", "--no-trunc", "--format", "{{.Image}}"])
+
+
+def finish_listing_containers(probe: Popen[str]) -> list[str]:
+    """Return the image of each running container, as the container was given it."""
+    answer = process.finish(probe)
+    if answer.status:
+        raise refusal(answer.stderr)
+    return answer.stdout.split()
+
+
+def _tags(record: dict[str, Any]) -> set[str]:
+    return set(record["RepoTags"] or ())
+
+
+def _familiar(reference: str) -> str:
+    """Return a reference as the engine's records spell it: without the host and name space that docker assumes."""
+    return reference.removeprefix("docker.io/").removeprefix("library/")
+
+
+def _are_absent(stderr: str) -> bool:
+    """Tell whether docker's complaints are all about images that do not exist."""
+    return all("no such image" in line.lower() for line in stderr.splitlines() if line.strip())
+
+
+def refusal(stderr: str) -> DockerutilsError:
+    """Turn what docker wrote into one line: what is wrong, and what to do."""
+    address = _ADDRESS.search(stderr)
+    where = f" at {address[1]}" if address else ""
+    lower = stderr.lower()
+    if "permission denied" in lower and "ssh://" not in lower:
+        return DockerutilsError(
+            f"this user may not use the Docker Engine{where}; join the docker group (sudo usermod -aG docker "
+            "$USER) and log in again"
+        )
+    if any(sign in lower for sign in ("cannot connect", "failed to connect", "error during connect")):
+        return DockerutilsError(
+            f"no Docker Engine answers{where}; start it, or point DOCKER_HOST or docker context use at one that runs"
+        )
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    said = lines[-1] if lines else "nothing"
+    return DockerutilsError(f"docker said: {said}; see docker info")

@@ -1,0 +1,144 @@
+"""The only place that starts a child. What is printed and what is executed come from one `Command`, so they agree."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from dockerutils import console, words
+from dockerutils.errors import CommandFailed, DockerutilsError, Terminated
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+# How long a child has to end by itself after a Ctrl-C, which the terminal has sent to it as well as to us, and then
+# after the signal that we send. Seconds.
+_GRACE, _PATIENCE = 0.5, 10.0
+
+
+class Command(NamedTuple):
+    """A command line: its words, the variables it adds to our environment, and its directory (None: ours)."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str] = {}
+    directory: str | None = None
+
+    def __str__(self) -> str:
+        elsewhere = self.directory is not None and not os.path.samefile(self.directory, os.curdir)
+        return words.render(self.argv, self.env, self.directory if elsewhere else None)
+
+
+class Captured(NamedTuple):
+    """What a probe left: its exit status, and its output as text."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def run(command: Command, *, dry_run: bool = False) -> None:
+    """Print `command`, execute it and wait for it; CommandFailed carries its status when that is not 0.
+
+    SIGINT and SIGTERM are passed on, and the child has ended when this returns or raises.
+    """
+    if _announce(command, dry_run):
+        return
+    import subprocess
+
+    try:
+        child = subprocess.Popen(command.argv, env={**os.environ, **command.env}, cwd=command.directory)
+    except OSError as error:
+        raise _not_started(command, error) from error
+    try:
+        status = child.wait()
+    except (KeyboardInterrupt, Terminated) as signal:
+        _end(child, signal)
+        raise
+    if status:
+        raise CommandFailed(status if status > 0 else 128 - status)
+
+
+def replace(command: Command, *, dry_run: bool = False) -> None:
+    """Print `command`, then become it: its signals, terminal and status are from then on those of this process."""
+    if _announce(command, dry_run):
+        return
+    sys.stdout.flush()
+    try:
+        if command.directory is not None:
+            os.chdir(command.directory)
+        os.execvpe(command.argv[0], command.argv, {**os.environ, **command.env})  # noqa: S606
+    except OSError as error:
+        raise _not_started(command, error) from error
+
+
+def capture(argv: Sequence[str], *, directory: str | None = None) -> Captured:
+    """Run a probe, in silence, and return what it said; nothing is read from our stdin."""
+    return finish(start(argv, directory=directory))
+
+
+def start(argv: Sequence[str], *, directory: str | None = None) -> Popen[str]:
+    """Start a probe whose answer `finish` will collect, so that several can run at once."""
+    import subprocess
+
+    try:
+        return subprocess.Popen(
+            argv,
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+    except OSError as error:
+        raise _not_started(Command(argv, directory=directory), error) from error
+
+
+def finish(probe: Popen[str]) -> Captured:
+    """Wait for a probe and return what it said."""
+    with probe:
+        stdout, stderr = probe.communicate()
+    return Captured(probe.returncode, stdout, stderr)
+
+
+def _announce(command: Command, dry_run: bool) -> bool:
+    if dry_run:
+        print(command, flush=True)
+    else:
+        console.echo(str(command))
+    return dry_run
+
+
+def _not_started(command: Command, error: OSError) -> DockerutilsError:
+    program = command.argv[0]
+    if isinstance(error, FileNotFoundError):
+        where = "was not found" if os.sep in program else "was not found on PATH"
+        return DockerutilsError(f"{program} {where}; {_remedy(program)}")
+    return DockerutilsError(f"{program} cannot be executed: {error.strerror}; {_remedy(program)}")
+
+
+def _remedy(program: str) -> str:
+    if program == "docker":
+        return "install the docker command-line client, or add its directory to PATH"
+    return "correct its path, or make it executable (chmod +x)"
+
+
+def _end(child: Popen[bytes], signal: BaseException) -> None:
+    """Hand the signal that ended our wait to the child and see it end."""
+    import signal as signals
+    from subprocess import TimeoutExpired
+
+    try:
+        if isinstance(signal, Terminated):
+            child.send_signal(signal.signum)
+        else:
+            try:
+                child.wait(_GRACE)
+            except TimeoutExpired:
+                child.send_signal(signals.SIGINT)
+        child.wait(_PATIENCE)
+    except (TimeoutExpired, KeyboardInterrupt, Terminated):
+        child.kill()
+        child.wait()

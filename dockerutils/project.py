@@ -1,0 +1,302 @@
+"""A project: its root, the images that it defines, and what they are called."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from dockerutils import config, dockerfile
+from dockerutils.config import Config, Fields, Settings
+from dockerutils.errors import UserError
+from dockerutils.ini import Value
+
+DIRECTORY, SYNTHETIC, CONFIGURED = "directory", "synthetic", "configuration-only"
+
+_RUN_SECTIONS = ("run_image", "run-image")
+
+# https://github.com/distribution/reference: a path component's separators are one dot, one or two underscores, or
+# any number of dashes; a repository may begin with a registry's host[:port].
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]+)?/)?{_COMPONENT}(?:/{_COMPONENT})*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
+
+class Image(NamedTuple):
+    """An image of a project: the name that commands take, its kind, and the reference that docker knows it by.
+
+    `directory` is the sub-directory of `docker/` that builds it, None for a configuration-only image.
+    """
+
+    name: str
+    kind: str
+    directory: str | None
+    repository: str
+    tag: str
+
+    @property
+    def reference(self) -> str:
+        """The image's name and tag, as docker takes them."""
+        return f"{self.repository}:{self.tag}"
+
+    @property
+    def dockerfile(self) -> str:
+        """The path of its Dockerfile, from the root."""
+        return f"docker/{self.directory}/Dockerfile"
+
+    @property
+    def builder(self) -> str:
+        """The reference that its builder stage is tagged with."""
+        return f"{self.repository}-builder:{self.tag}"
+
+
+class Project:
+    """The project that `workdir` belongs to. Nothing of its configuration is judged before it is asked for."""
+
+    def __init__(self, root: str, workdir: str, environ: Mapping[str, str]) -> None:
+        self.root = root
+        self.workdir = workdir
+        self.environ = environ
+        self.name = component(os.path.basename(root))
+        self.config: Config = config.read(root)
+        self.now = datetime.datetime.now(datetime.timezone.utc)
+
+    @property
+    def user(self) -> str:
+        """The login name, valid as a tag."""
+        return tag_component(login_name())
+
+    @property
+    def docked(self) -> bool:
+        """Whether the shell is docked: its docker commands go to a remote host."""
+        return bool(self.environ.get("DOCK_MONIKER"))
+
+    @property
+    def fields(self) -> Fields:
+        """What `{name}` stands for in docker options."""
+        return {
+            "project_root": lambda: self.root,
+            "root": lambda: self.root,
+            "workdir": lambda: self.workdir,
+            "project": lambda: self.name,
+            "user": lambda: self.user,
+            "home": lambda: os.path.expanduser("~"),
+            "date": lambda: f"{self.now:%y.%m.%d}",
+            "datetime": lambda: f"{self.now:%Y%m%d-%H%M%S}",
+        }
+
+    def directories(self) -> list[str]:
+        """Return the sub-directories of `docker/` with a Dockerfile, in alphabetical order."""
+        return sorted(
+            entry.name
+            for entry in _scan(os.path.join(self.root, "docker"))
+            if os.path.isfile(os.path.join(entry.path, "Dockerfile"))
+        )
+
+    def synthetic(self) -> dict[str, Value]:
+        """Return the names that `synthetic_images` lists, each with the value that lists it."""
+        names: dict[str, Value] = {}
+        for section in _RUN_SECTIONS:
+            value = self.config.section(section).get("synthetic_images") if section in self.config else None
+            if value:
+                names.update(dict.fromkeys(filter(None, re.split(r"[,\s]+", value.text)), value))
+        return names
+
+    def names(self) -> list[str]:
+        """Return the name of every image: those with a Dockerfile, the synthetic and the configuration-only ones."""
+        configured = (section for section in self.config if self._is_configured(section))
+        return list(dict.fromkeys([*self.directories(), *self.synthetic(), *configured]))
+
+    def images(self) -> list[Image]:
+        """Return every image of the project."""
+        return [self.image(name) for name in self.names()]
+
+    def image(self, name: str) -> Image:
+        """Return the image called `name`; UserError, with the names there are, when the project has none such."""
+        if name in self.directories():
+            return self._directory_image(name)
+        if self._is_configured(name):
+            return self._configured_image(name)
+        if name in (synthetic := self.synthetic()):
+            return self._synthetic_image(name, synthetic[name])
+        if os.path.isdir(os.path.join(self.root, "docker", name)):
+            raise UserError(f"docker/{name}/Dockerfile does not exist; write it, or name another image")
+        known = ", ".join(self.names()) or "none"
+        raise UserError(f"{name!r} is no image of this project; it has: {known}")
+
+    def settings(self, name: str) -> Settings:
+        """Return the settings of the image called `name`."""
+        return self._settings(self.config.section(name))
+
+    def variables(self, section: Value) -> dict[str, str]:
+        """Return the environment variables of the section that an `env` key names, filled in."""
+        if section.text not in self.config:
+            raise section.error(f"there is no section [{section.text}]; add it, or correct the name")
+        settings = self.settings(section.text)
+        values = self.config.section(section.text)
+        for key, value in values.items():
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
+                raise value.error("is no name of an environment variable; use letters, digits and underscores")
+        return {key: settings.fill_in(value.text, value) for key, value in values.items()}
+
+    def bases(self, image: Image) -> list[Image]:
+        """Return the images of this project that another one's Dockerfile is built from."""
+        content = dockerfile.read(os.path.join(self.root, image.dockerfile), shown_as=image.dockerfile)
+        arguments = dockerfile.build_arguments(self.settings(image.name).options("build_args"))
+        named = {repository_of(reference) for reference in content.bases(arguments)}
+        others = (self.image(name) for name in self.directories() if name != image.name)
+        return [other for other in others if {other.repository, repository_of(other.builder)} & named]
+
+    def build_order(self, images: Iterable[Image]) -> list[Image]:
+        """Order images so that each comes after those of them that it is built from, `base` first where possible."""
+        pending = {image.name: image for image in sorted(images, key=lambda image: (image.name != "base", image.name))}
+        needs = {name: {base.name for base in self.bases(image)} for name, image in pending.items()}
+        ordered: list[Image] = []
+        while pending:
+            ready = next((name for name in pending if not needs[name] & pending.keys()), None)
+            if ready is None:
+                circle = ", ".join(image.dockerfile for image in pending.values())
+                raise UserError(f"{circle}: each is built from another of these; break the circle of FROM lines")
+            ordered.append(pending.pop(ready))
+        return ordered
+
+    def _settings(self, values: Mapping[str, Value]) -> Settings:
+        return Settings(values, self.fields, self.environ, docked=self.docked)
+
+    def _is_configured(self, section: str) -> bool:
+        """Tell whether a section defines a configuration-only image: it has a name, to be taken as it stands."""
+        if section not in self.config or section in self.directories():
+            return False
+        values = self.config.peek(section)
+        return "name" in values and "prefix" in values and not self._settings(values).boolean("prefix")
+
+    def _directory_image(self, name: str) -> Image:
+        settings = self.settings(name)
+        return Image(name, DIRECTORY, name, self._repository(settings, name), self._tag(settings))
+
+    def _synthetic_image(self, name: str, listed: Value) -> Image:
+        settings = self.settings(name)
+        target = settings.value("name")
+        if target is None:
+            raise listed.error(f"[{name}] has no name; add name = and one of: {', '.join(self.directories())}")
+        if target.text not in self.directories():
+            raise target.error(
+                f"docker/{target.text}/Dockerfile does not exist; name one of: {', '.join(self.directories())}"
+            )
+        built = self._directory_image(target.text)
+        tag = self._tag(settings) if settings.value("tag") else built.tag
+        return Image(name, SYNTHETIC, built.directory, built.repository, tag)
+
+    def _configured_image(self, name: str) -> Image:
+        settings = self.settings(name)
+        value = settings.value("name")
+        assert value is not None
+        repository, _, tag = _split_tag(value.text)
+        if fault := _fault_in_name(repository) or (_fault_in_tag(tag) if tag else ""):
+            raise value.error(fault)
+        return Image(name, CONFIGURED, None, repository, tag or self._tag(settings))
+
+    def _repository(self, settings: Settings, directory: str) -> str:
+        value = settings.value("name")
+        name = component(directory) if value is None else value.text
+        repository = f"{self.name}-{name}" if settings.boolean("prefix") else name
+        if value and (fault := _fault_in_name(repository)):
+            raise value.error(fault)
+        return repository
+
+    def _tag(self, settings: Settings) -> str:
+        value = settings.value("tag")
+        if value is None:
+            return self.user
+        tag = settings.fill_in(value.text, value)
+        if fault := _fault_in_tag(tag):
+            raise value.error(fault)
+        return tag
+
+
+def find(workdir: str, environ: Mapping[str, str]) -> Project:
+    """Return the project of `workdir`: that of the nearest directory, itself first, whose `docker/` is one of ours."""
+    directory = workdir
+    while not _is_root(directory):
+        parent = os.path.dirname(directory)
+        if parent == directory:
+            raise UserError(
+                f"no docker/ directory with a Dockerfile in a sub-directory was found in {workdir} or above it; "
+                "make docker/<name>/Dockerfile at the root of the project"
+            )
+        directory = parent
+    return Project(directory, workdir, environ)
+
+
+def renamed(image: Image, repository: str | None, tag: str | None) -> Image:
+    """Return `image` under another name or tag, as -i and -t ask for it."""
+    if repository is not None and (fault := _fault_in_name(repository)):
+        raise UserError(f"-i: {fault}")
+    if tag is not None and (fault := _fault_in_tag(tag)):
+        raise UserError(f"-t: {fault}")
+    return image._replace(repository=repository or image.repository, tag=tag or image.tag)
+
+
+def login_name() -> str:
+    """Return the login name of the user."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise UserError("this user has no login name; set LOGNAME") from None
+
+
+def component(text: str) -> str:
+    """Make `text` valid as a component of an image name."""
+    kept = re.sub(r"[^a-z0-9._-]+", "-", text.lower())
+    joined = re.sub(r"[._-]+", lambda run: run[0] if re.fullmatch(r"\.|__?|-+", run[0]) else "-", kept)
+    return joined.strip("._-") or "project"
+
+
+def tag_component(text: str) -> str:
+    """Make `text` valid as a tag."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).lstrip(".-")[:128] or "user"
+
+
+def repository_of(reference: str) -> str:
+    """Return an image reference without its tag and digest."""
+    return _split_tag(reference.partition("@")[0])[0]
+
+
+def _fault_in_name(repository: str) -> str:
+    """Return what is wrong with an image's name, nothing when docker takes it."""
+    if _REPOSITORY.fullmatch(repository):
+        return ""
+    return f"{repository!r} is not a valid image name; write it as [registry/]name in lower case"
+
+
+def _fault_in_tag(tag: str) -> str:
+    """Return what is wrong with a tag, nothing when docker takes it."""
+    if _TAG.fullmatch(tag):
+        return ""
+    return f"{tag!r} is not a valid tag; use letters, digits, '_', '.' and '-', 128 at most"
+
+
+def _split_tag(reference: str) -> tuple[str, str, str]:
+    head, slash, last = reference.rpartition("/")
+    name, colon, tag = last.partition(":")
+    return head + slash + name, colon, tag
+
+
+def _is_root(directory: str) -> bool:
+    docker = os.path.join(directory, "docker")
+    return any(os.path.lexists(os.path.join(directory, path)) for path in config.FILES) or any(
+        os.path.isfile(os.path.join(entry.path, "Dockerfile")) for entry in _scan(docker)
+    )
+
+
+def _scan(directory: str) -> Iterator[os.DirEntry[str]]:
+    """Yield the sub-directories of a directory; none when it cannot be read."""
+    try:
+        with os.scandir(directory) as entries:
+            yield from (entry for entry in entries if entry.is_dir())
+    except OSError:
+        return

@@ -1,0 +1,62 @@
+"""`_version.py.bld`: the version of a versioneer project as a module, for images that hold no `.git`.
+
+Versioneer: https://github.com/python-versioneer/python-versioneer. Its data are computed in a child process, because
+a project may bring a versioneer of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+
+from dockerutils import files, process
+from dockerutils.errors import DockerutilsError
+
+NAME = "_version.py.bld"
+
+_SECTIONS = (
+    ("setup.cfg", re.compile(r"^\[versioneer\]", re.MULTILINE)),
+    ("pyproject.toml", re.compile(r"^\[tool\.versioneer\]", re.MULTILINE)),
+)
+
+_MODULE = '''\
+"""The version of this project, as versioneer computed it when the image was built."""
+
+_VERSIONS = {versions}
+
+
+def get_versions():
+    """Return the version, the revision, its date, and whether the work tree was dirty."""
+    return dict(_VERSIONS)
+'''
+
+
+def command(root: str) -> process.Command:
+    """Return the command that prints the version data of the project at `root`."""
+    return process.Command([sys.executable, "-m", "dockerutils.print_versions"], {}, root)
+
+
+def applies(root: str) -> bool:
+    """Tell whether the project at `root` is configured for versioneer."""
+    for name, section in _SECTIONS:
+        try:
+            with open(os.path.join(root, name), encoding="utf-8", errors="replace") as stream:
+                if section.search(stream.read()):
+                    return True
+        except OSError:
+            continue
+    return False
+
+
+def generate(root: str) -> dict[str, object]:
+    """Write `_version.py.bld` at `root` and return the version data; DockerutilsError when versioneer fails."""
+    answer = process.capture(command(root).argv, directory=root)
+    if answer.status:
+        said = answer.stderr.strip().splitlines() or ["nothing"]
+        raise DockerutilsError(f"versioneer failed: {said[-1]}; mend its section, or update the project's versioneer.py")
+    versions: dict[str, object] = json.loads(answer.stdout)
+    lines = [f"    {name!r}: {value!r}," for name, value in sorted(versions.items())]
+    files.write(os.path.join(root, NAME), _MODULE.format(versions="\n".join(["{", *lines, "}"])))
+    return versions
