@@ -1,15 +1,16 @@
-"""What all commands share: the conventions of their parsers, and the one way from an exception to a message and status.
-"""
+"""What all commands share: the conventions of their parsers, and the way from an exception to a message and status."""
 
 from __future__ import annotations
 
 import argparse
 import errno
+import itertools
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import Any
 
 from dockerutils import console
 from dockerutils.errors import DockerutilsError, Terminated
@@ -64,12 +65,11 @@ class Parser(argparse.ArgumentParser):
         rest = iter(argv)
         for word in rest:
             name, equals, value = word.partition("=")
-            if name.startswith("--") and (respelt := name.replace("_", "-")) in self._option_string_actions:
-                word, name = respelt + equals + value, respelt
+            if name.startswith("--") and (dashed := name.replace("_", "-")) in self._option_string_actions:
+                name = dashed
             action = self._option_string_actions.get(name)
-            if action and not equals and action.nargs is None:
-                word = "=".join([word, *(value for value in [next(rest, None)] if value is not None)])
-            words.append(word)
+            tied = list(itertools.islice(rest, 1)) if action and not equals and action.nargs is None else []
+            words.append("=".join([name, *tied]) if tied else name + equals + value)
         return words
 
 
@@ -99,31 +99,43 @@ def project() -> Project:
 
 def main(parser: Parser, handle: Callable[[argparse.Namespace], None], argv: Sequence[str] | None) -> int:
     """Run a command: parse, handle, and turn whatever happens into a status and at most one line on stderr."""
-    before = {number: signal.signal(number, _terminate) for number in (signal.SIGTERM, signal.SIGHUP)}
+    status: object = 0
+    before = _heed_signals()
     try:
         handle(parser.parse(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
-        return 0
     except SystemExit as end:  # argparse has shown its help, or what is wrong with the usage
-        return end.code if isinstance(end.code, int) else 0
+        status = end.code
     except DockerutilsError as error:
         if str(error):
             console.fail(parser.prog, str(error))
-        return error.status
+        status = error.status
     except KeyboardInterrupt:
-        return INTERRUPTED
+        status = INTERRUPTED
     except Terminated as end:
-        return 128 + end.signum
+        status = 128 + end.signum
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        status = BROKEN_PIPE
     except OSError as error:
         console.fail(parser.prog, _explain(error))
-        return 1
+        status = 1
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    return status if isinstance(status, int) else 0
+
+
+def _heed_signals() -> dict[int, Any]:
+    """Make the signals that end a process raise Terminated, but for those that are ignored, as nohup has it.
+
+    Return the handlers from before.
+    """
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    return {
+        number: signal.signal(number, _terminate) for number in numbers if signal.getsignal(number) != signal.SIG_IGN
+    }
 
 
 def _terminate(signum: int, _: FrameType | None) -> None:

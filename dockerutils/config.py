@@ -106,7 +106,9 @@ class Config:
 class Settings:
     """One image's section as a command reads it: typed, filled in, and `<key>_docked` before `<key>` when docked."""
 
-    def __init__(self, values: Mapping[str, Value], fields: Fields, environ: Mapping[str, str], *, docked: bool) -> None:
+    def __init__(
+        self, values: Mapping[str, Value], fields: Fields, environ: Mapping[str, str], *, docked: bool
+    ) -> None:
         self._values = values
         self._fields = fields
         self._environ = environ
@@ -139,6 +141,16 @@ class Settings:
         if value is not None and "\0" in value.text:
             raise value.error(NUL)
         return [] if value is None else split(value)
+
+    def read(self, key: Key) -> str | list[str]:
+        """Return the value of `key` as its type has it: words, or a text."""
+        if key.type == "boolean":
+            return str(self.boolean(key.name))
+        if key.type == "options":
+            return self.options(key.name)
+        if key.type == "command":
+            return self.command(key.name)
+        return self.word(key.name) if key.type == "word" else self.text(key.name)
 
     def options(self, key: str) -> list[str]:
         """Return the words of docker options, split as a shell splits them, then each one filled in."""

@@ -69,7 +69,7 @@ def build(
 
 def without_terminal(interactive: Iterable[str]) -> list[str]:
     """Return the options without the request for a terminal, which docker refuses where there is none."""
-    kept = ("-i" if word == "-it" or word == "-ti" else word for word in interactive)
+    kept = ("-i" if word in {"-it", "-ti"} else word for word in interactive)
     return [word for word in kept if word not in ("-t", "--tty")]
 
 
@@ -99,10 +99,11 @@ def by_name(options: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         assignment = word.partition_assignment() if option == "-e" and isinstance(word, Word) else None
         if assignment and not _STEERS_DOCKER.fullmatch(assignment[0]):
             name, value = assignment
-            word = name
-            if value.template not in (f"${name}", f"${{{name}}}"):
+            kept += [option, name]
+            if value.template not in {f"${name}", f"${{{name}}}"}:
                 env[name] = value
-        kept += [option, word] if option else [word]
+        else:
+            kept += [option, word] if option else [word]
     return kept, env
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from dockerutils.errors import UserError
@@ -41,7 +42,7 @@ class Dockerfile:
     @property
     def stages(self) -> list[str]:
         """The names that stages were given with AS, as written."""
-        return [words[-1] for words in map(_from_words, self._all("FROM")) if len(words) > 2]
+        return [words[-1] for words in map(_from_words, self._all("FROM")) if "as" in map(str.lower, words)]
 
     @property
     def builder(self) -> str | None:
@@ -108,11 +109,15 @@ def parse(text: str) -> Dockerfile:
     return Dockerfile(list(_instructions(lines, _escape(lines))))
 
 
-def build_arguments(options: Sequence[str]) -> dict[str, str]:
-    """Return the values that `--build-arg` options of docker build give, by name."""
-    pairs = [following for option, following in zip(options, options[1:], strict=False) if option == "--build-arg"]
+def build_arguments(options: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the values that `--build-arg` options of docker build give, by name.
+
+    One without a value takes that of the environment, and does not count when that has none.
+    """
+    pairs = [following for option, following in pairwise(options) if option == "--build-arg"]
     pairs += [option.removeprefix("--build-arg=") for option in options if option.startswith("--build-arg=")]
-    return {name: value for name, equals, value in (pair.partition("=") for pair in pairs) if equals}
+    split = (pair.partition("=") for pair in pairs)
+    return {name: value if equals else environ[name] for name, equals, value in split if equals or name in environ}
 
 
 def _escape(lines: Iterable[str]) -> str:
@@ -128,6 +133,7 @@ def _escape(lines: Iterable[str]) -> str:
 
 def _instructions(lines: Sequence[str], escape: str) -> Iterator[Instruction]:
     numbered = iter(enumerate(lines, start=1))
+    stripped = (line.strip() for _, line in numbered)
     for number, line in numbered:
         text = line.strip()
         if not text or text.startswith("#"):
@@ -135,14 +141,14 @@ def _instructions(lines: Sequence[str], escape: str) -> Iterator[Instruction]:
         while text.endswith(escape):
             text = text[:-1]
             # Comments and empty lines inside an instruction do not end it.
-            following = next((l.strip() for _, l in numbered if l.strip() and not l.strip().startswith("#")), "")
+            following = next((each for each in stripped if each and not each.startswith("#")), "")
             text += following
         keyword, _, rest = text.partition(" ") if " " in text else text.partition("\t")
         keyword = keyword.upper()
         yield Instruction(number, keyword, rest.strip())
         if keyword in ("RUN", "COPY", "ADD"):
             for _, delimiter in _HEREDOC.findall(rest):
-                next((l for _, l in numbered if l.strip() == delimiter), None)
+                next((each for each in stripped if each == delimiter), None)
 
 
 def _from_words(instruction: Instruction) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,7 +22,7 @@ _GRACE, _PATIENCE = 0.5, 10.0
 class Command(NamedTuple):
     """A command line: its words, the variables it adds to our environment, and its directory (None: ours)."""
 
-    argv: Sequence[str]
+    argv: list[str]
     env: Mapping[str, str] = {}
     directory: str | None = None
 
@@ -43,7 +44,7 @@ def run(command: Command, *, dry_run: bool = False) -> None:
 
     SIGINT and SIGTERM are passed on, and the child has ended when this returns or raises.
     """
-    if _announce(command, dry_run):
+    if _announce(command, dry_run=dry_run):
         return
     import subprocess
 
@@ -53,8 +54,8 @@ def run(command: Command, *, dry_run: bool = False) -> None:
         raise _not_started(command, error) from error
     try:
         status = child.wait()
-    except (KeyboardInterrupt, Terminated) as signal:
-        _end(child, signal)
+    except (KeyboardInterrupt, Terminated) as interruption:
+        _end(child, interruption)
         raise
     if status:
         raise CommandFailed(status if status > 0 else 128 - status)
@@ -62,9 +63,11 @@ def run(command: Command, *, dry_run: bool = False) -> None:
 
 def replace(command: Command, *, dry_run: bool = False) -> None:
     """Print `command`, then become it: its signals, terminal and status are from then on those of this process."""
-    if _announce(command, dry_run):
+    if _announce(command, dry_run=dry_run):
         return
     sys.stdout.flush()
+    # Python ignores SIGPIPE, and an ignored signal would stay ignored in what takes our place.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         if command.directory is not None:
             os.chdir(command.directory)
@@ -93,7 +96,7 @@ def start(argv: Sequence[str], *, directory: str | None = None) -> Popen[str]:
             errors="replace",
         )
     except OSError as error:
-        raise _not_started(Command(argv, directory=directory), error) from error
+        raise _not_started(Command([*argv], directory=directory), error) from error
 
 
 def finish(probe: Popen[str]) -> Captured:
@@ -103,7 +106,7 @@ def finish(probe: Popen[str]) -> Captured:
     return Captured(probe.returncode, stdout, stderr)
 
 
-def _announce(command: Command, dry_run: bool) -> bool:
+def _announce(command: Command, *, dry_run: bool) -> bool:
     if dry_run:
         print(command, flush=True)
     else:
@@ -125,19 +128,18 @@ def _remedy(program: str) -> str:
     return "correct its path, or make it executable (chmod +x)"
 
 
-def _end(child: Popen[bytes], signal: BaseException) -> None:
+def _end(child: Popen[bytes], interruption: BaseException) -> None:
     """Hand the signal that ended our wait to the child and see it end."""
-    import signal as signals
     from subprocess import TimeoutExpired
 
     try:
-        if isinstance(signal, Terminated):
-            child.send_signal(signal.signum)
+        if isinstance(interruption, Terminated):
+            child.send_signal(interruption.signum)
         else:
             try:
                 child.wait(_GRACE)
             except TimeoutExpired:
-                child.send_signal(signals.SIGINT)
+                child.send_signal(signal.SIGINT)
         child.wait(_PATIENCE)
     except (TimeoutExpired, KeyboardInterrupt, Terminated):
         child.kill()

@@ -128,7 +128,11 @@ class Project:
 
     def settings(self, name: str) -> Settings:
         """Return the settings of the image called `name`."""
-        return self._settings(self.config.section(name))
+        return self.settings_of(self.config.section(name), docked=self.docked)
+
+    def settings_of(self, values: Mapping[str, Value], *, docked: bool) -> Settings:
+        """Return the settings that the values of a section make."""
+        return Settings(values, self.fields, self.environ, docked=docked)
 
     def variables(self, section: Value) -> dict[str, str]:
         """Return the environment variables of the section that an `env` key names, filled in."""
@@ -144,7 +148,7 @@ class Project:
     def bases(self, image: Image) -> list[Image]:
         """Return the images of this project that another one's Dockerfile is built from."""
         content = dockerfile.read(os.path.join(self.root, image.dockerfile), shown_as=image.dockerfile)
-        arguments = dockerfile.build_arguments(self.settings(image.name).options("build_args"))
+        arguments = dockerfile.build_arguments(self.settings(image.name).options("build_args"), self.environ)
         named = {repository_of(reference) for reference in content.bases(arguments)}
         others = (self.image(name) for name in self.directories() if name != image.name)
         return [other for other in others if {other.repository, repository_of(other.builder)} & named]
@@ -162,15 +166,12 @@ class Project:
             ordered.append(pending.pop(ready))
         return ordered
 
-    def _settings(self, values: Mapping[str, Value]) -> Settings:
-        return Settings(values, self.fields, self.environ, docked=self.docked)
-
     def _is_configured(self, section: str) -> bool:
         """Tell whether a section defines a configuration-only image: it has a name, to be taken as it stands."""
         if section not in self.config or section in self.directories():
             return False
         values = self.config.peek(section)
-        return "name" in values and "prefix" in values and not self._settings(values).boolean("prefix")
+        return "name" in values and "prefix" in values and not self.settings_of(values, docked=False).boolean("prefix")
 
     def _directory_image(self, name: str) -> Image:
         settings = self.settings(name)

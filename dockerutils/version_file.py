@@ -55,7 +55,9 @@ def generate(root: str) -> dict[str, object]:
     answer = process.capture(command(root).argv, directory=root)
     if answer.status:
         said = answer.stderr.strip().splitlines() or ["nothing"]
-        raise DockerutilsError(f"versioneer failed: {said[-1]}; mend its section, or update the project's versioneer.py")
+        raise DockerutilsError(
+            f"versioneer failed: {said[-1]}; mend its section, or update the project's versioneer.py"
+        )
     versions: dict[str, object] = json.loads(answer.stdout)
     lines = [f"    {name!r}: {value!r}," for name, value in sorted(versions.items())]
     files.write(os.path.join(root, NAME), _MODULE.format(versions="\n".join(["{", *lines, "}"])))

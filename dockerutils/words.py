@@ -9,6 +9,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _REFERENCE = re.compile(
     r"""
@@ -28,9 +32,12 @@ class Word(str):
     references as they were written, everything else escaped.
     """
 
+    __slots__ = ("template",)
+
     template: str
 
-    def __new__(cls, value: str, template: str) -> Word:
+    def __new__(cls, value: str, template: str) -> Self:
+        """Make a word of its value and its template."""
         word = super().__new__(cls, value)
         word.template = template
         return word

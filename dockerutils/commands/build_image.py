@@ -112,7 +112,9 @@ def require_bases(project: Project, images: Sequence[Image]) -> None:
     present = engine.inspect(needed)
     for reference, base in needed.items():
         if reference not in present:
-            raise DockerutilsError(f"{reference}, which it is built from, is not built yet; run: build-image {base.name}")
+            raise DockerutilsError(
+                f"{reference}, which it is built from, is not built yet; run: build-image {base.name}"
+            )
 
 
 def clean(project: Project, images: Sequence[Image], *, dry_run: bool) -> None:

@@ -51,7 +51,9 @@ def handle(args: argparse.Namespace) -> None:
         print(json.dumps([row._asdict() for row in rows], indent=2))
     else:
         now = datetime.now(timezone.utc)
-        print(console.table(("IMAGE", "KIND", "NAME:TAG", "BUILT", "SIZE", "RUNNING"), [_cells(row, now) for row in rows]))
+        print(
+            console.table(("IMAGE", "KIND", "NAME:TAG", "BUILT", "SIZE", "RUNNING"), [_cells(row, now) for row in rows])
+        )
 
 
 def _row(image: Image, record: dict[str, Any] | None, running: int) -> Row:
