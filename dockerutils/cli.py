@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
             prog,
             description=description,
             epilog=f"examples:\n{examples}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Formatter,
             allow_abbrev=False,
         )
         self._passes_on = passes_on
@@ -71,6 +71,17 @@ class Parser(argparse.ArgumentParser):
             tied = list(itertools.islice(rest, 1)) if action and not equals and action.nargs is None else []
             words.append("=".join([name, *tied]) if tied else name + equals + value)
         return words
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """A formatter that looks for the terminal's width without shutil, an import which costs more than the parser."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            width = os.get_terminal_size().columns
+        except OSError:
+            width = 0
+        super().__init__(prog, width=max(width or 100, 40) - 2)
 
 
 class _Version(argparse.Action):

@@ -17,12 +17,17 @@ def echo(line: str) -> None:
 
 def warn(command: str, message: str) -> None:
     """Tell, on stderr, of something that `command` goes on in spite of."""
-    print(f"{command}: {_paint('yellow', 'warning:')} {message}", file=sys.stderr, flush=True)
+    print(f"{command}: {_paint('yellow', 'warning:')} {one_line(message)}", file=sys.stderr, flush=True)
 
 
 def fail(command: str, message: str) -> None:
     """Tell, on stderr and in one line, why `command` ends here."""
-    print(f"{_paint('red', command)}: {message}", file=sys.stderr, flush=True)
+    print(f"{_paint('red', command)}: {one_line(message)}", file=sys.stderr, flush=True)
+
+
+def one_line(message: str) -> str:
+    """Write line ends and other control characters, which a message may quote from a file, as escapes."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in message)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from dockerutils import process
 from dockerutils.errors import DockerutilsError
 
-if TYPE_CHECKING:
-    from subprocess import Popen
+Record = dict[str, Any]
 
 _ADDRESS = re.compile(r"\b((?:unix|tcp|ssh|npipe|https?)://[^\s\"';,]+?)[.:]?(?=[\s\"';,]|$)")
+_OVER_SSH = re.compile(r"command \[ssh .*?stderr=([^\n]*)", re.DOTALL)
 
 
 def require() -> str:
@@ -24,15 +24,30 @@ def require() -> str:
     return answer.stdout.strip()
 
 
-def inspect(references: Iterable[str]) -> dict[str, dict[str, Any]]:
+def inspect(references: Iterable[str]) -> dict[str, Record]:
     """Return what the engine knows of those of the images that it has, by reference.
 
     The records are those of `docker image inspect`; DockerutilsError when no engine answers.
     """
     wanted = list(references)
-    if not wanted:
-        return {}
-    answer = process.capture(["docker", "image", "inspect", "--", *wanted])
+    return _records(wanted, process.capture(_inspection(wanted))) if wanted else {}
+
+
+def survey(references: Iterable[str]) -> tuple[dict[str, Record], list[str]]:
+    """Return what `inspect` does, and the image of each running container as the container was given it."""
+    wanted = list(references)
+    containers = ["docker", "ps", "--no-trunc", "--format", "{{.Image}}"]
+    inspected, running = process.capture_all([_inspection(wanted), containers])
+    if running.status:
+        raise refusal(running.stderr)
+    return _records(wanted, inspected), running.stdout.split()
+
+
+def _inspection(references: Sequence[str]) -> list[str]:
+    return ["docker", "image", "inspect", "--", *references]
+
+
+def _records(wanted: Sequence[str], answer: process.Captured) -> dict[str, Record]:
     if answer.status and not _are_absent(answer.stderr):
         raise refusal(answer.stderr)
     records = [(_tags(record), record) for record in json.loads(answer.stdout)]
@@ -40,20 +55,7 @@ def inspect(references: Iterable[str]) -> dict[str, dict[str, Any]]:
     return {name: record for name, record in found if record is not None}
 
 
-def start_listing_containers() -> Popen[str]:
-    """Begin to ask for the running containers; `finish_listing_containers` has the answer."""
-    return process.start(["docker", "ps", "--no-trunc", "--format", "{{.Image}}"])
-
-
-def finish_listing_containers(probe: Popen[str]) -> list[str]:
-    """Return the image of each running container, as the container was given it."""
-    answer = process.finish(probe)
-    if answer.status:
-        raise refusal(answer.stderr)
-    return answer.stdout.split()
-
-
-def _tags(record: dict[str, Any]) -> set[str]:
+def _tags(record: Record) -> set[str]:
     return set(record["RepoTags"] or ())
 
 
@@ -69,10 +71,13 @@ def _are_absent(stderr: str) -> bool:
 
 def refusal(stderr: str) -> DockerutilsError:
     """Turn what docker wrote into one line: what is wrong, and what to do."""
-    address = _ADDRESS.search(stderr)
-    where = f" at {address[1]}" if address else ""
     lower = stderr.lower()
-    if "permission denied" in lower and "ssh://" not in lower:
+    if over_ssh := _OVER_SSH.search(stderr):
+        where = f" over ssh ({over_ssh[1].strip() or 'ssh said nothing'})"
+    else:
+        address = _ADDRESS.search(stderr)
+        where = f" at {address[1]}" if address else ""
+    if "permission denied while trying to connect" in lower:
         return DockerutilsError(
             f"this user may not use the Docker Engine{where}; join the docker group (sudo usermod -aG docker "
             "$USER) and log in again"

@@ -78,11 +78,20 @@ def replace(command: Command, *, dry_run: bool = False) -> None:
 
 def capture(argv: Sequence[str], *, directory: str | None = None) -> Captured:
     """Run a probe, in silence, and return what it said; nothing is read from our stdin."""
-    return finish(start(argv, directory=directory))
+    return capture_all([argv], directory=directory)[0]
 
 
-def start(argv: Sequence[str], *, directory: str | None = None) -> Popen[str]:
-    """Start a probe whose answer `finish` will collect, so that several can run at once."""
+def capture_all(argvs: Sequence[Sequence[str]], *, directory: str | None = None) -> list[Captured]:
+    """Run several probes at once, and return what each one said."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        probes = [stack.enter_context(_probe(argv, directory)) for argv in argvs]
+        outputs = [probe.communicate() for probe in probes]
+    return [Captured(probe.returncode, *output) for probe, output in zip(probes, outputs, strict=True)]
+
+
+def _probe(argv: Sequence[str], directory: str | None) -> Popen[str]:
     import subprocess
 
     try:
@@ -97,13 +106,6 @@ def start(argv: Sequence[str], *, directory: str | None = None) -> Popen[str]:
         )
     except OSError as error:
         raise _not_started(Command([*argv], directory=directory), error) from error
-
-
-def finish(probe: Popen[str]) -> Captured:
-    """Wait for a probe and return what it said."""
-    with probe:
-        stdout, stderr = probe.communicate()
-    return Captured(probe.returncode, stdout, stderr)
 
 
 def _announce(command: Command, *, dry_run: bool) -> bool:

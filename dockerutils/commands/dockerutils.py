@@ -66,7 +66,7 @@ def check(project: Project) -> None:
     """Print every finding; DockerutilsError counts them."""
     found = findings(project)
     for finding in found:
-        print(finding)
+        print(console.one_line(finding))
     if found:
         raise DockerutilsError(f"{len(found)} found; correct them and check again")
     print(f"{project.config.path}: {len(project.names())} images, nothing found")

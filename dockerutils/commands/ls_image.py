@@ -43,9 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def handle(args: argparse.Namespace) -> None:
     """Ask the engine about every image of the project, and lay the answers out."""
     images = cli.project().images()
-    running = engine.start_listing_containers()
-    known = engine.inspect(image.reference for image in images)
-    containers = engine.finish_listing_containers(running)
+    known, containers = engine.survey(image.reference for image in images)
     rows = [_row(image, known.get(image.reference), containers.count(image.reference)) for image in images]
     if args.json:
         print(json.dumps([row._asdict() for row in rows], indent=2))

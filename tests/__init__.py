@@ -1,0 +1,1 @@
+"""The tests, in three rings: pure ones, commands called in this process, and real ones against real engines."""

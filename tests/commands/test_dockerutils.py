@@ -1,0 +1,214 @@
+"""dockerutils: the page, check, config; and configurations broken in every way."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dockerutils.commands import build_image, ls_image, run_image
+from dockerutils.commands.dockerutils import main
+from tests.support import call, write_tree
+from tests.test_architecture import COMMANDS
+
+CONFIG = """
+[run_image]
+synthetic_images = shell
+[dev]
+environment = -e URL=http://$TOKEN@h
+volumes = -v {project_root}:/code
+volumes_docked = -v /there:/code
+[shell]
+name = dev
+cmd = sh
+[tool]
+anything = goes
+"""
+
+
+@pytest.fixture
+def app(tmp_path, capfd):
+    root = tmp_path / "app"
+
+    def run(*argv: str, **files: str):
+        write_tree(root, {"docker/dev/Dockerfile": "FROM scratch\n", **files})
+        return call(main, *argv, directory=root, capfd=capfd)
+
+    run.root = root
+    return run
+
+
+def test_the_page_names_every_command(app) -> None:
+    outcome = app()
+    names = [line.split()[0] for line in outcome.out.splitlines()[1 : len(COMMANDS) + 1]]
+    assert (outcome.status, names) == (0, [command.replace("_", "-") for command in COMMANDS])
+
+
+def test_check_finds_nothing(app, monkeypatch) -> None:
+    monkeypatch.setenv("TOKEN", "x")
+    assert app("check", **{"docker/dockerutils.cfg": CONFIG}) == (
+        0,
+        "docker/dockerutils.cfg: 2 images, nothing found\n",
+        "",
+    )
+
+
+def test_check_tells_every_finding(app) -> None:
+    config = """
+[run_image]
+synthetic_images = shell, ghost
+[dev]
+prefix = maybe
+volums = x
+volumes = -v $NOPE:/x
+volumes_docked = -v {nope}:/x
+cmd = it's
+env = absent
+[dev]
+[shell]
+name = nowhere
+[ds]
+name = A B
+prefix = no
+tag = x
+tag = y
+"""
+    outcome = app("check", **{
+        "docker/dockerutils.cfg": config,
+        "docker/a/Dockerfile": "FROM app-z\nRUM x\n",
+        "docker/z/Dockerfile": "FROM app-a\n",
+    })  # fmt: skip
+    c = "docker/dockerutils.cfg"
+    assert sorted(outcome.out.splitlines()) == sorted([
+        f"{c}:10: [dev] stands at line 3 already; merge the two",
+        f"{c}:5: [dev] volums: unknown key; did you mean volumes?",
+        f"{c}:4: [dev] prefix: 'maybe' is neither true nor false; write True or False",
+        f"{c}:6: [dev] volumes: $NOPE is not set; export it, or write $$ for a dollar sign",
+        f"{c}:7: [dev] volumes_docked: {{nope}} is unknown; known here: {{project_root}}, {{root}}, {{workdir}}, {{project}}, {{user}}, {{home}}, {{date}}, {{datetime}}",
+        f"{c}:8: [dev] cmd: no closing quotation; close the quote or escape it with a backslash",
+        f"{c}:9: [dev] env: there is no section [absent]; add it, or correct the name",
+        f"{c}:12: [shell] name: docker/nowhere/Dockerfile does not exist; name one of: a, dev, z",
+        f"{c}:2: [run_image] synthetic_images: [ghost] has no name; add name = and one of: a, dev, z",
+        f"{c}:17: [ds] tag: the key stands at line 16 already; keep one of the two",
+        "docker/a/Dockerfile:2: RUM is no instruction; did you mean RUN?",
+    ])  # fmt: skip
+    assert (outcome.status, outcome.err) == (1, "dockerutils: 11 found; correct them and check again\n")
+
+
+def test_check_tells_a_circle(app) -> None:
+    outcome = app("check", **{"docker/a/Dockerfile": "FROM app-z\n", "docker/z/Dockerfile": "FROM app-a\n"})
+    assert (
+        outcome.out
+        == "docker/a/Dockerfile, docker/z/Dockerfile: each is built from another of these; break the circle of FROM lines\n"
+    )
+
+
+def test_check_tells_a_file_that_is_none(app) -> None:
+    app("check")
+    (app.root / "docker/dockerutils.cfg").mkdir()
+    outcome = app("check")
+    assert outcome == (2, "", "dockerutils: docker/dockerutils.cfg is a directory; it should be a configuration file\n")
+
+
+def test_config_shows_values_and_places_but_no_secret(app, monkeypatch) -> None:
+    monkeypatch.setenv("TOKEN", "s3cret")
+    outcome = app("config", **{"docker/dockerutils.cfg": CONFIG})
+    lines = [" ".join(line.split()) for line in outcome.out.splitlines()]
+    assert lines[0] == "[dev] app-dev:alice (directory, docker/dev/Dockerfile)"
+    assert 'environment -e "URL=http://$TOKEN@h" docker/dockerutils.cfg:4' in lines
+    assert f"volumes -v {app.root}:/code docker/dockerutils.cfg:5" in lines
+    assert "init --init default" in lines
+    assert "[shell] app-dev:alice (synthetic, docker/dev/Dockerfile)" in lines
+    assert "s3cret" not in outcome.out
+    monkeypatch.setenv("DOCK_MONIKER", "gpu")
+    docked = app("config", "dev").out
+    assert "volumes_docked" in docked
+    assert "[shell]" not in docked
+
+
+def test_config_as_json(app, monkeypatch) -> None:
+    monkeypatch.setenv("TOKEN", "s3cret")
+    record = json.loads(app("config", "shell", "--json", **{"docker/dockerutils.cfg": CONFIG}).out)["shell"]
+    assert (record["reference"], record["kind"], record["directory"]) == ("app-dev:alice", "synthetic", "dev")
+    assert record["settings"]["cmd"] == {"value": "sh", "from": "docker/dockerutils.cfg:9"}
+    assert record["settings"]["init"] == {"value": "--init", "from": "default"}
+
+
+def test_config_of_a_configuration_only_image(app) -> None:
+    outcome = app("config", **{"docker/dockerutils.cfg": "[ds]\nname = org/ds\nprefix = no\n"})
+    assert "[ds]  org/ds:alice  (configuration-only, no Dockerfile)" in outcome.out
+
+
+# What breaks files: keys that commands read, with values that they cannot, in sections twice, torn lines, any text.
+_KEYS = [
+    "name",
+    "tag",
+    "prefix",
+    "environment",
+    "env",
+    "interactive",
+    "volumes",
+    "volumes_docked",
+    "network",
+    "args",
+    "init",
+]
+_KEYS += [
+    "keep_container",
+    "cmd",
+    "build_args",
+    "pre_build_script",
+    "pull_FROM_on_force",
+    "synthetic_images",
+    "nonsense",
+]
+_VALUES = st.sampled_from(
+    ["dev", "base", "True", "-v a:b", "-e", "-e A=$NOPE", "{nope}", "'", '"', "$", "\\", "\0", "-", "../..", "a b", ""]
+)
+_LINE = st.one_of(
+    st.sampled_from(["[dev]", "[base]", "[DEFAULT]", "[run_image]", "[run-image]", "[shell]", "[", "]", "="]),
+    st.builds("{} = {}".format, st.sampled_from(_KEYS), st.one_of(_VALUES, st.text(max_size=5))),
+    st.builds("{}{}".format, st.sampled_from(["  ", ": "]), _VALUES),
+    st.text(max_size=8),
+)
+_BROKEN = st.one_of(
+    st.lists(_LINE, max_size=12).map("\n".join).map(lambda text: text.encode("utf-8", "surrogatepass")),
+    st.binary(max_size=60),
+)
+
+
+@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(_BROKEN)
+def test_broken_configurations_draw_no_traceback(tmp_path_factory, content: bytes) -> None:
+    root = tmp_path_factory.getbasetemp() / "broken"
+    write_tree(root, {"docker/dev/Dockerfile": "FROM scratch\n", "docker/base/Dockerfile": "FROM scratch\n"})
+    (root / "docker/dockerutils.cfg").write_bytes(content)
+    before = os.getcwd()
+    os.chdir(root)
+    try:
+        for command, argv, statuses in [
+            (run_image.main, ["dev", "--dry-run"], {0, 2}),
+            (run_image.main, ["shell", "--dry-run"], {0, 2}),
+            (build_image.main, ["all", "--dry-run"], {0, 2}),
+            (main, ["config"], {0, 2}),
+            (main, ["check"], {0, 1, 2}),
+        ]:
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as err:
+                status = command(argv)
+            told = [line for line in err.getvalue().splitlines() if "warning:" not in line]
+            assert status in statuses
+            assert len(told) == (status != 0), told
+    finally:
+        os.chdir(before)
+
+
+def test_ls_image_reports_a_broken_configuration(app, capfd) -> None:
+    app("check", **{"docker/dockerutils.cfg": "[dev]\ntag = a b\n"})
+    outcome = call(ls_image.main, directory=app.root, capfd=capfd)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err.startswith("ls-image: docker/dockerutils.cfg:2: [dev] tag: 'a b' is not a valid tag")

@@ -1,0 +1,91 @@
+"""ls-image: the images of a project as the engine knows them."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+
+import pytest
+
+from dockerutils.commands.ls_image import age, main, megabytes
+from tests.support import call, script, write_tree
+
+CONFIG = """
+[run_image]
+synthetic_images = shell
+[shell]
+name = dev
+[box]
+name = local/busybox:latest
+prefix = False
+[absent]
+name = local/absent
+prefix = False
+"""
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_tree(
+        tmp_path / "app",
+        {"docker/dev/Dockerfile": "FROM local/busybox\nRUN echo x > /x\n", "docker/dockerutils.cfg": CONFIG},
+    )
+
+
+def test_table_and_json(engine, root, capfd) -> None:
+    script("build-image", "dev", directory=root)
+    container = script("run-image", "dev", "-k", "--", "sleep", "1000", directory=root).out.strip()
+    try:
+        rows = [line.split() for line in call(main, directory=root, capfd=capfd).out.splitlines()]
+        records = {
+            record["image"]: record for record in json.loads(call(main, "--json", directory=root, capfd=capfd).out)
+        }
+    finally:
+        engine.docker("rm", "-f", container)
+        engine.docker("image", "rm", "app-dev:alice")
+    assert rows[0] == ["IMAGE", "KIND", "NAME:TAG", "BUILT", "SIZE", "RUNNING"]
+    assert [row[:3] for row in rows[1:]] == [
+        ["dev", "directory", "app-dev:alice"],
+        ["shell", "synthetic", "app-dev:alice"],
+        ["box", "configuration-only", "local/busybox:latest"],
+        ["absent", "configuration-only", "local/absent:alice"],
+    ]
+    assert rows[1][-2:] == ["MB", "1"]
+    assert rows[4][3:] == ["no"]
+    dev, absent = records["dev"], records["absent"]
+    assert (dev["kind"], dev["built"], dev["running"], records["shell"]["running"]) == ("directory", True, 1, 1)
+    assert 1_000_000 < dev["size"] < 10_000_000
+    assert dev["created"].startswith("20")
+    assert absent == {
+        "image": "absent", "kind": "configuration-only", "reference": "local/absent:alice",
+        "built": False, "created": None, "size": None, "running": 0,
+    }  # fmt: skip
+
+
+def test_no_engine(root, capfd) -> None:
+    outcome = call(main, directory=root, capfd=capfd)
+    assert (outcome.status, outcome.out, outcome.err) == (
+        1,
+        "",
+        f"ls-image: no Docker Engine answers at {os.environ['DOCKER_HOST']}; "
+        "start it, or point DOCKER_HOST or docker context use at one that runs\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "text"),
+    [
+        (timedelta(seconds=-5), "0 seconds"),
+        (timedelta(seconds=59), "59 seconds"),
+        (timedelta(seconds=60), "1 minute"),
+        (timedelta(hours=1, minutes=59), "1 hour"),
+        (timedelta(days=400), "400 days"),
+    ],
+)
+def test_age(elapsed, text) -> None:
+    assert age(elapsed) == text
+
+
+def test_megabytes() -> None:
+    assert megabytes(1_960_000) == "2.0 MB"

@@ -1,0 +1,369 @@
+"""run-image: what it composes, and what the containers make of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from dockerutils.commands.run_image import main
+from tests.support import call, processes, script, wait_for, write_tree
+
+BIN = Path(sys.executable).parent
+BUSYBOX = "[box]\nname = local/busybox:latest\nprefix = False\n"
+SECRET = "s3cr3t-marker"
+NAME = re.compile(r"--name (alice_\w+_\d\d-\d\d-\d\d_\d\d\.\d\d\.\d\d\.\d{6})")
+
+
+@pytest.fixture
+def app(tmp_path):
+    """Make a project in a directory with a space and a capital, with a configuration of its own."""
+
+    def make(config: str = "", root: str = "My App", **files: str) -> Path:
+        defaults = {"docker/dev/Dockerfile": "FROM local/busybox\n", "docker/dockerutils.cfg": BUSYBOX + config}
+        return write_tree(tmp_path / root, {**defaults, **files})
+
+    return make
+
+
+@pytest.fixture
+def dry(app, capfd):
+    """Return a function that gives the line which run-image would execute, its container called NAME."""
+
+    def run(config: str, *argv: str, image: str = "dev") -> str:
+        outcome = call(main, image, "--dry-run", *argv, directory=app(config), capfd=capfd)
+        assert (outcome.status, outcome.err) == (0, "")
+        line, name = NAME.subn("--name NAME", outcome.out)
+        assert name == 1
+        return line.removesuffix("\n")
+
+    return run
+
+
+ROW = "docker run --init --name NAME {}my-app-dev:alice"
+
+
+@pytest.mark.parametrize(
+    ("config", "argv", "line"),
+    [
+        pytest.param("", [], "docker run --init --name NAME --rm -i my-app-dev:alice", id="least"),
+        pytest.param(
+            "[dev]\nenvironment = -e A=1\ninteractive = -d\ngpu = --gpus all\nnetwork = n\nvolumes = -v a:/b\n"
+            "ports = -p 80:80\nargs = --cpus 2\ncmd = sh -c 'echo $HOME {user}'\ntag = v1",
+            [],
+            "docker run --init --name NAME -e A=1 --rm -d --gpus all --network n -v a:/b -p 80:80 --cpus 2 my-app-dev:v1"
+            " sh -c 'echo $HOME {user}'",
+            id="every key, in order",
+        ),
+        pytest.param(
+            "[dev]\nargs = --cpus 2\ncmd = x\nnetwork = n",
+            ["-a", "--cpus 3", "-c", "y 'z 1'", "-n", "m"],
+            "docker run --init --name NAME --rm -i --network m --cpus 3 my-app-dev:alice y 'z 1'",
+            id="the command line wins",
+        ),
+        pytest.param("[dev]\ncmd = x", ["-c", "y", "--", "z", "-k"], "docker run --init --name NAME --rm -i my-app-dev:alice z -k", id="rest wins"),
+        pytest.param("[dev]\ncmd = x", ["--"], "docker run --init --name NAME --rm -i my-app-dev:alice", id="empty rest: the image's own"),
+        pytest.param("[dev]\ninteractive = -it", ["-k"], "docker run --init --name NAME -d my-app-dev:alice", id="-k"),
+        pytest.param("[dev]\nkeep_container = True", [], "docker run --init --name NAME -d my-app-dev:alice", id="keep_container"),
+        pytest.param("[dev]\ninit =", [], "docker run --name NAME --rm -i my-app-dev:alice", id="no init"),
+        pytest.param("[dev]\ninteractive = -it", [], "docker run --init --name NAME --rm -i my-app-dev:alice", id="-it, but no terminal"),
+        pytest.param("", ["-g"], "docker run --init --name NAME --rm -i --runtime=nvidia -e NVIDIA_VISIBLE_DEVICES=all my-app-dev:alice", id="-g"),
+        pytest.param("[dev]\ngpu = --gpus 1", ["-g"], "docker run --init --name NAME --rm -i --gpus 1 my-app-dev:alice", id="-g with the key"),
+        pytest.param("[dev]\nenvironment = -e A=1 -e B=2", ["-e", "A=3", "-e", "C"], "docker run --init --name NAME -e B=2 -e A=3 -e C --rm -i my-app-dev:alice", id="-e adds, and wins"),
+        pytest.param("[dev]\nenv = common\n[common]\nA = b c\nU = $LOGNAME", [], 'U="$LOGNAME" docker run --init --name NAME -e \'A=b c\' -e U --rm -i my-app-dev:alice', id="env"),
+        pytest.param("[dev]\nargs = --label 'x={{.ID}}' --label 'j={\"a\": 1}'", [], "docker run --init --name NAME --rm -i --label 'x={{.ID}}' --label 'j={\"a\": 1}' my-app-dev:alice", id="braces"),
+    ],
+)  # fmt: skip
+def test_composition(dry, tmp_path, monkeypatch, config, argv, line) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert dry(config, *argv) == line
+
+
+@pytest.mark.parametrize(
+    ("moniker", "line"),
+    [
+        ("", "docker run --init --name NAME --rm -i -v /here:/x -p 1:1 my-app-dev:alice"),
+        ("gpu", "docker run --init --name NAME --rm -i -v /there:/x -p 1:1 my-app-dev:alice"),
+    ],
+)
+def test_docked_keys(dry, monkeypatch, moniker, line) -> None:
+    monkeypatch.setenv("DOCK_MONIKER", moniker)
+    assert dry("[dev]\nvolumes = -v /here:/x\nvolumes_docked = -v /there:/x\nports = -p 1:1") == line
+
+
+def test_fields(app, capfd) -> None:
+    root = app(
+        "[dev]\nvolumes = -v {project_root}:/p -v {root}/x:/r -v {workdir}:/w -v {home}:/h\nargs = --hostname {project}-{user}"
+    )
+    (root / "sub").mkdir()
+    line = call(main, "dev", "--dry-run", directory=root / "sub", capfd=capfd).out
+    home = os.environ["HOME"]
+    assert f"-v '{root}:/p' -v '{root}/x:/r' -v '{root}/sub:/w' -v {home}:/h --hostname my-app-alice" in line
+    assert line.startswith(f"(cd '{root}' && docker run ")
+
+
+def test_aws_variables_go_by_name_when_they_are_set(dry, monkeypatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIA")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "")
+    assert dry("[dev]\nenvironment = -e AWS_ACCESS_KEY_ID=other -e X=1") == (
+        "docker run --init --name NAME -e AWS_SECRET_ACCESS_KEY -e AWS_ACCESS_KEY_ID=other -e X=1 --rm -i my-app-dev:alice"
+    )
+
+
+def test_synthetic_images_run_the_directory_they_name(dry) -> None:
+    config = "[run-image]\nsynthetic_images = shell\n[shell]\nname = dev\ncmd = sh\n[dev]\ncmd = no\n"
+    assert dry(config, image="shell") == "docker run --init --name NAME --rm -i my-app-dev:alice sh"
+
+
+def test_two_runs_in_one_second_have_two_names(app, capfd) -> None:
+    root = app()
+    names = {NAME.search(call(main, "dev", "--dry-run", directory=root, capfd=capfd).out)[1] for _ in range(5)}
+    assert len(names) == 5
+
+
+@pytest.mark.parametrize(
+    ("config", "argv", "status", "message"),
+    [
+        pytest.param("", ["nope"], 2, "'nope' is no image of this project; it has: dev, box", id="unknown image"),
+        pytest.param("[dev]\nvolumes = -v $NOPE:/x", ["dev"], 2, "docker/dockerutils.cfg:5: [dev] volumes: $NOPE is not set; export it, or write $$ for a dollar sign", id="unset variable"),
+        pytest.param("[dev]\nvolumes = -v {nope}:/x", ["dev"], 2, "docker/dockerutils.cfg:5: [dev] volumes: {nope} is unknown; known here: {project_root}, {root}, {workdir}, {project}, {user}, {home}, {date}, {datetime}", id="unknown field"),
+        pytest.param("[dev]\n[dev]", ["dev"], 2, "docker/dockerutils.cfg:5: [dev] stands at line 4 already; merge the two", id="duplicate section"),
+        pytest.param("[dev]\ncmd = a\ncmd = b", ["dev"], 2, "docker/dockerutils.cfg:6: [dev] cmd: the key stands at line 5 already; keep one of the two", id="duplicate key"),
+        pytest.param("[dev]\nwhat", ["dev"], 2, "docker/dockerutils.cfg:5: [dev] this line is no key; write it as key = value", id="no key"),
+        pytest.param("", ["dev", "-c", "it's"], 2, "-c: no closing quotation; close the quote or escape it with a backslash", id="-c"),
+        pytest.param("", ["dev"], 1, "no Docker Engine answers at {host}; start it, or point DOCKER_HOST or docker context use at one that runs", id="no engine"),
+    ],
+)  # fmt: skip
+def test_errors(app, capfd, config, argv, status, message) -> None:
+    outcome = call(main, *argv, directory=app(config), capfd=capfd)
+    assert (outcome.status, outcome.out) == (status, "")
+    assert outcome.err == f"run-image: {message.replace('{host}', os.environ['DOCKER_HOST'])}\n"
+
+
+def test_no_docker_on_path(app, capfd, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    outcome = call(main, "dev", directory=app(), capfd=capfd)
+    assert (outcome.status, outcome.err) == (
+        1, "run-image: docker was not found on PATH; install the docker command-line client, or add its directory to PATH\n"
+    )  # fmt: skip
+
+
+def test_no_docker_directory(tmp_path, capfd) -> None:
+    outcome = call(main, "dev", directory=tmp_path, capfd=capfd)
+    assert (outcome.status, outcome.err) == (
+        2,
+        f"run-image: no docker/ directory with a Dockerfile in a sub-directory was found in {tmp_path} or above it; "
+        "make docker/<name>/Dockerfile at the root of the project\n",
+    )
+
+
+def test_a_configuration_that_is_no_text(app, capfd) -> None:
+    root = app()
+    (root / "docker/dockerutils.cfg").write_bytes(b"[dev]\ncmd = \xe9\n")
+    outcome = call(main, "dev", directory=root, capfd=capfd)
+    assert (outcome.status, outcome.err) == (
+        2,
+        "run-image: docker/dockerutils.cfg:2: byte 0xe9 is not UTF-8; save the file as UTF-8\n",
+    )
+
+
+def test_a_configuration_that_is_a_directory(app, capfd) -> None:
+    root = app()
+    (root / "docker/dockerutils.cfg").unlink()
+    (root / "docker/dockerutils.cfg").mkdir()
+    outcome = call(main, "dev", directory=root, capfd=capfd)
+    assert (outcome.status, outcome.err) == (
+        2,
+        "run-image: docker/dockerutils.cfg is a directory; it should be a configuration file\n",
+    )
+
+
+# From here on the containers are real.
+
+
+def test_an_image_that_is_not_built(engine, app, capfd) -> None:
+    config = "[run_image]\nsynthetic_images = sh\n[sh]\nname = dev\ntag = v2\n"
+    root = app(config)
+    assert call(main, "dev", directory=root, capfd=capfd) == (
+        1,
+        "",
+        "run-image: my-app-dev:alice is not built yet; run: build-image dev\n",
+    )
+    assert call(main, "sh", directory=root, capfd=capfd) == (
+        1,
+        "",
+        "run-image: my-app-dev:v2 is not built yet; run: build-image dev -t v2\n",
+    )
+
+
+def test_the_socket_is_not_permitted(engine, app) -> None:
+    root = app()
+    socket = Path(engine.host.removeprefix("unix://"))
+    for directory in {*root.parents, *socket.parents} - {Path("/"), Path("/tmp")}:
+        directory.chmod(directory.stat().st_mode | 0o055)
+    socket.chmod(0o660)
+    # Everything is imported before root's rights go: Python may live where nobody else may look.
+    code = """
+import encodings.utf_8_sig, getpass, os, subprocess
+from dockerutils.commands.run_image import main
+os.setgroups([]), os.setgid(65534), os.setuid(65534)
+os._exit(main(["box"]))
+"""
+    environ = {**os.environ, "HOME": "/nonexistent", "DOCKER_CONFIG": "/nonexistent"}
+    child = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env=environ, capture_output=True, text=True, check=False
+    )
+    assert (child.returncode, child.stdout) == (1, "")
+    assert child.stderr == (
+        f"run-image: this user may not use the Docker Engine at {engine.host}; "
+        "join the docker group (sudo usermod -aG docker $USER) and log in again\n"
+    )
+
+
+def test_stdout_is_the_containers_alone(engine, app) -> None:
+    outcome = script("run-image", "box", "--", "sh", "-c", "echo out; echo err >&2; exit 3", directory=app())
+    assert (outcome.status, outcome.out) == (3, "out\n")
+    assert outcome.err.endswith("\n\nerr\n")
+    assert NAME.sub("--name NAME", outcome.echoed[0]) == (
+        "docker run --init --name NAME --rm -i local/busybox:latest sh -c 'echo out; echo err >&2; exit 3'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "status"),
+    [
+        (["--", "no-such-command"], 127),
+        (["--", "/etc"], 126),
+        (["-a", "--no-such-option"], 125),
+        (["--", "sh", "-c", "kill -9 $$"], 137),
+    ],
+)
+def test_the_status_is_dockers(engine, app, argv, status) -> None:
+    assert script("run-image", "box", *argv, directory=app()).status == status
+
+
+def test_a_pipe_reaches_the_container(engine, app) -> None:
+    assert script("run-image", "box", "-c", "tr a-z A-Z", directory=app(), stdin="a b\n").out == "A B\n"
+
+
+def test_what_is_shown_can_be_pasted(engine, app) -> None:
+    root = app(
+        "[DEFAULT]\nenvironment = -e URL=http://$U:$P@h -e 'B=b  c' -e H=$HOME/x -e PATH=/bin:$PATH\nvolumes = -v {project_root}/docker:/mnt:ro\n"
+    )
+    environ = {**os.environ, "U": "bob", "P": f"{SECRET} \"'$`\\"}
+    command = 'echo "$URL|$B|$H|$PATH"; ls /mnt'
+    outcome = script("run-image", "box", "-c", f"sh -c '{command}'", directory=root, env=environ)
+    assert outcome.out.splitlines() == [
+        f"http://bob:{environ['P']}@h|b  c|{environ['HOME']}/x|/bin:{environ['PATH']}", "dev", "dockerutils.cfg"
+    ]  # fmt: skip
+    assert SECRET not in outcome.err
+    line = NAME.sub("--name pasted", outcome.echoed[0])
+    pasted = subprocess.run(["sh", "-c", line], env=environ, cwd="/", capture_output=True, text=True, check=True)
+    assert pasted.stdout == outcome.out
+
+
+def test_no_secret_stands_in_the_arguments_of_any_process(engine, app) -> None:
+    root = app("[DEFAULT]\nenvironment = -e URL=http://$TOKEN@h -e TOKEN=$TOKEN\n")
+    environ = {**os.environ, "TOKEN": SECRET, "AWS_SECRET_ACCESS_KEY": SECRET}
+    command = [str(BIN / "run-image"), "box", "-e", "TOKEN", "-c", "sh -c 'echo $URL $AWS_SECRET_ACCESS_KEY; exec cat'"]
+    with subprocess.Popen(
+        command, cwd=root, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout.readline() == f"http://{SECRET}@h {SECRET}\n"
+        arguments = b"".join(path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
+        _, err = child.communicate()
+    assert b"docker\0run" in arguments
+    assert SECRET.encode() not in arguments
+    assert SECRET not in err
+
+
+def test_the_process_is_replaced_by_dockers(engine, app) -> None:
+    command = [str(BIN / "run-image"), "box", "--", "sh", "-c", "echo ready; exec cat"]
+    with subprocess.Popen(
+        command, cwd=app(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as child:
+        assert child.stdout.readline() == "ready\n"
+        arguments = Path(f"/proc/{child.pid}/cmdline").read_bytes().split(b"\0")
+        children = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text()
+        child.communicate()
+    assert arguments[:2] == [b"docker", b"run"]
+    assert children == ""
+
+
+def test_a_signal_reaches_the_container_and_it_is_removed(engine, app) -> None:
+    command = [
+        str(BIN / "run-image"),
+        "box",
+        "--",
+        "sh",
+        "-c",
+        "trap 'echo got; exit 4' TERM; echo ready; while :; do sleep 0.1; done",
+    ]
+    with subprocess.Popen(
+        command, cwd=app(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as child:
+        assert child.stdout.readline() == "ready\n"
+        child.send_signal(signal.SIGTERM)
+        out, _ = child.communicate(timeout=60)
+    assert (out, child.returncode) == ("got\n", 4)
+    wait_for(lambda: not engine.docker("ps", "-aq").strip())
+
+
+def test_a_terminal(engine, app) -> None:
+    child = pexpect.spawn(str(BIN / "run-image"), ["box", "-c", "sh"], cwd=str(app()), encoding="utf-8", timeout=60)
+    child.expect("--rm -it local/busybox:latest sh")
+    child.expect_exact("# ")
+    child.sendline("tty && exit 6")
+    child.expect("/dev/pts/0")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 6
+
+
+def test_ctrl_c_in_a_terminal(engine, app) -> None:
+    child = pexpect.spawn(
+        str(BIN / "run-image"),
+        ["box", "--", "sh", "-c", "echo ready; exec sleep 98764"],
+        cwd=str(app()),
+        encoding="utf-8",
+        timeout=60,
+    )
+    child.expect("\nready")
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 130
+    wait_for(lambda: not processes("sleep", "98764"))
+
+
+def test_stdout_that_is_no_terminal_gets_no_carriage_returns(engine, app, tmp_path) -> None:
+    root = app()
+    child = pexpect.spawn("sh", ["-c", f"{BIN}/run-image box -- echo hello > out.txt"], cwd=str(root), timeout=60)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert (root / "out.txt").read_bytes() == b"hello\n"
+
+
+def test_a_kept_container(engine, app) -> None:
+    outcome = script("run-image", "box", "-k", "--", "sh", "-c", "echo kept", directory=app())
+    container = outcome.out.strip()
+    try:
+        assert outcome.status == 0
+        assert engine.docker("wait", container) == "0\n"
+        assert engine.docker("logs", container) == "kept\n"
+        assert engine.docker("inspect", "--format", "{{.Name}}", container) == "/" + NAME.search(outcome.err)[1] + "\n"
+    finally:
+        engine.docker("rm", "-f", container)
+
+
+def test_volumes_that_are_relative_begin_at_the_root(engine, app) -> None:
+    root = app("[DEFAULT]\nargs = --env-file settings.env\n", **{"settings.env": "FROM_FILE=yes\n", "sub/x": ""})
+    outcome = script("run-image", "box", "--", "sh", "-c", "echo $FROM_FILE", directory=root / "sub")
+    assert outcome.out == "yes\n"

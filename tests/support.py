@@ -1,0 +1,83 @@
+"""What tests share: trees of files, and commands called in this process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import pytest
+
+T = TypeVar("T")
+Main = Callable[[list[str]], int]
+
+
+class Outcome(NamedTuple):
+    """What a command left: its status, its output, and what it said on stderr."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def echoed(self) -> list[str]:
+        """The command lines that were shown before they were executed."""
+        lines = self.err.splitlines()
+        rule = "=" * 80
+        return [lines[n + 1] for n, line in enumerate(lines) if line == rule and lines[n - 1] == lines[n + 2] == ""]
+
+
+def write_tree(root: Path, files: Mapping[str, str]) -> Path:
+    """Write files, by path under `root`; their text is dedented."""
+    for path, text in files.items():
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(textwrap.dedent(text).lstrip("\n"), encoding="utf-8")
+    return root
+
+
+def script(name: str, *argv: str, directory: Path, stdin: str = "", **options: Any) -> Outcome:
+    """Run the console script `name` as a child, as a user would, with `stdin` in a pipe."""
+    command = [str(Path(sys.executable).parent / name), *argv]
+    child = subprocess.run(
+        command, cwd=directory, input=stdin, capture_output=True, text=True, timeout=300, check=False, **options
+    )
+    return Outcome(child.returncode, child.stdout, child.stderr)
+
+
+def wait_for(condition: Callable[[], T], seconds: float = 60) -> T:
+    """Poll until `condition` holds, and return what it gave; AssertionError after the deadline."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.01)
+    return value
+
+
+def processes(*argv: str) -> list[int]:
+    """Return the processes of this machine, containers' included, whose arguments are `argv`."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):
+            if Path(f"/proc/{pid}/cmdline").read_bytes() == b"".join(word.encode() + b"\0" for word in argv):
+                found.append(int(pid))
+    return found
+
+
+def call(main: Main, *argv: str, directory: Path, capfd: pytest.CaptureFixture[str]) -> Outcome:
+    """Call a command's `main` in `directory`; what its children write is caught too."""
+    before = os.getcwd()
+    os.chdir(directory)
+    capfd.readouterr()
+    try:
+        status = main(list(argv))
+    finally:
+        os.chdir(before)
+    out, err = capfd.readouterr()
+    return Outcome(status, out, err)

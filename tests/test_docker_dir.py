@@ -1,0 +1,79 @@
+"""The project's own images: built without a network, run on what is edited outside, and of the right version."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import script
+
+ROOT = Path(__file__).parents[1]
+SOMEONE = 4321
+
+
+@pytest.fixture(name="project")
+def _project(tmp_path: Path, python_image: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a clone of the project with the changes that are not committed yet, and nothing that git ignores."""
+    monkeypatch.setenv("BASE", python_image)
+    project = tmp_path / "dockerutils"
+    subprocess.run(["git", "clone", "--quiet", ROOT, project], check=True)
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in filter(None, subprocess.check_output(listing, cwd=ROOT, text=True).split("\0")):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).exists():
+            shutil.copy2(ROOT / name, project / name)
+        else:
+            (project / name).unlink(missing_ok=True)
+    return project
+
+
+def test_dev_runs_what_is_edited_outside_and_leaves_nothing_of_roots(engine, project):
+    built = script("build-image", "dev", "-f", directory=project)
+    assert built.status == 0, built.err
+    builds = [line for line in built.echoed if line.startswith("docker build ")]
+    assert [line.split()[3] for line in builds] == [
+        "dockerutils-base-builder:alice",
+        "dockerutils-base:alice",
+        "dockerutils-dev:alice",
+    ]
+    assert all("--network none" in line for line in builds)
+
+    module = project / "dockerutils" / "edited_outside.py"
+    module.touch()
+    if os.geteuid() == 0:
+        for path in (project, *project.rglob("*")):
+            os.chown(path, SOMEONE, SOMEONE, follow_symlinks=False)
+    program = "from dockerutils.edited_outside import WORDS; print(WORDS)"
+    for words in ("written outside", "and written again"):
+        module.write_text(f"WORDS = {words!r}\n")
+        # From another directory: it is the installed package that is imported.
+        ran = script("run-image", "dev", "-a", "-w /tmp", "--", "python", "-c", program, directory=project)
+        assert (ran.status, ran.out) == (0, f"{words}\n"), ran.err
+
+    shown = script("run-image", "dev", "--", "sh", "-c", "run-image -h | tee shown", directory=project)
+    assert shown.out.startswith("usage: run-image")
+    assert (project / "shown").read_text() == shown.out
+    assert {path.lstat().st_uid for path in project.rglob("*")} == {project.stat().st_uid}
+    assert not list(project.rglob("*.egg-info"))
+
+
+def test_cicd_has_the_version_that_git_gives_outside(engine, project):
+    subprocess.run(["git", "tag", "v7.8.9"], cwd=project, check=True)
+    ask = [sys.executable, "-c", "import versioneer; print(versioneer.get_version())"]
+    version = subprocess.check_output(ask, cwd=project, text=True).strip()
+    assert version.startswith("7.8.9")
+
+    built = script("build-image", "cicd", "-f", directory=project)
+    assert built.status == 0, built.err
+    for command in ("build-image", "run-image"):
+        inside = script("run-image", "cicd", "--", command, "--version", directory=project)
+        assert inside.out == f"{command} {version}\n"
+    # Nothing but the image itself can have told it.
+    look = script("run-image", "shell", "--", "sh", "-c", "ls -A /code; command -v git", directory=project)
+    assert {"dockerutils", "setup.py"} < set(look.out.split())
+    assert not {".git", "/usr/bin/git"} & set(look.out.split())

@@ -1,0 +1,147 @@
+"""Children: shown, executed, ended. All of them are real ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dockerutils import process
+from dockerutils.errors import CommandFailed, DockerutilsError
+from dockerutils.process import Command
+
+RULE = "=" * 80
+
+
+def test_run_shows_on_stderr_what_it_executes(capfd) -> None:
+    process.run(Command(["echo", "a b"]))
+    out, err = capfd.readouterr()
+    assert out == "a b\n"
+    assert err == f"\n{RULE}\necho 'a b'\n\n"
+
+
+def test_dry_run_prints_on_stdout_and_runs_nothing(capfd, tmp_path) -> None:
+    for action in (process.run, process.replace):
+        action(Command(["touch", str(tmp_path / "x")], {"A": "1"}), dry_run=True)
+    out, err = capfd.readouterr()
+    assert out == f"A=1 touch {tmp_path}/x\n" * 2
+    assert err == ""
+    assert not (tmp_path / "x").exists()
+
+
+def test_run_in_a_directory_with_variables(capfd, tmp_path) -> None:
+    process.run(Command(["sh", "-c", "pwd; echo $A"], {"A": "1"}, str(tmp_path)))
+    out, err = capfd.readouterr()
+    assert out == f"{tmp_path}\n1\n"
+    assert f"(cd {tmp_path} && A=1 sh -c 'pwd; echo $A')" in err
+
+
+def test_the_current_directory_is_not_shown(tmp_path) -> None:
+    assert str(Command(["x"], {}, os.curdir)) == str(Command(["x"], {}, os.getcwd())) == "x"
+
+
+@pytest.mark.parametrize(("script", "status"), [("exit 3", 3), ("kill -9 $$", 137)])
+def test_the_status_of_a_child_is_kept(script: str, status: int) -> None:
+    with pytest.raises(CommandFailed) as error:
+        process.run(Command(["sh", "-c", script]))
+    assert error.value.status == status
+
+
+@pytest.mark.parametrize("action", [process.run, process.replace])
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("no-such-program", "no-such-program was not found on PATH; correct its path, or make it executable (chmod +x)"),
+        ("./no-such", "./no-such was not found; correct its path, or make it executable (chmod +x)"),
+        ("/etc/passwd", "/etc/passwd cannot be executed: Permission denied; correct its path, or make it executable (chmod +x)"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_started_is_told(action, program: str, message: str, capfd) -> None:
+    with pytest.raises(DockerutilsError) as error:
+        action(Command([program]))
+    assert str(error.value) == message
+    assert error.value.status == 1
+
+
+def test_no_docker(monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(DockerutilsError) as error:
+        process.capture(["docker", "version"])
+    assert str(error.value) == (
+        "docker was not found on PATH; install the docker command-line client, or add its directory to PATH"
+    )
+
+
+def test_capture_shows_nothing(capfd, tmp_path) -> None:
+    answer = process.capture(["sh", "-c", "cat; pwd; echo err >&2; exit 2"], directory=str(tmp_path))
+    assert answer == (2, f"{tmp_path}\n", "err\n")
+    assert capfd.readouterr() == ("", "")
+
+
+def _child(code: str) -> subprocess.Popen[str]:
+    """Start Python with `code`, in a process group of its own as a terminal would."""
+    setup = "import os, signal, sys\nfrom dockerutils import cli, process\nfrom dockerutils.process import Command\n"
+    return subprocess.Popen(
+        [sys.executable, "-c", setup + code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_replace_takes_the_place_of_this_process() -> None:
+    with _child("process.replace(Command(['sh', '-c', 'echo $$; echo $A; pwd; exit 5'], {'A': '1'}, '/'))") as child:
+        out, _ = child.communicate()
+    assert out.split() == [str(child.pid), "1", "/"]
+    assert child.returncode == 5
+
+
+def test_replace_restores_the_signal_that_python_ignores() -> None:
+    with _child("process.replace(Command(['grep', 'SigIgn', '/proc/self/status']))") as child:
+        out, _ = child.communicate()
+    ignored = int(out.split()[1], 16)
+    assert not ignored & 1 << signal.SIGPIPE - 1
+
+
+_TRAPS = "trap 'echo INT; exit 9' INT; trap 'echo TERM; exit 9' TERM; echo ready; while :; do sleep 0.05; done"
+_MAIN = f"""
+parser = cli.Parser("x", "x", "x")
+sys.exit(cli.main(parser, lambda args: process.run(Command(["sh", "-c", {_TRAPS!r}])), []))
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "group", "said", "status"),
+    [
+        pytest.param(signal.SIGINT, True, ["INT"], 130, id="Ctrl-C"),
+        pytest.param(signal.SIGINT, False, ["INT"], 130, id="INT to us alone"),
+        pytest.param(signal.SIGTERM, False, ["TERM"], 143, id="TERM to us alone"),
+    ],
+)
+def test_signals_reach_the_child(number: int, group: bool, said: list[str], status: int) -> None:
+    with _child(_MAIN) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        (os.killpg if group else os.kill)(child.pid, number)
+        out, _ = child.communicate(timeout=20)
+    assert out.split() == said
+    assert child.returncode == status
+
+
+def test_a_child_that_does_not_heed_is_killed(monkeypatch) -> None:
+    code = "process._PATIENCE = 0.2\n" + _MAIN.replace("trap 'echo TERM; exit 9' TERM", "trap '' TERM; echo $$")
+    with _child(code) as child:
+        assert child.stdout is not None
+        pid = int(child.stdout.readline())
+        assert child.stdout.readline() == "ready\n"
+        child.terminate()
+        child.communicate(timeout=20)
+    assert child.returncode == 143
+    deadline = time.monotonic() + 10
+    while os.path.exists(f"/proc/{pid}"):
+        assert time.monotonic() < deadline
