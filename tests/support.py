@@ -81,3 +81,26 @@ def call(main: Main, *argv: str, directory: Path, capfd: pytest.CaptureFixture[s
         os.chdir(before)
     out, err = capfd.readouterr()
     return Outcome(status, out, err)
+
+
+def first_line(child: subprocess.Popen[str]) -> str:
+    """Wait for a line on the stdout of a child, which says that it is ready."""
+    assert child.stdout
+    return child.stdout.readline()
+
+
+class App:
+    """A project, and a command called in it."""
+
+    def __init__(self, main: Main, root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        self.root = root
+        self._main = main
+        self._capfd = capfd
+
+    def write(self, files: Mapping[str, str]) -> None:
+        """Write files of the project, by path."""
+        write_tree(self.root, files)
+
+    def __call__(self, *argv: str, directory: str = ".") -> Outcome:
+        """Call the command in a directory of the project."""
+        return call(self._main, *argv, directory=self.root / directory, capfd=self._capfd)

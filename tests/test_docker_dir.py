@@ -65,7 +65,7 @@ def test_dev_runs_what_is_edited_outside_and_leaves_nothing_of_roots(engine, pro
 def test_cicd_has_the_version_that_git_gives_outside(engine, project):
     subprocess.run(["git", "tag", "v7.8.9"], cwd=project, check=True)
     ask = [sys.executable, "-c", "import versioneer; print(versioneer.get_version())"]
-    version = subprocess.check_output(ask, cwd=project, text=True).strip()
+    version = subprocess.check_output(ask, cwd=project, text=True).splitlines()[-1]
     assert version.startswith("7.8.9")
 
     built = script("build-image", "cicd", "-f", directory=project)

@@ -13,21 +13,14 @@ from pathlib import Path
 import pytest
 
 from dockerutils.commands.build_image import main
-from tests.support import call, processes, script, wait_for, write_tree
+from tests.support import App, processes, script, wait_for
 
 BASE = "FROM local/busybox\n"
 
 
 @pytest.fixture
-def app(tmp_path, capfd):
-    """Make a project called app, and return a function that calls build-image in it."""
-
-    def build(*argv: str, directory: str = "."):
-        return call(main, *argv, directory=tmp_path / "app" / directory, capfd=capfd)
-
-    build.root = tmp_path / "app"
-    build.write = lambda files: write_tree(build.root, files)
-    return build
+def app(tmp_path, capfd) -> App:
+    return App(main, tmp_path / "app", capfd)
 
 
 def _read(engine, image: str, path: str) -> str:

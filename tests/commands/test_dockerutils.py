@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dockerutils.commands import build_image, ls_image, run_image
 from dockerutils.commands.dockerutils import main
-from tests.support import call, write_tree
+from tests.support import App, call, write_tree
 from tests.test_architecture import COMMANDS
 
 CONFIG = """
@@ -32,15 +32,10 @@ anything = goes
 
 
 @pytest.fixture
-def app(tmp_path, capfd):
-    root = tmp_path / "app"
-
-    def run(*argv: str, **files: str):
-        write_tree(root, {"docker/dev/Dockerfile": "FROM scratch\n", **files})
-        return call(main, *argv, directory=root, capfd=capfd)
-
-    run.root = root
-    return run
+def app(tmp_path, capfd) -> App:
+    app = App(main, tmp_path / "app", capfd)
+    app.write({"docker/dev/Dockerfile": "FROM scratch\n"})
+    return app
 
 
 def test_the_page_names_every_command(app) -> None:
@@ -51,7 +46,8 @@ def test_the_page_names_every_command(app) -> None:
 
 def test_check_finds_nothing(app, monkeypatch) -> None:
     monkeypatch.setenv("TOKEN", "x")
-    assert app("check", **{"docker/dockerutils.cfg": CONFIG}) == (
+    app.write({"docker/dockerutils.cfg": CONFIG})
+    assert app("check") == (
         0,
         "docker/dockerutils.cfg: 2 images, nothing found\n",
         "",
@@ -78,11 +74,12 @@ prefix = no
 tag = x
 tag = y
 """
-    outcome = app("check", **{
+    app.write({
         "docker/dockerutils.cfg": config,
         "docker/a/Dockerfile": "FROM app-z\nRUM x\n",
         "docker/z/Dockerfile": "FROM app-a\n",
     })  # fmt: skip
+    outcome = app("check")
     c = "docker/dockerutils.cfg"
     assert sorted(outcome.out.splitlines()) == sorted([
         f"{c}:10: [dev] stands at line 3 already; merge the two",
@@ -101,7 +98,8 @@ tag = y
 
 
 def test_check_tells_a_circle(app) -> None:
-    outcome = app("check", **{"docker/a/Dockerfile": "FROM app-z\n", "docker/z/Dockerfile": "FROM app-a\n"})
+    app.write({"docker/a/Dockerfile": "FROM app-z\n", "docker/z/Dockerfile": "FROM app-a\n"})
+    outcome = app("check")
     assert (
         outcome.out
         == "docker/a/Dockerfile, docker/z/Dockerfile: each is built from another of these; break the circle of FROM lines\n"
@@ -109,7 +107,6 @@ def test_check_tells_a_circle(app) -> None:
 
 
 def test_check_tells_a_file_that_is_none(app) -> None:
-    app("check")
     (app.root / "docker/dockerutils.cfg").mkdir()
     outcome = app("check")
     assert outcome == (2, "", "dockerutils: docker/dockerutils.cfg is a directory; it should be a configuration file\n")
@@ -117,7 +114,8 @@ def test_check_tells_a_file_that_is_none(app) -> None:
 
 def test_config_shows_values_and_places_but_no_secret(app, monkeypatch) -> None:
     monkeypatch.setenv("TOKEN", "s3cret")
-    outcome = app("config", **{"docker/dockerutils.cfg": CONFIG})
+    app.write({"docker/dockerutils.cfg": CONFIG})
+    outcome = app("config")
     lines = [" ".join(line.split()) for line in outcome.out.splitlines()]
     assert lines[0] == "[dev] app-dev:alice (directory, docker/dev/Dockerfile)"
     assert 'environment -e "URL=http://$TOKEN@h" docker/dockerutils.cfg:4' in lines
@@ -133,14 +131,16 @@ def test_config_shows_values_and_places_but_no_secret(app, monkeypatch) -> None:
 
 def test_config_as_json(app, monkeypatch) -> None:
     monkeypatch.setenv("TOKEN", "s3cret")
-    record = json.loads(app("config", "shell", "--json", **{"docker/dockerutils.cfg": CONFIG}).out)["shell"]
+    app.write({"docker/dockerutils.cfg": CONFIG})
+    record = json.loads(app("config", "shell", "--json").out)["shell"]
     assert (record["reference"], record["kind"], record["directory"]) == ("app-dev:alice", "synthetic", "dev")
     assert record["settings"]["cmd"] == {"value": "sh", "from": "docker/dockerutils.cfg:9"}
     assert record["settings"]["init"] == {"value": "--init", "from": "default"}
 
 
 def test_config_of_a_configuration_only_image(app) -> None:
-    outcome = app("config", **{"docker/dockerutils.cfg": "[ds]\nname = org/ds\nprefix = no\n"})
+    app.write({"docker/dockerutils.cfg": "[ds]\nname = org/ds\nprefix = no\n"})
+    outcome = app("config")
     assert "[ds]  org/ds:alice  (configuration-only, no Dockerfile)" in outcome.out
 
 
@@ -208,7 +208,7 @@ def test_broken_configurations_draw_no_traceback(tmp_path_factory, content: byte
 
 
 def test_ls_image_reports_a_broken_configuration(app, capfd) -> None:
-    app("check", **{"docker/dockerutils.cfg": "[dev]\ntag = a b\n"})
+    app.write({"docker/dockerutils.cfg": "[dev]\ntag = a b\n"})
     outcome = call(ls_image.main, directory=app.root, capfd=capfd)
     assert (outcome.status, outcome.out) == (2, "")
     assert outcome.err.startswith("ls-image: docker/dockerutils.cfg:2: [dev] tag: 'a b' is not a valid tag")

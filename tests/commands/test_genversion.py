@@ -6,6 +6,8 @@ import json
 import os
 import re
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,12 +19,12 @@ TOML = '[tool.versioneer]\nVCS = "git"\nstyle = "pep440"\nversionfile_source = "
 VENDORED = "print('a warning')\ndef get_versions():\n    return {'version': '9.9', 'full-revisionid': None, 'dirty': True, 'error': None, 'date': None}\n"
 
 
-def _git(root, *args: str) -> None:
+def _git(root: Path, *args: str) -> None:
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(root)]
     subprocess.run([*git, *args], check=True, stdout=subprocess.DEVNULL)
 
 
-def _project(root, files):
+def _project(root: Path, files: dict[str, str]) -> Path:
     write_tree(
         root, {"docker/dev/Dockerfile": "FROM scratch\n", ".gitignore": "_version.py.bld\n", "setup.py": "", **files}
     )
@@ -33,8 +35,8 @@ def _project(root, files):
     return root
 
 
-def _versions(root):
-    namespace: dict = {}
+def _versions(root: Path) -> dict[str, Any]:
+    namespace: dict[str, Any] = {}
     exec((root / "_version.py.bld").read_text(), namespace)
     return namespace["get_versions"]()
 

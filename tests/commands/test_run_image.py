@@ -13,12 +13,19 @@ import pexpect
 import pytest
 
 from dockerutils.commands.run_image import main
-from tests.support import call, processes, script, wait_for, write_tree
+from tests.support import call, first_line, processes, script, wait_for, write_tree
 
 BIN = Path(sys.executable).parent
 BUSYBOX = "[box]\nname = local/busybox:latest\nprefix = False\n"
 SECRET = "s3cr3t-marker"
 NAME = re.compile(r"--name (alice_\w+_\d\d-\d\d-\d\d_\d\d\.\d\d\.\d\d\.\d{6})")
+
+
+def _container(text: str) -> str:
+    """Return the name that the container was given."""
+    match = NAME.search(text)
+    assert match
+    return match[1]
 
 
 @pytest.fixture
@@ -124,7 +131,7 @@ def test_synthetic_images_run_the_directory_they_name(dry) -> None:
 
 def test_two_runs_in_one_second_have_two_names(app, capfd) -> None:
     root = app()
-    names = {NAME.search(call(main, "dev", "--dry-run", directory=root, capfd=capfd).out)[1] for _ in range(5)}
+    names = {_container(call(main, "dev", "--dry-run", directory=root, capfd=capfd).out) for _ in range(5)}
     assert len(names) == 5
 
 
@@ -276,7 +283,7 @@ def test_no_secret_stands_in_the_arguments_of_any_process(engine, app) -> None:
     with subprocess.Popen(
         command, cwd=root, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:
-        assert child.stdout.readline() == f"http://{SECRET}@h {SECRET}\n"
+        assert first_line(child) == f"http://{SECRET}@h {SECRET}\n"
         arguments = b"".join(path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
         _, err = child.communicate()
     assert b"docker\0run" in arguments
@@ -289,7 +296,7 @@ def test_the_process_is_replaced_by_dockers(engine, app) -> None:
     with subprocess.Popen(
         command, cwd=app(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as child:
-        assert child.stdout.readline() == "ready\n"
+        assert first_line(child) == "ready\n"
         arguments = Path(f"/proc/{child.pid}/cmdline").read_bytes().split(b"\0")
         children = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text()
         child.communicate()
@@ -309,7 +316,7 @@ def test_a_signal_reaches_the_container_and_it_is_removed(engine, app) -> None:
     with subprocess.Popen(
         command, cwd=app(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as child:
-        assert child.stdout.readline() == "ready\n"
+        assert first_line(child) == "ready\n"
         child.send_signal(signal.SIGTERM)
         out, _ = child.communicate(timeout=60)
     assert (out, child.returncode) == ("got\n", 4)
@@ -358,7 +365,7 @@ def test_a_kept_container(engine, app) -> None:
         assert outcome.status == 0
         assert engine.docker("wait", container) == "0\n"
         assert engine.docker("logs", container) == "kept\n"
-        assert engine.docker("inspect", "--format", "{{.Name}}", container) == "/" + NAME.search(outcome.err)[1] + "\n"
+        assert engine.docker("inspect", "--format", "{{.Name}}", container) == "/" + _container(outcome.err) + "\n"
     finally:
         engine.docker("rm", "-f", container)
 
