@@ -21,15 +21,20 @@ _SECTIONS = (
     ("pyproject.toml", re.compile(r"^\[tool\.versioneer\]", re.MULTILINE)),
 )
 
+# The assignment is spelt as versioneer spells it, so that it finds the version there when it has no git to ask.
 _MODULE = '''\
 """The version of this project, as versioneer computed it when the image was built."""
 
-_VERSIONS = {versions}
+import json
+
+version_json = \'\'\'
+{versions}
+\'\'\'  # END VERSION_JSON
 
 
 def get_versions():
     """Return the version, the revision, its date, and whether the work tree was dirty."""
-    return dict(_VERSIONS)
+    return json.loads(version_json)
 '''
 
 
@@ -59,6 +64,6 @@ def generate(root: str) -> dict[str, object]:
             f"versioneer failed: {said[-1]}; mend its section, or update the project's versioneer.py"
         )
     versions: dict[str, object] = json.loads(answer.stdout)
-    lines = [f"    {name!r}: {value!r}," for name, value in sorted(versions.items())]
-    files.write(os.path.join(root, NAME), _MODULE.format(versions="\n".join(["{", *lines, "}"])))
+    text = json.dumps(versions, indent=1, sort_keys=True).replace("\\", "\\\\").replace("'", "\\u0027")
+    files.write(os.path.join(root, NAME), _MODULE.format(versions=text))
     return versions

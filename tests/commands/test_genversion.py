@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,23 @@ def test_a_version_that_cannot_be_computed_is_warned_of(tmp_path, capfd) -> None
         "_version.py.bld: 0+unknown\n",
         "genversion: warning: versioneer: no git here\n",
     )
+
+
+def test_any_text_survives_in_the_module(tmp_path, capfd) -> None:
+    text = """it's \"\"\" \'\'\' \\\\ \\n é"""
+    own = f"def get_versions():\n    return {{'version': {text!r}}}\n"
+    root = _project(tmp_path / "app", {"setup.cfg": f"[versioneer]\n{SECTION}", "versioneer.py": own})
+    assert call(main, directory=root, capfd=capfd).status == 0
+    assert _versions(root) == {"version": text}
+
+
+def test_versioneer_finds_the_version_where_there_is_no_git(tmp_path, capfd) -> None:
+    root = _project(tmp_path / "app", {"setup.cfg": f"[versioneer]\n{SECTION}"})
+    call(main, directory=root, capfd=capfd)
+    (root / "app").mkdir()
+    (root / "_version.py.bld").rename(root / "app/_version.py")
+    shutil.rmtree(root / ".git")
+    assert call(main, directory=root, capfd=capfd) == (0, "_version.py.bld: 1.2.3\n", "")
 
 
 def test_dry_run_prints_the_child_and_writes_nothing(tmp_path, capfd) -> None:
