@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -22,6 +21,14 @@ def require() -> str:
     if answer.status:
         raise refusal(answer.stderr)
     return answer.stdout.strip()
+
+
+def has_image(reference: str) -> bool:
+    """Tell whether the engine has an image; DockerutilsError when no engine answers."""
+    answer = process.capture(_inspection([reference]))
+    if answer.status and not _are_absent(answer.stderr):
+        raise refusal(answer.stderr)
+    return not answer.status
 
 
 def inspect(references: Iterable[str]) -> dict[str, Record]:
@@ -50,6 +57,8 @@ def _inspection(references: Sequence[str]) -> list[str]:
 def _records(wanted: Sequence[str], answer: process.Captured) -> dict[str, Record]:
     if answer.status and not _are_absent(answer.stderr):
         raise refusal(answer.stderr)
+    import json
+
     records = [(_tags(record), record) for record in json.loads(answer.stdout)]
     found = ((name, next((record for tags, record in records if _familiar(name) in tags), None)) for name in wanted)
     return {name: record for name, record in found if record is not None}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -61,7 +61,7 @@ class Project:
         self.environ = environ
         self.name = component(os.path.basename(root))
         self.config: Config = config.read(root)
-        self.now = datetime.datetime.now(datetime.timezone.utc)
+        self.now = time.gmtime()
 
     @property
     def user(self) -> str:
@@ -83,8 +83,8 @@ class Project:
             "project": lambda: self.name,
             "user": lambda: self.user,
             "home": lambda: os.path.expanduser("~"),
-            "date": lambda: f"{self.now:%y.%m.%d}",
-            "datetime": lambda: f"{self.now:%Y%m%d-%H%M%S}",
+            "date": lambda: time.strftime("%y.%m.%d", self.now),
+            "datetime": lambda: time.strftime("%Y%m%d-%H%M%S", self.now),
         }
 
     def directories(self) -> list[str]:

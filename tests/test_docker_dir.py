@@ -33,6 +33,9 @@ def _project(tmp_path: Path, python_image: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_dev_runs_what_is_edited_outside_and_leaves_nothing_of_roots(engine, project):
+    left = project / "docker" / "wheels" / "boto3-1.0-py3-none-any.whl"
+    left.parent.mkdir()
+    left.write_text("of an earlier build, and cut off")
     built = script("build-image", "dev", "-f", directory=project)
     assert built.status == 0, built.err
     builds = [line for line in built.echoed if line.startswith("docker build ")]
@@ -73,6 +76,8 @@ def test_cicd_has_the_version_that_git_gives_outside(engine, project):
     for command in ("build-image", "run-image"):
         inside = script("run-image", "cicd", "--", command, "--version", directory=project)
         assert inside.out == f"{command} {version}\n"
+    listed = script("run-image", "cicd", "--", "pip", "show", "dockerutils", directory=project)
+    assert f"Version: {version}" in listed.out.splitlines()
     # Nothing but the image itself can have told it.
     look = script("run-image", "shell", "--", "sh", "-c", "ls -A /code; command -v git", directory=project)
     assert {"dockerutils", "setup.py"} < set(look.out.split())

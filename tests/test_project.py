@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -82,7 +83,7 @@ def test_any_text_is_made_a_component_and_a_tag(text: str) -> None:
 )  # fmt: skip
 def test_image_names_and_tags(make, text: str, image: str, reference: str | None) -> None:
     project = make({"docker/dockerutils.cfg": text})
-    assert project.image(image).reference == (reference or f"app-dev:{project.now:%y.%m.%d}")
+    assert project.image(image).reference == (reference or f"app-dev:{time.strftime('%y.%m.%d', project.now)}")
 
 
 def test_kinds(make) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import re
 import sys
+import time
 from collections.abc import Sequence
 
 from dockerutils import cli, console, docker, engine, process, words
@@ -77,8 +77,9 @@ def facts(project: Project, image: Image, args: argparse.Namespace) -> docker.Ru
 
 def container_name(image: str, project: Project) -> str:
     """Return `<user>_<image>_<yy-mm-dd_HH.MM.SS>` in local time; the microseconds behind it tell two runs apart."""
-    now = datetime.datetime.now()
-    name = f"{project.user}_{image}_{now:%y-%m-%d_%H.%M.%S.%f}"
+    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+    now = time.strftime("%y-%m-%d_%H.%M.%S", time.localtime(seconds))
+    name = f"{project.user}_{image}_{now}.{nanoseconds // 1000:06}"
     return re.sub(r"[^A-Za-z0-9_.-]", "-", name).lstrip("_.-")
 
 
@@ -107,7 +108,7 @@ def _split(option: str, text: str) -> list[str]:
 
 def _require(project: Project, image: Image) -> None:
     """See that an image that is built here is there: docker would look for it in a public registry."""
-    if engine.inspect([image.reference]) or image.kind == CONFIGURED:
+    if engine.has_image(image.reference) or image.kind == CONFIGURED:
         return
     assert image.directory is not None
     tag = "" if image.tag == project.image(image.directory).tag else f" -t {image.tag}"
