@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from dockerutils import dockerfile
+from dockerutils import build_order, dockerfile
 from dockerutils.config import KEYS
 from dockerutils.errors import UserError
 from dockerutils.project import DIRECTORY, Image, Project
@@ -18,7 +18,7 @@ def findings(project: Project) -> list[str]:
     found += _told(lambda: names.extend(project.names()))
     for name in names or project.directories():
         found += _of_image(project, name)
-    found += _told(lambda: project.build_order([project.image(name) for name in project.directories()]))
+    found += _told(lambda: build_order.in_order(project, map(project.image, project.directories())))
     return list(dict.fromkeys(found))
 
 

@@ -21,7 +21,7 @@ AWS_VARIABLES = (
 
 # Variables that steer the docker command itself, or how it is found: the container's value must not stand in its
 # environment, so it is passed as an argument.
-_STEERS_DOCKER = re.compile(r"PATH|HOME|LD_\w*|DOCKER_\w*|SSH_\w*|DISPLAY|TMPDIR")
+_STEERS_DOCKER = r"PATH|HOME|LD_\w*|DOCKER_\w*|SSH_\w*|DISPLAY|TMPDIR"
 
 
 class Run(NamedTuple):
@@ -97,7 +97,7 @@ def by_name(options: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     env: dict[str, str] = {}
     for option, word in _pairs(options):
         assignment = word.partition_assignment() if option == "-e" and isinstance(word, Word) else None
-        if assignment and not _STEERS_DOCKER.fullmatch(assignment[0]):
+        if assignment and not re.fullmatch(_STEERS_DOCKER, assignment[0]):
             name, value = assignment
             kept += [option, name]
             if value.template not in {f"${name}", f"${{{name}}}"}:

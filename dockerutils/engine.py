@@ -11,8 +11,8 @@ from dockerutils.errors import DockerutilsError
 
 Record = dict[str, Any]
 
-_ADDRESS = re.compile(r"\b((?:unix|tcp|ssh|npipe|https?)://[^\s\"';,]+?)[.:]?(?=[\s\"';,]|$)")
-_OVER_SSH = re.compile(r"command \[ssh .*?stderr=([^\n]*)", re.DOTALL)
+_ADDRESS = r"\b((?:unix|tcp|ssh|npipe|https?)://[^\s\"';,]+?)[.:]?(?=[\s\"';,]|$)"
+_OVER_SSH = r"(?s)command \[ssh .*?stderr=([^\n]*)"
 
 
 def require() -> str:
@@ -81,10 +81,10 @@ def _are_absent(stderr: str) -> bool:
 def refusal(stderr: str) -> DockerutilsError:
     """Turn what docker wrote into one line: what is wrong, and what to do."""
     lower = stderr.lower()
-    if over_ssh := _OVER_SSH.search(stderr):
+    if over_ssh := re.search(_OVER_SSH, stderr):
         where = f" over ssh ({over_ssh[1].strip() or 'ssh said nothing'})"
     else:
-        address = _ADDRESS.search(stderr)
+        address = re.search(_ADDRESS, stderr)
         where = f" at {address[1]}" if address else ""
     if "permission denied while trying to connect" in lower:
         return DockerutilsError(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from dockerutils import config, dockerfile
+from dockerutils import config, references
 from dockerutils.config import Config, Fields, Settings
 from dockerutils.errors import UserError
 from dockerutils.ini import Value
@@ -16,12 +16,6 @@ from dockerutils.ini import Value
 DIRECTORY, SYNTHETIC, CONFIGURED = "directory", "synthetic", "configuration-only"
 
 _RUN_SECTIONS = ("run_image", "run-image")
-
-# https://github.com/distribution/reference: a path component's separators are one dot, one or two underscores, or
-# any number of dashes; a repository may begin with a registry's host[:port].
-_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REPOSITORY = re.compile(rf"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]+)?/)?{_COMPONENT}(?:/{_COMPONENT})*")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
 class Image(NamedTuple):
@@ -59,14 +53,14 @@ class Project:
         self.root = root
         self.workdir = workdir
         self.environ = environ
-        self.name = component(os.path.basename(root))
+        self.name = references.component(os.path.basename(root))
         self.config: Config = config.read(root)
         self.now = time.gmtime()
 
     @property
     def user(self) -> str:
         """The login name, valid as a tag."""
-        return tag_component(login_name())
+        return references.tag(login_name())
 
     @property
     def docked(self) -> bool:
@@ -145,27 +139,6 @@ class Project:
                 raise value.error("is no name of an environment variable; use letters, digits and underscores")
         return {key: settings.fill_in(value.text, value) for key, value in values.items()}
 
-    def bases(self, image: Image) -> list[Image]:
-        """Return the images of this project that another one's Dockerfile is built from."""
-        content = dockerfile.read(os.path.join(self.root, image.dockerfile), shown_as=image.dockerfile)
-        arguments = dockerfile.build_arguments(self.settings(image.name).options("build_args"), self.environ)
-        named = {repository_of(reference) for reference in content.bases(arguments)}
-        others = (self.image(name) for name in self.directories() if name != image.name)
-        return [other for other in others if {other.repository, repository_of(other.builder)} & named]
-
-    def build_order(self, images: Iterable[Image]) -> list[Image]:
-        """Order images so that each comes after those of them that it is built from, `base` first where possible."""
-        pending = {image.name: image for image in sorted(images, key=lambda image: (image.name != "base", image.name))}
-        needs = {name: {base.name for base in self.bases(image)} for name, image in pending.items()}
-        ordered: list[Image] = []
-        while pending:
-            ready = next((name for name in pending if not needs[name] & pending.keys()), None)
-            if ready is None:
-                circle = ", ".join(image.dockerfile for image in pending.values())
-                raise UserError(f"{circle}: each is built from another of these; break the circle of FROM lines")
-            ordered.append(pending.pop(ready))
-        return ordered
-
     def _is_configured(self, section: str) -> bool:
         """Tell whether a section defines a configuration-only image: it has a name, to be taken as it stands."""
         if section not in self.config or section in self.directories():
@@ -194,16 +167,16 @@ class Project:
         settings = self.settings(name)
         value = settings.value("name")
         assert value is not None
-        repository, _, tag = _split_tag(value.text)
-        if fault := _fault_in_name(repository) or (_fault_in_tag(tag) if tag else ""):
+        repository, tag = references.split(value.text)
+        if fault := references.fault_in_repository(repository) or (references.fault_in_tag(tag) if tag else ""):
             raise value.error(fault)
         return Image(name, CONFIGURED, None, repository, tag or self._tag(settings))
 
     def _repository(self, settings: Settings, directory: str) -> str:
         value = settings.value("name")
-        name = component(directory) if value is None else value.text
+        name = references.component(directory) if value is None else value.text
         repository = f"{self.name}-{name}" if settings.boolean("prefix") else name
-        if value and (fault := _fault_in_name(repository)):
+        if value and (fault := references.fault_in_repository(repository)):
             raise value.error(fault)
         return repository
 
@@ -212,7 +185,7 @@ class Project:
         if value is None:
             return self.user
         tag = settings.fill_in(value.text, value)
-        if fault := _fault_in_tag(tag):
+        if fault := references.fault_in_tag(tag):
             raise value.error(fault)
         return tag
 
@@ -233,9 +206,9 @@ def find(workdir: str, environ: Mapping[str, str]) -> Project:
 
 def renamed(image: Image, repository: str | None, tag: str | None) -> Image:
     """Return `image` under another name or tag, as -i and -t ask for it."""
-    if repository is not None and (fault := _fault_in_name(repository)):
+    if repository is not None and (fault := references.fault_in_repository(repository)):
         raise UserError(f"-i: {fault}")
-    if tag is not None and (fault := _fault_in_tag(tag)):
+    if tag is not None and (fault := references.fault_in_tag(tag)):
         raise UserError(f"-t: {fault}")
     return image._replace(repository=repository or image.repository, tag=tag or image.tag)
 
@@ -248,43 +221,6 @@ def login_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         raise UserError("this user has no login name; set LOGNAME") from None
-
-
-def component(text: str) -> str:
-    """Make `text` valid as a component of an image name."""
-    kept = re.sub(r"[^a-z0-9._-]+", "-", text.lower())
-    joined = re.sub(r"[._-]+", lambda run: run[0] if re.fullmatch(r"\.|__?|-+", run[0]) else "-", kept)
-    return joined.strip("._-") or "project"
-
-
-def tag_component(text: str) -> str:
-    """Make `text` valid as a tag."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).lstrip(".-")[:128] or "user"
-
-
-def repository_of(reference: str) -> str:
-    """Return an image reference without its tag and digest."""
-    return _split_tag(reference.partition("@")[0])[0]
-
-
-def _fault_in_name(repository: str) -> str:
-    """Return what is wrong with an image's name, nothing when docker takes it."""
-    if _REPOSITORY.fullmatch(repository):
-        return ""
-    return f"{repository!r} is not a valid image name; write it as [registry/]name in lower case"
-
-
-def _fault_in_tag(tag: str) -> str:
-    """Return what is wrong with a tag, nothing when docker takes it."""
-    if _TAG.fullmatch(tag):
-        return ""
-    return f"{tag!r} is not a valid tag; use letters, digits, '_', '.' and '-', 128 at most"
-
-
-def _split_tag(reference: str) -> tuple[str, str, str]:
-    head, slash, last = reference.rpartition("/")
-    name, colon, tag = last.partition(":")
-    return head + slash + name, colon, tag
 
 
 def _is_root(directory: str) -> bool:

@@ -15,11 +15,12 @@ PACKAGE = Path(__file__).parent.parent / "dockerutils"
 # Each row may import the rows above it and its own.
 LAYERS = [
     ["errors"],
-    ["words", "ini", "files"],
+    ["words", "ini", "files", "references"],
     ["console", "config", "dockerfile"],
     ["process"],
     ["project", "docker", "engine", "version_file", "print_versions"],
-    ["checks", "cli"],
+    ["build_order", "cli"],
+    ["checks"],
     ["commands"],
 ]
 ROW = {module: row for row, modules in enumerate(LAYERS) for module in modules}

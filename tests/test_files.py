@@ -9,33 +9,39 @@ import pytest
 from dockerutils import files
 
 
-def test_write_replaces(tmp_path) -> None:
-    path = tmp_path / "f"
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "folder").mkdir()
+    return tmp_path / "folder"
+
+
+def test_write_replaces(folder) -> None:
+    path = folder / "f"
     path.write_text("old")
     files.write(str(path), "néw")
     assert path.read_text(encoding="utf-8") == "néw"
-    assert os.listdir(tmp_path) == ["f"]
+    assert os.listdir(folder) == ["f"]
 
 
-def test_a_failed_write_loses_nothing(tmp_path) -> None:
-    path = tmp_path / "f"
+def test_a_failed_write_loses_nothing(folder) -> None:
+    path = folder / "f"
     path.write_text("old")
     with pytest.raises(UnicodeEncodeError):
         files.write(str(path), "new\ud800")
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["f"]
+    assert os.listdir(folder) == ["f"]
 
 
-def test_borrowed_stands_for_the_time_of_the_block(tmp_path) -> None:
-    template, path = tmp_path / "t", tmp_path / "f"
+def test_borrowed_stands_for_the_time_of_the_block(folder) -> None:
+    template, path = folder / "t", folder / "f"
     template.write_text("x")
     with files.borrowed(str(template), str(path)):
         assert path.read_text() == "x"
     assert not path.exists()
 
 
-def test_borrowed_is_gone_after_a_failure(tmp_path) -> None:
-    template, path = tmp_path / "t", tmp_path / "f"
+def test_borrowed_is_gone_after_a_failure(folder) -> None:
+    template, path = folder / "t", folder / "f"
     template.write_text("x")
     with pytest.raises(KeyboardInterrupt), files.borrowed(str(template), str(path)):
         raise KeyboardInterrupt
@@ -43,8 +49,8 @@ def test_borrowed_is_gone_after_a_failure(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("theirs", ["x", "theirs"])
-def test_a_file_of_the_users_is_never_touched(tmp_path, theirs: str) -> None:
-    template, path = tmp_path / "t", tmp_path / "f"
+def test_a_file_of_the_users_is_never_touched(folder, theirs: str) -> None:
+    template, path = folder / "t", folder / "f"
     template.write_text("x")
     path.write_text(theirs)
     with files.borrowed(str(template), str(path)):
@@ -52,21 +58,21 @@ def test_a_file_of_the_users_is_never_touched(tmp_path, theirs: str) -> None:
     assert path.read_text() == theirs
 
 
-def test_a_file_put_in_the_place_of_ours_stays(tmp_path) -> None:
-    template, path = tmp_path / "t", tmp_path / "f"
+def test_a_file_put_in_the_place_of_ours_stays(folder) -> None:
+    template, path = folder / "t", folder / "f"
     template.write_text("x")
     with files.borrowed(str(template), str(path)):
-        (tmp_path / "other").write_text("theirs")
-        os.replace(tmp_path / "other", path)
+        (folder / "other").write_text("theirs")
+        os.replace(folder / "other", path)
     assert path.read_text() == "theirs"
 
 
-def test_no_template(tmp_path) -> None:
-    with files.borrowed(str(tmp_path / "t"), str(tmp_path / "f")):
-        assert os.listdir(tmp_path) == []
+def test_no_template(folder) -> None:
+    with files.borrowed(str(folder / "t"), str(folder / "f")):
+        assert os.listdir(folder) == []
 
 
-def test_removed_by_the_user_meanwhile(tmp_path) -> None:
-    (tmp_path / "t").write_text("x")
-    with files.borrowed(str(tmp_path / "t"), str(tmp_path / "f")):
-        os.unlink(tmp_path / "f")
+def test_removed_by_the_user_meanwhile(folder) -> None:
+    (folder / "t").write_text("x")
+    with files.borrowed(str(folder / "t"), str(folder / "f")):
+        os.unlink(folder / "f")

@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Iterator, Sequence
 
-from dockerutils import cli, console, docker, dockerfile, engine, files, process, version_file
+from dockerutils import build_order, cli, console, docker, dockerfile, engine, files, process, version_file
 from dockerutils.errors import DockerutilsError, UserError
 from dockerutils.process import Command
 from dockerutils.project import DIRECTORY, Image, Project, renamed
@@ -66,7 +66,7 @@ def requested(project: Project, args: argparse.Namespace) -> list[Image]:
         if args.image_name:
             raise UserError(f"-i would give one name to {args.image} images; name the image")
         images = [project.image(name) for name in project.directories()]
-        images = project.build_order(images) if args.image == "all" else images
+        images = build_order.in_order(project, images) if args.image == "all" else images
         return [renamed(image, None, args.image_tag) for image in images]
     image = project.image(args.image)
     if image.kind != DIRECTORY:
@@ -101,13 +101,15 @@ def pull(project: Project, image: Image, args: argparse.Namespace) -> list[str]:
         args.force_build_base
         and any(project.settings(name).boolean("pull_FROM_on_force") for name in {image.name, args.image} - {"all"})
     )
-    return ["--pull"] if asked and not project.bases(image) else []
+    return ["--pull"] if asked and not build_order.bases(project, image) else []
 
 
 def require_bases(project: Project, images: Sequence[Image]) -> None:
     """See that the engine answers, and has the project's images that these are built from."""
     made = {image.name for image in images}
-    needed = {base.reference: base for image in images for base in project.bases(image) if base.name not in made}
+    needed = {
+        base.reference: base for image in images for base in build_order.bases(project, image) if base.name not in made
+    }
     engine.require()
     present = engine.inspect(needed)
     for reference, base in needed.items():

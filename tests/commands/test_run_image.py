@@ -320,7 +320,7 @@ def test_a_signal_reaches_the_container_and_it_is_removed(engine, app) -> None:
         child.send_signal(signal.SIGTERM)
         out, _ = child.communicate(timeout=60)
     assert (out, child.returncode) == ("got\n", 4)
-    wait_for(lambda: not engine.docker("ps", "-aq").strip())
+    wait_for(lambda: not engine.docker("ps", "-aq", "--filter", "name=alice_box").strip())
 
 
 def test_a_terminal(engine, app) -> None:
