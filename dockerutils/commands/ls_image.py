@@ -73,11 +73,10 @@ def _time(text: str) -> datetime:
 def age(elapsed: timedelta) -> str:
     """Return a length of time in its largest unit."""
     seconds = max(0, int(elapsed.total_seconds()))
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= length:
-            count = seconds // length
-            return f"{count} {unit}{'s' if count > 1 else ''}"
-    return f"{seconds} seconds"
+    units = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+    unit, length = next(((unit, length) for unit, length in units if seconds >= length), units[-1])
+    count = seconds // length
+    return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
 def megabytes(size: int) -> str:

@@ -77,6 +77,7 @@ def test_no_engine(root, capfd) -> None:
     ("elapsed", "text"),
     [
         (timedelta(seconds=-5), "0 seconds"),
+        (timedelta(seconds=1), "1 second"),
         (timedelta(seconds=59), "59 seconds"),
         (timedelta(seconds=60), "1 minute"),
         (timedelta(hours=1, minutes=59), "1 hour"),
