@@ -1,0 +1,36 @@
+"""What comes out of Debian's archive for the tests, and is kept from one run to the next."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+
+# Read now: the tests themselves do not see the user's variables.
+CACHE = os.environ.get("DOCKERUTILS_CACHE", "/var/cache/dockerutils")
+
+# A generation after Debian 12's docker.io 20.10: 26.1, with BuildKit.
+_MODERN = "trixie"
+_PACKAGES = ("ca-certificates", "iptables", "docker.io", "docker-buildx", "docker-compose")
+
+
+def modern_usr() -> str:
+    """Return the /usr of a Debian that has a modern Docker Engine; made once (a minute), whole or not at all."""
+    kept = os.path.join(CACHE, f"docker-{_MODERN}")
+    if os.path.isdir(kept):
+        return kept
+    os.makedirs(CACHE, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{_MODERN}-", dir=CACHE) as work:
+        # debootstrap's mounts are not for this machine to see, nor to keep when it is cut off.
+        bootstrap = ["unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}"]
+        done = subprocess.run(
+            [*bootstrap, _MODERN, f"{work}/tree"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"debootstrap: status {done.returncode}\n{done.stdout}")
+        os.rename(f"{work}/tree/usr", kept)
+    return kept

@@ -1,0 +1,143 @@
+"""Docker Engines of the tests' own, which leave a machine's engine alone and are gone without a trace when they end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+_SCRIPT = os.path.join(os.path.dirname(__file__), "engine.sh")
+# Found now: a test may put another docker on its PATH.
+_DOCKER = shutil.which("docker") or "docker"
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+# Seconds that an engine may take to answer.
+_DEADLINE = 60.0
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine that runs: its directory, the process that keeps it, and the /usr it runs with when not the machine's."""
+
+    directory: str
+    pid: int
+    usr: str | None
+
+    @property
+    def host(self) -> str:
+        """Its address, as DOCKER_HOST has it."""
+        return f"unix://{self.directory}/docker.sock"
+
+    def client(self, config: str) -> dict[str, str]:
+        """Return the variables that make docker talk to it, and build as it does; `config` is docker's own directory.
+
+        An engine with a /usr of its own has BuildKit; the plugins of that /usr are linked into `config`.
+        """
+        os.makedirs(config, exist_ok=True)
+        plugins = os.path.join(config, "cli-plugins")
+        if self.usr and not os.path.lexists(plugins):
+            os.symlink(f"{self.usr}/libexec/docker/cli-plugins", plugins)
+        return {"DOCKER_HOST": self.host, "DOCKER_CONFIG": config, "DOCKER_BUILDKIT": "1" if self.usr else "0"}
+
+    def docker(self, *args: str, timeout: float = 300) -> str:
+        """Run docker against it, whatever the test's environment is, and return stdout; RuntimeError has its stderr.
+
+        After `timeout` seconds it is subprocess.TimeoutExpired.
+        """
+        env = {"PATH": _PATH, "HOME": self.directory, **self.client(f"{self.directory}/client")}
+        command = [_DOCKER, *args]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout, check=False)
+        if done.returncode:
+            raise RuntimeError(f"docker {' '.join(args)}: status {done.returncode}\n{done.stderr}")
+        return done.stdout
+
+    def processes(self) -> dict[int, str]:
+        """Return the command lines, by pid, of what runs for it: its own processes, containers and builds."""
+        parents = {}
+        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+            with contextlib.suppress(OSError):  # it has ended since
+                parents[pid] = int(_read(f"/proc/{pid}/stat").rpartition(")")[2].split()[1])
+        found = {}
+        for pid in parents:
+            ancestor = pid
+            while ancestor not in (0, self.pid):
+                ancestor = parents.get(ancestor, 0)
+            if ancestor:
+                found[pid] = command_line(pid)
+        return found
+
+    def is_running(self, command: str) -> bool:
+        """Tell whether a process of its containers or builds has `command` in its command line."""
+        return any(command in line for line in self.processes().values())
+
+
+@contextlib.contextmanager
+def running(usr: str | None = None, **settings: Any) -> Iterator[Engine]:
+    """Start an engine, give it once it answers, and end it; RuntimeError has its log when it does not come up.
+
+    `usr` is the /usr of another system, whose engine it is then; `settings` are keys of dockerd's daemon.json.
+    """
+    # A short path: those of sockets end at 107 bytes.
+    directory = tempfile.mkdtemp(prefix="dockerutils-engine-", dir="/tmp")
+    settings = {
+        "hosts": [f"unix://{directory}/docker.sock"],
+        "data-root": f"{directory}/data",
+        "cgroup-parent": f"/{os.path.basename(directory)}",
+        # The machine's systemd knows nothing of the processes here.
+        "exec-opts": ["native.cgroupdriver=cgroupfs"],
+    } | settings
+    try:
+        with open(f"{directory}/daemon.json", "w", encoding="utf-8") as file:
+            json.dump(settings, file)
+        with tempfile.TemporaryFile("w+") as log, _keeper([directory, *([usr] if usr else [])], log) as keeper:
+            engine = Engine(directory, keeper.pid, usr)
+            _await(engine, keeper, log)
+            yield engine
+    finally:
+        # The keeper has done that too, for the case that this process was killed.
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _keeper(args: list[str], log: IO[str]) -> subprocess.Popen[bytes]:
+    """Start the script that runs an engine; to leave it as a context ends its standard input, and waits for it.
+
+    In a session of its own a Ctrl-C does not reach it.
+    """
+    command = ["bash", _SCRIPT, *args]
+    env = {"PATH": _PATH}
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=env, start_new_session=True
+    )
+
+
+def _await(engine: Engine, keeper: subprocess.Popen[bytes], log: IO[str]) -> None:
+    """Return when the engine answers."""
+    deadline = time.monotonic() + _DEADLINE
+    while True:
+        try:
+            engine.docker("version", timeout=_DEADLINE)
+            return
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            if keeper.poll() is not None or time.monotonic() > deadline:
+                log.seek(0)
+                raise RuntimeError(f"no Docker Engine came up; its log:\n{log.read()}") from error
+        time.sleep(0.05)
+
+
+def command_line(pid: int | str) -> str:
+    """Return the arguments of a process, with blanks between them; nothing when it has ended."""
+    try:
+        return _read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
+    except OSError:
+        return ""
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
