@@ -8,16 +8,12 @@ the command at hand may only need another section.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from dockerutils.errors import UserError
 
 DEFAULT = "DEFAULT"
-
-_HEADER = re.compile(r"\[(.+)\]")
-_OPTION = re.compile(r"(.*?)\s*[=:]\s*(.*)$")
 
 
 class Place(NamedTuple):
@@ -88,14 +84,14 @@ def read(path: str, shown_as: str) -> File:
     return parse(text, shown_as)
 
 
-def parse(text: str, path: str) -> File:
+def parse(content: str, path: str) -> File:
     """Parse the text of an INI file; `path` is what places and faults call it."""
     file = File(path, Section(DEFAULT, Place(path, 0)), {}, [])
     section: Section | None = None
     lines: dict[tuple[str, str], list[str]] = {}  # the lines of each value, by section and key
     current: list[str] | None = None  # the lines that a continuation adds to
     indent = 0
-    for number, raw in enumerate(_lines(text), start=1):
+    for number, raw in enumerate(_lines(content), start=1):
         line = raw.strip()
         if not line:
             if current is not None:
@@ -109,18 +105,18 @@ def parse(text: str, path: str) -> File:
             continue
         indent = indented
         place = Place(path, number)
-        if header := _HEADER.match(line):
-            section, current = _open(file, header[1], place), None
+        if header := _header(line):
+            section, current = _open(file, header, place), None
         elif section is None:
             file.faults.append(f"{place}: this line stands before the first section; put a [section] line above it")
-        elif (option := _OPTION.match(line)) and option[1]:
-            name, key = section.name, option[1]
+        elif option := _option(line):
+            name, (key, text) = section.name, option
             if (name, key) in lines:
                 first = section.values[key].place.line if key in section.values else section.place.line
                 section.faults.append(
                     f"{place}: [{name}] {key}: the key stands at line {first} already; keep one of the two"
                 )
-            current = lines[name, key] = [option[2].strip()]
+            current = lines[name, key] = [text]
             section.values[key] = Value("", name, key, place)
         else:
             section.faults.append(f"{place}: [{section.name}] this line is no key; write it as key = value")
@@ -131,6 +127,17 @@ def parse(text: str, path: str) -> File:
 def _lines(text: str) -> Iterator[str]:
     """Split at the line ends that Python's universal newlines know, and at no other."""
     return iter(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
+
+
+def _header(line: str) -> str:
+    """Return the name in a header, nothing when the line is none; what follows the last bracket is ignored."""
+    return line[1 : line.rfind("]")] if line[0] == "[" and "]" in line[2:] else ""
+
+
+def _option(line: str) -> tuple[str, str] | None:
+    """Return the key and the value on either side of the first `=` or `:`, None when the line is no option."""
+    key = line.split("=", 1)[0].split(":", 1)[0]
+    return (key.rstrip(), line[len(key) + 1 :].strip()) if key and key != line else None
 
 
 def _open(file: File, name: str, place: Place) -> Section:

@@ -22,14 +22,15 @@ _USERS_OWN = re.compile(r"(AWS|DOCK|DOCKER|DOCKERUTILS|RESERO|SSH|XDG)_.*|NO_COL
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """See that a Ctrl-C ends the tests: a command that one calls in this process would take it for its own."""
+    """See that Ctrl-C, or a kill, ends the tests and their fixtures: a command called here would take it for its own."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         session.shouldstop = "interrupted"
         signal.default_int_handler(number, frame)
 
-    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
-        signal.signal(signal.SIGINT, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, interrupt)
 
 
 @pytest.fixture(autouse=True)
