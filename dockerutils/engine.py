@@ -23,9 +23,14 @@ def require() -> str:
     return answer.stdout.strip()
 
 
-def has_image(reference: str) -> bool:
-    """Tell whether the engine has an image; DockerutilsError when no engine answers."""
-    answer = process.capture(_inspection([reference]))
+def ask_for_image(reference: str) -> process.Question:
+    """Begin to ask whether the engine has an image; `has_image` reads the answer."""
+    return process.Question(_inspection([reference]))
+
+
+def has_image(question: process.Question) -> bool:
+    """Tell whether the engine has the image that it was asked for; DockerutilsError when no engine answers."""
+    answer = question.answer()
     if answer.status and not _are_absent(answer.stderr):
         raise refusal(answer.stderr)
     return not answer.status

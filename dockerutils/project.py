@@ -60,7 +60,7 @@ class Project:
     @property
     def user(self) -> str:
         """The login name, valid as a tag."""
-        return references.tag(login_name())
+        return references.tag(login_name(self.environ))
 
     @property
     def docked(self) -> bool:
@@ -213,13 +213,16 @@ def renamed(image: Image, repository: str | None, tag: str | None) -> Image:
     return image._replace(repository=repository or image.repository, tag=tag or image.tag)
 
 
-def login_name() -> str:
-    """Return the login name of the user."""
-    import getpass
+def login_name(environ: Mapping[str, str]) -> str:
+    """Return the login name of the user: by the environment, as getpass has it, else by the system's records."""
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        if name := environ.get(variable):
+            return name
+    import pwd
 
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
         raise UserError("this user has no login name; set LOGNAME") from None
 
 

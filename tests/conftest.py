@@ -101,6 +101,6 @@ def make_project(tmp_path: Path) -> Callable[..., Project]:
 
     def make(files: Mapping[str, str], name: str = "app", workdir: str = "", **environ: str) -> Project:
         root = write_tree(tmp_path / name, {"docker/dev/Dockerfile": "FROM scratch\n", **files})
-        return projects.find(str(root / workdir), environ)
+        return projects.find(str(root / workdir), {"LOGNAME": "alice", **environ})
 
     return make

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import re
 import time
 
@@ -136,11 +138,12 @@ def test_fields(make_project, tmp_path) -> None:
     assert re.fullmatch(r"\d{8}-\d{6}", values["datetime"])
 
 
-def test_no_login_name(make_project, monkeypatch) -> None:
-    def nobody() -> str:
-        raise KeyError
+def test_the_login_name_is_the_environments_else_the_systems() -> None:
+    assert projects.login_name({"LOGNAME": "", "USER": "bob", "USERNAME": "no"}) == "bob"
+    assert projects.login_name({}) == pwd.getpwuid(os.getuid()).pw_name
 
-    project = make_project({})
-    monkeypatch.setattr("getpass.getuser", nobody)
+
+def test_no_login_name(monkeypatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
     with pytest.raises(UserError, match=r"^this user has no login name; set LOGNAME$"):
-        project.image("dev")
+        projects.login_name({})

@@ -46,10 +46,21 @@ def handle(args: argparse.Namespace) -> None:
     image = project.image(args.image)
     for warning in project.config.unknown_keys(image.name):
         console.warn("run-image", warning)
-    command = docker.run(facts(project, image, args), project.root)
-    if not args.dry_run:
-        _require(project, image)
-    process.replace(command, dry_run=args.dry_run)
+    if args.dry_run:
+        process.replace(compose(project, image, args), dry_run=True)
+        return
+    # Docker takes its time to answer: what it will be told is composed meanwhile.
+    with engine.ask_for_image(image.reference) as question:
+        command = compose(project, image, args)
+        present = engine.has_image(question)
+    if not present and image.kind != CONFIGURED:
+        raise DockerutilsError(f"{image.reference} is not built yet; run: {build_command(project, image)}")
+    process.replace(command)
+
+
+def compose(project: Project, image: Image, args: argparse.Namespace) -> process.Command:
+    """Compose `docker run`."""
+    return docker.run(facts(project, image, args), project.root)
 
 
 def facts(project: Project, image: Image, args: argparse.Namespace) -> docker.Run:
@@ -106,10 +117,8 @@ def _split(option: str, text: str) -> list[str]:
         raise UserError(f"{option}: {str(error).lower()}; close the quote or escape it with a backslash") from None
 
 
-def _require(project: Project, image: Image) -> None:
-    """See that an image that is built here is there: docker would look for it in a public registry."""
-    if engine.has_image(image.reference) or image.kind == CONFIGURED:
-        return
+def build_command(project: Project, image: Image) -> str:
+    """Return the build-image command that makes an image; without it docker would look in a public registry."""
     assert image.directory is not None
     tag = "" if image.tag == project.image(image.directory).tag else f" -t {image.tag}"
-    raise DockerutilsError(f"{image.reference} is not built yet; run: build-image {image.directory}{tag}")
+    return f"build-image {image.directory}{tag}"
