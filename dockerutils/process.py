@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from dockerutils import console, words
@@ -50,14 +51,16 @@ def run(command: Command, *, dry_run: bool = False) -> None:
         return
     import subprocess
 
+    child = None
     try:
-        child = subprocess.Popen(command.argv, env={**os.environ, **command.env}, cwd=command.directory)
+        with _signals_held():
+            child = subprocess.Popen(command.argv, env={**os.environ, **command.env}, cwd=command.directory)
+        status = child.wait()
     except OSError as error:
         raise _not_started(command, error) from error
-    try:
-        status = child.wait()
     except (KeyboardInterrupt, Terminated) as interruption:
-        _end(child, interruption)
+        if child:
+            _end(child, interruption)
         raise
     if status:
         raise CommandFailed(status if status > 0 else 128 - status)
@@ -174,6 +177,21 @@ def _remedy(program: str) -> str:
     if program == "docker":
         return "install the docker command-line client, or add its directory to PATH"
     return "correct its path, or make it executable (chmod +x)"
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Hold back the signals that we heed while a child is started: one that came just then would leave it behind."""
+    came: list[int] = []
+    heeded = [each for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if callable(signal.getsignal(each))]
+    before = {each: signal.signal(each, lambda signum, _: came.append(signum)) for each in heeded}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    for signum in came:
+        signal.raise_signal(signum)
 
 
 def _end(child: Popen[bytes], interruption: BaseException) -> None:

@@ -145,3 +145,19 @@ def test_a_child_that_does_not_heed_is_killed(monkeypatch) -> None:
     deadline = time.monotonic() + 10
     while os.path.exists(f"/proc/{pid}"):
         assert time.monotonic() < deadline
+
+
+def test_a_signal_that_comes_while_a_child_is_started_does_not_leave_it_behind(monkeypatch) -> None:
+    """As if it came between the fork and the moment in which the child is known."""
+    started: list[subprocess.Popen[bytes]] = []
+    start = subprocess.Popen
+
+    def interrupted(*args, **kwargs):
+        started.append(start(*args, **kwargs))
+        signal.raise_signal(signal.SIGINT)
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        process.run(Command(["sleep", "98763"]))
+    assert started[0].returncode == -signal.SIGINT
