@@ -158,6 +158,10 @@ def test_a_signal_that_comes_while_a_child_is_started_does_not_leave_it_behind(m
         return started[0]
 
     monkeypatch.setattr(subprocess, "Popen", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        process.run(Command(["sleep", "98763"]))
+    sessions = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            process.run(Command(["sleep", "98763"]))
+    finally:
+        signal.signal(signal.SIGINT, sessions)
     assert started[0].returncode == -signal.SIGINT
