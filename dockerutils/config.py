@@ -63,6 +63,11 @@ _BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True) | dict.fro
 )
 
 
+def is_false(value: Value | None) -> bool:
+    """Tell whether a value says no; one that says neither does not."""
+    return value is not None and _BOOLEANS.get(value.text.lower()) is False
+
+
 class Config:
     """The sections of the configuration file, with `[DEFAULT]` behind each of them."""
 
@@ -85,6 +90,11 @@ class Config:
         for fault in self.faults(name):
             raise UserError(fault)
         return self.peek(name)
+
+    def own(self, name: str) -> dict[str, Value]:
+        """Return the values that stand in a section itself; UserError tells the first fault in them."""
+        self.section(name)
+        return self.file.sections[name].values
 
     def peek(self, name: str) -> dict[str, Value]:
         """Return what could be read of a section, whatever its faults; nothing but the defaults when it is absent."""

@@ -16,10 +16,10 @@ class UserError(DockerutilsError):
 
 
 class CommandFailed(DockerutilsError):
-    """A child ended with a status other than 0; it has said why itself, so there is no message of ours."""
+    """A child ended with a status other than 0; it has said why itself, so there need be no message of ours."""
 
-    def __init__(self, status: int) -> None:
-        super().__init__()
+    def __init__(self, status: int, message: str = "") -> None:
+        super().__init__(message)
         self.status = status
 
 

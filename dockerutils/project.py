@@ -133,18 +133,21 @@ class Project:
         if section.text not in self.config:
             raise section.error(f"there is no section [{section.text}]; add it, or correct the name")
         settings = self.settings(section.text)
-        values = self.config.section(section.text)
+        values = self.config.own(section.text)
         for key, value in values.items():
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
                 raise value.error("is no name of an environment variable; use letters, digits and underscores")
         return {key: settings.fill_in(value.text, value) for key, value in values.items()}
 
     def _is_configured(self, section: str) -> bool:
-        """Tell whether a section defines a configuration-only image: it has a name, to be taken as it stands."""
+        """Tell whether a section defines a configuration-only image: it has a name, to be taken as it stands.
+
+        Sections of other tools may have keys of the same names, with values that mean nothing here.
+        """
         if section not in self.config or section in self.directories():
             return False
         values = self.config.peek(section)
-        return "name" in values and "prefix" in values and not self.settings_of(values, docked=False).boolean("prefix")
+        return "name" in values and config.is_false(values.get("prefix"))
 
     def _directory_image(self, name: str) -> Image:
         settings = self.settings(name)

@@ -66,7 +66,7 @@ def test_image_names_and_tags(make_project, text: str, image: str, reference: st
 
 
 def test_kinds(make_project) -> None:
-    text = "[run_image]\nsynthetic_images = sh\n[sh]\nname = dev\n[nb]\nname = ds\nprefix = no\n[other]\nkey = 1\n"
+    text = "[bump]\nname = x\nprefix = v\n[run_image]\nsynthetic_images = sh\n[sh]\nname = dev\n[nb]\nname = ds\nprefix = no\n[other]\nkey = 1\n"
     images = make_project({"docker/dockerutils.cfg": text}).images()
     assert [(image.name, image.kind) for image in images] == [
         ("dev", "directory"),
@@ -106,7 +106,7 @@ def test_a_fault_in_another_section_is_no_matter(make_project) -> None:
 
 
 def test_variables_of_an_env_section(make_project) -> None:
-    text = "[dev]\nenv = common\n[common]\nA = b c\nURL = http://$U\n"
+    text = "[DEFAULT]\nenv = common\n[common]\nA = b c\nURL = http://$U\n"
     project = make_project({"docker/dockerutils.cfg": text}, U="bob")
     section = project.settings("dev").value("env")
     assert project.variables(section) == {"A": "b c", "URL": "http://bob"}

@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterator, Sequence
 
 from dockerutils import build_order, cli, console, docker, dockerfile, engine, files, process, version_file
-from dockerutils.errors import DockerutilsError, UserError
+from dockerutils.errors import CommandFailed, DockerutilsError, UserError
+from dockerutils.ini import Value
 from dockerutils.process import Command
 from dockerutils.project import DIRECTORY, Image, Project, renamed
 
@@ -46,9 +47,9 @@ def handle(args: argparse.Namespace) -> None:
         for warning in project.config.unknown_keys(name):
             console.warn("build-image", warning)
     # Composed before the first one runs: a fault in the last image's section is told before anything has happened.
-    commands = [command for image in images for command in steps(project, image, args)]
+    commands = [step for image in images for step in steps(project, image, args)]
     if args.dry_run:
-        for command in commands:
+        for command, _ in commands:
             process.run(command, dry_run=True)
         return
     require_bases(project, images)
@@ -56,8 +57,20 @@ def handle(args: argparse.Namespace) -> None:
         version_file.generate(project.root)
     pip_conf = os.path.join(project.root, "pip.conf")
     with files.borrowed(f"{pip_conf}.template", pip_conf):
-        for command in commands:
-            process.run(command)
+        for command, script in commands:
+            execute(command, script)
+
+
+def execute(command: Command, script: Value | None) -> None:
+    """Run one step; a script that fails may have said nothing, so its place is told."""
+    try:
+        process.run(command)
+    except CommandFailed as failure:
+        if script is None:
+            raise
+        raise CommandFailed(
+            failure.status, script.describe(f"ended with status {failure.status}; the build stops here")
+        ) from None
 
 
 def requested(project: Project, args: argparse.Namespace) -> list[Image]:
@@ -76,20 +89,23 @@ def requested(project: Project, args: argparse.Namespace) -> list[Image]:
     return [*map(project.image, base), renamed(image, args.image_name, args.image_tag)]
 
 
-def steps(project: Project, image: Image, args: argparse.Namespace) -> Iterator[Command]:
-    """Yield the commands that build one image: the pre-script, the builder stage, the image, the post-script."""
+def steps(project: Project, image: Image, args: argparse.Namespace) -> Iterator[tuple[Command, Value | None]]:
+    """Yield the commands that build one image: the pre-script, the builder stage, the image, the post-script.
+
+    Beside a script stands the value that it comes from.
+    """
     settings = project.settings(image.name)
     content = dockerfile.read(os.path.join(project.root, image.dockerfile), shown_as=image.dockerfile)
     options = [*pull(project, image, args), *settings.options("build_args"), *(args.rest or ())]
     env = {"IMAGE": image.name, "IMAGE_NAME": image.repository, "IMAGE_TAG": image.tag}
     if before := settings.command("pre_build_script"):
-        yield Command(before, env, project.root)
+        yield Command(before, env, project.root), settings.value("pre_build_script")
     if content.builder:
         # Tagged, so that a prune keeps the layers which the next build would otherwise have to make again.
-        yield docker.build(image.builder, image.dockerfile, options, project.root, target=content.builder)
-    yield docker.build(image.reference, image.dockerfile, options, project.root)
+        yield docker.build(image.builder, image.dockerfile, options, project.root, target=content.builder), None
+    yield docker.build(image.reference, image.dockerfile, options, project.root), None
     if after := settings.command("post_build_script"):
-        yield Command(after, env, project.root)
+        yield Command(after, env, project.root), settings.value("post_build_script")
 
 
 def pull(project: Project, image: Image, args: argparse.Namespace) -> list[str]:

@@ -134,6 +134,9 @@ def test_a_failing_pre_script_stops_the_build_with_its_status(each_engine, app) 
     })  # fmt: skip
     outcome = app("dev")
     assert (outcome.status, len(outcome.echoed)) == (7, 1)
+    assert outcome.err.endswith(
+        "\nbuild-image: docker/dockerutils.cfg:2: [dev] pre_build_script: ended with status 7; the build stops here\n"
+    )
     assert not _has(each_engine, "app-dev:alice")
     assert not (app.root / "after").exists()
     assert not (app.root / "pip.conf").exists()
