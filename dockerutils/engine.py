@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dockerutils import process
 from dockerutils.errors import DockerutilsError
 
 Record = dict[str, Any]
+
+_PATIENCE = 5.0  # seconds that a socket may take to answer
 
 _ADDRESS = r"\b((?:unix|tcp|ssh|npipe|https?)://[^\s\"';,]+?)[.:]?(?=[\s\"';,]|$)"
 _OVER_SSH = r"(?s)command \[ssh .*?stderr=([^\n]*)"
@@ -23,17 +26,49 @@ def require() -> str:
     return answer.stdout.strip()
 
 
-def ask_for_image(reference: str) -> process.Question:
-    """Begin to ask whether the engine has an image; `has_image` reads the answer."""
-    return process.Question(_inspection([reference]))
+def has_image(reference: str, environ: Mapping[str, str]) -> bool:
+    """Tell whether the engine has an image; DockerutilsError when no engine answers.
 
-
-def has_image(question: process.Question) -> bool:
-    """Tell whether the engine has the image that it was asked for; DockerutilsError when no engine answers."""
-    answer = question.answer()
+    An engine of this machine is asked at its socket: starting docker to ask would take longer than all else that
+    stands between a user and a container. Docker is asked when that did not say yes, and has the word on what is wrong.
+    """
+    socket = local_socket(environ)
+    if socket and _socket_has_image(socket, reference):
+        return True
+    answer = process.capture(_inspection([reference]))
     if answer.status and not _are_absent(answer.stderr):
         raise refusal(answer.stderr)
     return not answer.status
+
+
+def local_socket(environ: Mapping[str, str]) -> str | None:
+    """Return the path of the Unix socket that docker talks to, None when it talks to something else.
+
+    The order is docker's: DOCKER_HOST, DOCKER_CONTEXT, the configuration's current context, the default.
+    """
+    if host := environ.get("DOCKER_HOST"):
+        return host.removeprefix("unix://") if host.startswith("unix://") else None
+    directory = environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
+    try:
+        with open(os.path.join(directory, "config.json"), encoding="utf-8", errors="replace") as stream:
+            has_context = "currentContext" in stream.read()
+    except OSError:
+        has_context = False
+    return None if has_context or environ.get("DOCKER_CONTEXT") else "/var/run/docker.sock"
+
+
+def _socket_has_image(path: str, reference: str) -> bool:
+    """Ask as https://docs.docker.com/reference/api/engine/ has it; False is no answer."""
+    import socket
+
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_PATIENCE)
+            connection.connect(path)
+            connection.sendall(f"GET /images/{reference}/json HTTP/1.0\r\n\r\n".encode())
+            return connection.recv(len("HTTP/1.0 200")).endswith(b" 200")
+    except OSError:
+        return False
 
 
 def inspect(references: Iterable[str]) -> dict[str, Record]:

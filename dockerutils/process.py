@@ -15,8 +15,6 @@ from dockerutils.errors import CommandFailed, DockerutilsError, Terminated
 if TYPE_CHECKING:
     from subprocess import Popen
 
-    from typing_extensions import Self
-
 # How long a child has to end by itself after a Ctrl-C, which the terminal has sent to it as well as to us, and then
 # after the signal that we send. Seconds.
 _GRACE, _PATIENCE = 0.5, 10.0
@@ -79,50 +77,6 @@ def replace(command: Command, *, dry_run: bool = False) -> None:
         os.execvpe(command.argv[0], command.argv, {**os.environ, **command.env})  # noqa: S606
     except OSError as error:
         raise _not_started(command, error) from error
-
-
-class Question:
-    """A probe that runs while we go on; its status and what it says on stderr are the answer.
-
-    Without subprocess, whose import costs as much as all of ours: this is what stands between a user and a container.
-    """
-
-    def __init__(self, argv: list[str]) -> None:
-        self._pid = 0
-        self._error: DockerutilsError | None = None
-        reader, writer = os.pipe()
-        self._reader = open(reader, encoding="utf-8", errors="replace")  # noqa: SIM115 - closed by whoever waits
-        streams = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_DUP2, writer, 2),
-        ]
-        try:
-            self._pid = os.posix_spawnp(argv[0], argv, os.environ, file_actions=streams, setsigdef=[signal.SIGPIPE])
-        except OSError as error:
-            self._error = _not_started(Command(argv), error)
-        finally:
-            os.close(writer)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """See the probe end, when nobody has waited for its answer."""
-        if not self._reader.closed:
-            self._wait()
-
-    def answer(self) -> Captured:
-        """Wait for the probe to end, and return what it said; DockerutilsError when it could not be started."""
-        status, stderr = self._wait()
-        if self._error:
-            raise self._error
-        return Captured(status, "", stderr)
-
-    def _wait(self) -> tuple[int, str]:
-        with self._reader:
-            stderr = self._reader.read()
-        return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1]) if self._pid else 0, stderr
 
 
 def capture(argv: Sequence[str], *, directory: str | None = None) -> Captured:

@@ -46,21 +46,11 @@ def handle(args: argparse.Namespace) -> None:
     image = project.image(args.image)
     for warning in project.config.unknown_keys(image.name):
         console.warn("run-image", warning)
-    if args.dry_run:
-        process.replace(compose(project, image, args), dry_run=True)
-        return
-    # Docker takes its time to answer: what it will be told is composed meanwhile.
-    with engine.ask_for_image(image.reference) as question:
-        command = compose(project, image, args)
-        present = engine.has_image(question)
-    if not present and image.kind != CONFIGURED:
+    command = docker.run(facts(project, image, args), project.root)
+    # Asked for any image, because no engine may be there to run it; one that is not built here, docker will pull.
+    if not (args.dry_run or engine.has_image(image.reference, project.environ) or image.kind == CONFIGURED):
         raise DockerutilsError(f"{image.reference} is not built yet; run: {build_command(project, image)}")
-    process.replace(command)
-
-
-def compose(project: Project, image: Image, args: argparse.Namespace) -> process.Command:
-    """Compose `docker run`."""
-    return docker.run(facts(project, image, args), project.root)
+    process.replace(command, dry_run=args.dry_run)
 
 
 def facts(project: Project, image: Image, args: argparse.Namespace) -> docker.Run:

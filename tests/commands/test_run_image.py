@@ -218,7 +218,7 @@ def test_the_socket_is_not_permitted(engine, app) -> None:
     socket.chmod(0o660)
     # Everything is imported before root's rights go: Python may live where nobody else may look.
     code = """
-import encodings.utf_8_sig, getpass, os, subprocess
+import encodings.utf_8_sig, os, socket, subprocess
 from dockerutils.commands.run_image import main
 os.setgroups([]), os.setgid(65534), os.setuid(65534)
 os._exit(main(["box"]))

@@ -1,0 +1,1 @@
+"""What dockerutils costs, measured: `benchmarks/run` prints the table."""
