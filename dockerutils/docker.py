@@ -19,6 +19,9 @@ AWS_VARIABLES = (
     "AWS_REGION",
 )
 
+# The options that set a variable, in their spellings.
+ENVIRONMENT, BUILD_ARGUMENT = ("-e", "--env"), ("--build-arg",)
+
 # Variables that steer the docker command itself, or how it is found: the container's value must not stand in its
 # environment, so it is passed as an argument.
 _STEERS_DOCKER = r"PATH|HOME|LD_\w*|DOCKER_\w*|SSH_\w*|DISPLAY|TMPDIR"
@@ -55,16 +58,20 @@ def run(facts: Run, directory: str) -> Command:
         *facts.ports,
         *facts.args,
     ]
-    options, env = by_name(options)
+    options, env = by_name(options, ENVIRONMENT)
     return Command(["docker", "run", *options, facts.reference, *facts.cmd], env, directory)
 
 
 def build(
     reference: str, dockerfile: str, options: Sequence[str], directory: str, *, target: str | None = None
 ) -> Command:
-    """Compose `docker build` of the context `directory`, of the stage `target` or of the whole Dockerfile."""
+    """Compose `docker build` of the context `directory`, of the stage `target` or of the whole Dockerfile.
+
+    Build arguments that refer to the environment are passed by name, as in `run`.
+    """
     stage = ["--target", target] if target else []
-    return Command(["docker", "build", "-t", reference, "-f", dockerfile, *stage, *options, "."], {}, directory)
+    options, env = by_name(options, BUILD_ARGUMENT)
+    return Command(["docker", "build", "-t", reference, "-f", dockerfile, *stage, *options, "."], env, directory)
 
 
 def without_terminal(interactive: Iterable[str]) -> list[str]:
@@ -75,7 +82,7 @@ def without_terminal(interactive: Iterable[str]) -> list[str]:
 
 def environment(options: Sequence[str]) -> list[str]:
     """Return the options with the last one alone of those that set the same variable."""
-    pairs = _pairs(options)
+    pairs = _pairs(options, ENVIRONMENT)
     last = {_name(word): index for index, (option, word) in enumerate(pairs) if option}
     kept = (pair for index, pair in enumerate(pairs) if not pair[0] or last[_name(pair[1])] == index)
     return [word for pair in kept for word in pair if word]
@@ -88,15 +95,16 @@ def assign(name: str, value: str) -> str:
     return f"{name}={value}"
 
 
-def by_name(options: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+def by_name(options: Sequence[str], names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Replace each `-e NAME=value` whose value refers to the environment by `-e NAME`, and return the values too.
 
-    So no secret stands in the arguments of a process, where every user of the machine can read it.
+    So no secret stands in the arguments of a process, where every user of the machine can read it. `names` are the
+    spellings of the option.
     """
     kept: list[str] = []
     env: dict[str, str] = {}
-    for option, word in _pairs(options):
-        assignment = word.partition_assignment() if option == "-e" and isinstance(word, Word) else None
+    for option, word in _pairs(options, names):
+        assignment = word.partition_assignment() if option and isinstance(word, Word) else None
         if assignment and not re.fullmatch(_STEERS_DOCKER, assignment[0]):
             name, value = assignment
             kept += [option, name]
@@ -107,17 +115,20 @@ def by_name(options: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     return kept, env
 
 
-def _pairs(options: Sequence[str]) -> list[tuple[str, str]]:
-    """Pair each variable with its `-e`, in whichever way it was written; other words have no option before them."""
+def _pairs(options: Sequence[str], names: Sequence[str]) -> list[tuple[str, str]]:
+    """Pair each variable with its option, the first of `names`, in whichever way it was written.
+
+    Other words have no option before them.
+    """
+    attached = tuple(f"{name}=" if name.startswith("--") else name for name in names)
     pairs: list[tuple[str, str]] = []
     rest = iter(options)
     for word in rest:
-        if word in ("-e", "--env"):
-            pairs.append(("-e", next(rest, "")))
-        elif word.startswith("--env="):
-            pairs.append(("-e", _without_prefix(word, "--env=")))
-        elif word.startswith("-e"):
-            pairs.append(("-e", _without_prefix(word, "-e")))
+        prefix = next((each for each in attached if word.startswith(each)), None)
+        if word in names:
+            pairs.append((names[0], next(rest, "")))
+        elif prefix:
+            pairs.append((names[0], _without_prefix(word, prefix)))
         else:
             pairs.append(("", word))
     return pairs

@@ -76,8 +76,26 @@ def test_build() -> None:
     ],
 )
 def test_values_from_the_environment_go_by_name(options: list[str], argv: list[str], env: dict[str, str]) -> None:
-    kept, values = docker.by_name(_words(*options))
+    kept, values = docker.by_name(_words(*options), docker.ENVIRONMENT)
     assert (kept, values) == (argv, env)
+
+
+def test_build_arguments_go_by_name_too() -> None:
+    options = _words(
+        "--build-arg", "INDEX=http://$U:$P@h", "--build-arg=TOKEN=$TOKEN", "--build-arg", "A=1", "--label", "u=$U"
+    )
+    command = docker.build("i:t", "f", options, ".")
+    assert command.argv[6:-1] == [
+        "--build-arg",
+        "INDEX",
+        "--build-arg",
+        "TOKEN",
+        "--build-arg",
+        "A=1",
+        "--label",
+        "u=bob",
+    ]
+    assert command.env == {"INDEX": "http://bob:s3cret@h"}
 
 
 def test_no_secret_stands_in_the_arguments_or_in_what_is_shown() -> None:

@@ -173,6 +173,19 @@ def test_a_versioneer_project_gets_its_version_file_first(each_engine, app) -> N
     assert versions["version"] in {"1.2.3", "1.2.3+0.g" + versions["full-revisionid"][:7] + ".dirty"}
 
 
+def test_a_secret_in_a_build_argument_is_not_shown(each_engine, app, monkeypatch) -> None:
+    monkeypatch.setenv("TOKEN", "s3cr3t-marker")
+    app.write({
+        "docker/dev/Dockerfile": BASE + "ARG URL\nRUN echo $URL | tr a-z A-Z > /url\n",
+        "docker/dockerutils.cfg": "[dev]\nbuild_args = --build-arg URL=http://$TOKEN@h\n",
+    })  # fmt: skip
+    outcome = app("dev")
+    assert outcome.echoed == [
+        'URL="http://$TOKEN@h" docker build -t app-dev:alice -f docker/dev/Dockerfile --build-arg URL .'
+    ]
+    assert _read(each_engine, "app-dev:alice", "/url") == "HTTP://S3CR3T-MARKER@H\n"
+
+
 def test_clean_removes_what_is_there(each_engine, app) -> None:
     app.write(
         {
@@ -288,6 +301,7 @@ prefix = False
         (["sh"], 2, "'sh' has no Dockerfile of its own; run: build-image dev"),
         (["ds"], 2, "'ds' has no Dockerfile of its own; docker pulls it when it is run"),
         (["all", "-i", "x"], 2, "-i would give one name to all images; name the image"),
+        (["empty"], 2, "docker/empty/Dockerfile does not exist; write it, or name another image"),
         (["dev", "-i", "X Y"], 2, "-i: 'X Y' is not a valid image name; write it as [registry/]name in lower case"),
         (["dev", "-t", "-x"], 2, "-t: '-x' is not a valid tag; use letters, digits, '_', '.' and '-', 128 at most"),
         (["dev"], 1, "no Docker Engine answers at {host}; start it, or point DOCKER_HOST or docker context use at one that runs"),
@@ -295,7 +309,7 @@ prefix = False
 )  # fmt: skip
 def test_errors(app, argv, status, message) -> None:
     app.write({"docker/dev/Dockerfile": BASE})
-    app.write({"docker/dockerutils.cfg": CONFIG, "pip.conf.template": "x"})
+    app.write({"docker/dockerutils.cfg": CONFIG, "pip.conf.template": "x", "docker/empty/notes": ""})
     outcome = app(*argv)
     assert (outcome.status, outcome.out) == (status, "")
     assert outcome.err == f"build-image: {message.format(host=os.environ['DOCKER_HOST'])}\n"
