@@ -16,8 +16,20 @@ def bases(project: Project, image: Image) -> list[Image]:
     content = dockerfile.read(os.path.join(project.root, image.dockerfile), shown_as=image.dockerfile)
     arguments = dockerfile.build_arguments(project.settings(image.name).options("build_args"), project.environ)
     named = {references.split(reference)[0] for reference in content.bases(arguments)}
-    others = (project.image(name) for name in project.directories() if name != image.name)
-    return [other for other in others if {other.repository, references.split(other.builder)[0]} & named]
+    others = [name for name in project.directories() if name != image.name]
+    return [project.image(name) for name in others if named & _names(project, name)]
+
+
+def _names(project: Project, directory: str) -> set[str]:
+    """Return what images built from a sub-directory's, or from its builder stage, may name.
+
+    Nothing where the section has a fault: it is no matter to a build of another image.
+    """
+    try:
+        repository = project.repository(directory)
+    except UserError:
+        return set()
+    return {repository, f"{repository}-builder"}
 
 
 def in_order(project: Project, images: Iterable[Image]) -> list[Image]:

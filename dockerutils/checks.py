@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from dockerutils import build_order, dockerfile
 from dockerutils.config import KEYS
-from dockerutils.errors import UserError
+from dockerutils.errors import DockerutilsError
 from dockerutils.project import DIRECTORY, Image, Project
 
 
@@ -54,6 +54,6 @@ def _told(action: Callable[..., object], *args: object) -> list[str]:
     """Return what `action` complains of, nothing when it does not."""
     try:
         action(*args)
-    except UserError as error:
+    except DockerutilsError as error:
         return [str(error)]
     return []

@@ -181,12 +181,23 @@ class Settings:
         value = self.value(key)
         return _KEYS[key].default if value is None else self.fill_in(value.text, value)
 
-    def fill_in(self, word: str, value: Value) -> str:
-        """Fill in one word of `value`."""
+    def tags(self, key: str, fields: Fields) -> list[str]:
+        """Return the names that `key` lists, each filled in, with `fields` beside the common ones.
+
+        White space separates them. A double quote before or behind a name is dropped: files have a stray one there.
+        """
+        value = self.value(key)
+        if value is None:
+            return []
+        listed = (word.removeprefix('"').removesuffix('"') for word in value.text.split())
+        return [self.fill_in(word, value, fields) for word in listed if word]
+
+    def fill_in(self, word: str, value: Value, more: Fields | None = None) -> str:
+        """Fill in one word of `value`, with `more` fields than options have."""
         if "\0" in word:
             raise value.error(NUL)
         try:
-            return words.substitute(word, self._fields, self._environ)
+            return words.substitute(word, {**self._fields, **(more or {})}, self._environ)
         except ValueError as error:
             raise value.error(str(error)) from None
 

@@ -12,6 +12,8 @@ from dockerutils.errors import DockerutilsError
 
 Record = dict[str, Any]
 
+_NO_IMAGE = "none:none"  # docker wants to be asked for one at least
+
 _PATIENCE = 5.0  # seconds that a socket may take to answer
 
 _ADDRESS = r"\b((?:unix|tcp|ssh|npipe|https?)://[^\s\"';,]+?)[.:]?(?=[\s\"';,]|$)"
@@ -80,11 +82,19 @@ def inspect(references: Iterable[str]) -> dict[str, Record]:
     return _records(wanted, process.capture(_inspection(wanted))) if wanted else {}
 
 
+def tags(repository: str) -> list[str]:
+    """Return the tags that the engine has of a repository; DockerutilsError when no engine answers."""
+    answer = process.capture(["docker", "image", "ls", "--format", "{{.Tag}}", "--", repository])
+    if answer.status:
+        raise refusal(answer.stderr)
+    return [tag for tag in answer.stdout.split() if tag != "<none>"]
+
+
 def survey(references: Iterable[str]) -> tuple[dict[str, Record], list[str]]:
     """Return what `inspect` does, and the image of each running container as the container was given it."""
     wanted = list(references)
     containers = ["docker", "ps", "--no-trunc", "--format", "{{.Image}}"]
-    inspected, running = process.capture_all([_inspection(wanted), containers])
+    inspected, running = process.capture_all([_inspection(wanted or [_NO_IMAGE]), containers])
     if running.status:
         raise refusal(running.stderr)
     return _records(wanted, inspected), running.stdout.split()

@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from dockerutils import config, references
+from dockerutils import config, engine, references, version_file, versions
 from dockerutils.config import Config, Fields, Settings
-from dockerutils.errors import UserError
+from dockerutils.errors import DockerutilsError, UserError
 from dockerutils.ini import Value
 
 DIRECTORY, SYNTHETIC, CONFIGURED = "directory", "synthetic", "configuration-only"
 
+LATEST = "{latest}"  # in a tag: the newest version that the engine has
+
 _RUN_SECTIONS = ("run_image", "run-image")
+
+
+class NoVersion(DockerutilsError):
+    """The newest version of an image was asked for, and the engine has none."""
 
 
 class Image(NamedTuple):
@@ -56,6 +62,7 @@ class Project:
         self.name = references.component(os.path.basename(root))
         self.config: Config = config.read(root)
         self.now = time.gmtime()
+        self._computed: dict[str, str] = {}
 
     @property
     def user(self) -> str:
@@ -77,8 +84,8 @@ class Project:
             "project": lambda: self.name,
             "user": lambda: self.user,
             "home": lambda: os.path.expanduser("~"),
-            "date": lambda: time.strftime("%y.%m.%d", self.now),
-            "datetime": lambda: time.strftime("%Y%m%d-%H%M%S", self.now),
+            "date": lambda: versions.make(versions.DATE, self.now),
+            "datetime": lambda: versions.make(versions.DATETIME, self.now),
         }
 
     def directories(self) -> list[str]:
@@ -104,21 +111,41 @@ class Project:
         return list(dict.fromkeys([*self.directories(), *self.synthetic(), *configured]))
 
     def images(self) -> list[Image]:
-        """Return every image of the project."""
-        return [self.image(name) for name in self.names()]
+        """Return every image of the project; one whose newest version does not exist has LATEST for a tag."""
+        return [self._listed(name) for name in self.names()]
 
-    def image(self, name: str) -> Image:
-        """Return the image called `name`; UserError, with the names there are, when the project has none such."""
+    def repository(self, directory: str) -> str:
+        """Return the name, without a tag, of the image that a sub-directory of `docker/` builds."""
+        settings = self.settings(directory)
+        value = settings.value("name")
+        name = references.component(directory) if value is None else value.text
+        repository = f"{self.name}-{name}" if settings.boolean("prefix") else name
+        if value and (fault := references.fault_in_repository(repository)):
+            raise value.error(fault)
+        return repository
+
+    def image(self, name: str, tag: str | None = None) -> Image:
+        """Return the image called `name`; UserError, with the names there are, when the project has none such.
+
+        `tag`, when given, takes the place of the one that is configured, which is then not found out.
+        """
         if name in self.directories():
-            return self._directory_image(name)
+            repository = self.repository(name)
+            return Image(name, DIRECTORY, name, repository, tag or self._tag(self.settings(name), repository))
         if self._is_configured(name):
-            return self._configured_image(name)
+            return self._configured_image(name, tag)
         if name in (synthetic := self.synthetic()):
-            return self._synthetic_image(name, synthetic[name])
+            return self._synthetic_image(name, synthetic[name], tag)
         if os.path.isdir(os.path.join(self.root, "docker", name)):
             raise UserError(f"docker/{name}/Dockerfile does not exist; write it, or name another image")
         known = ", ".join(self.names()) or "none"
         raise UserError(f"{name!r} is no image of this project; it has: {known}")
+
+    def _listed(self, name: str) -> Image:
+        try:
+            return self.image(name)
+        except NoVersion:
+            return self.image(name, LATEST)
 
     def settings(self, name: str) -> Settings:
         """Return the settings of the image called `name`."""
@@ -149,11 +176,7 @@ class Project:
         values = self.config.peek(section)
         return "name" in values and config.is_false(values.get("prefix"))
 
-    def _directory_image(self, name: str) -> Image:
-        settings = self.settings(name)
-        return Image(name, DIRECTORY, name, self._repository(settings, name), self._tag(settings))
-
-    def _synthetic_image(self, name: str, listed: Value) -> Image:
+    def _synthetic_image(self, name: str, listed: Value, tag: str | None) -> Image:
         settings = self.settings(name)
         target = settings.value("name")
         if target is None:
@@ -162,35 +185,49 @@ class Project:
             raise target.error(
                 f"docker/{target.text}/Dockerfile does not exist; name one of: {', '.join(self.directories())}"
             )
-        built = self._directory_image(target.text)
-        tag = self._tag(settings) if settings.value("tag") else built.tag
-        return Image(name, SYNTHETIC, built.directory, built.repository, tag)
+        repository = self.repository(target.text)
+        tagged = settings if settings.value("tag") else self.settings(target.text)
+        return Image(name, SYNTHETIC, target.text, repository, tag or self._tag(tagged, repository))
 
-    def _configured_image(self, name: str) -> Image:
+    def _configured_image(self, name: str, tag: str | None) -> Image:
         settings = self.settings(name)
         value = settings.value("name")
         assert value is not None
-        repository, tag = references.split(value.text)
-        if fault := references.fault_in_repository(repository) or (references.fault_in_tag(tag) if tag else ""):
+        repository, own = references.split(value.text)
+        if fault := references.fault_in_repository(repository) or (references.fault_in_tag(own) if own else ""):
             raise value.error(fault)
-        return Image(name, CONFIGURED, None, repository, tag or self._tag(settings))
+        return Image(name, CONFIGURED, None, repository, tag or own or self._tag(settings, repository))
 
-    def _repository(self, settings: Settings, directory: str) -> str:
-        value = settings.value("name")
-        name = references.component(directory) if value is None else value.text
-        repository = f"{self.name}-{name}" if settings.boolean("prefix") else name
-        if value and (fault := references.fault_in_repository(repository)):
-            raise value.error(fault)
-        return repository
-
-    def _tag(self, settings: Settings) -> str:
+    def _tag(self, settings: Settings, repository: str) -> str:
         value = settings.value("tag")
         if value is None:
             return self.user
-        tag = settings.fill_in(value.text, value)
+        computed = {"version": lambda: self._version(value), "latest": lambda: self._latest(value, repository)}
+        tag = settings.fill_in(value.text, value, computed)
         if fault := references.fault_in_tag(tag):
             raise value.error(fault)
         return tag
+
+    def _version(self, value: Value) -> str:
+        """Return the version that versioneer computes, spelt as a tag can be: `_` in the place of `+`."""
+        if not version_file.applies(self.root):
+            raise value.error("{version} is versioneer's; add its section to setup.cfg or pyproject.toml")
+        return self._once("version", lambda: str(version_file.compute(self.root)["version"]).replace("+", "_"))
+
+    def _latest(self, value: Value, repository: str) -> str:
+        """Return the newest version of a repository that the engine has."""
+        newest = self._once(repository, lambda: next(iter(versions.newest_first(engine.tags(repository))), ""))
+        if not newest:
+            raise NoVersion(
+                value.describe(f"{LATEST} finds no version of {repository}; build one, with tag = {{datetime}} or -t")
+            )
+        return newest
+
+    def _once(self, name: str, compute: Callable[[], str]) -> str:
+        """Compute what takes a child to find out the first time that it is asked for, and remember it."""
+        if name not in self._computed:
+            self._computed[name] = compute()
+        return self._computed[name]
 
 
 def find(workdir: str, environ: Mapping[str, str]) -> Project:

@@ -6,7 +6,6 @@ a project may bring a versioneer of its own.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -16,10 +15,7 @@ from dockerutils.errors import DockerutilsError
 
 NAME = "_version.py.bld"
 
-_SECTIONS = (
-    ("setup.cfg", re.compile(r"^\[versioneer\]", re.MULTILINE)),
-    ("pyproject.toml", re.compile(r"^\[tool\.versioneer\]", re.MULTILINE)),
-)
+_SECTIONS = (("setup.cfg", r"(?m)^\[versioneer\]"), ("pyproject.toml", r"(?m)^\[tool\.versioneer\]"))
 
 # The assignment is spelt as versioneer spells it, so that it finds the version there when it has no git to ask.
 _MODULE = '''\
@@ -48,22 +44,32 @@ def applies(root: str) -> bool:
     for name, section in _SECTIONS:
         try:
             with open(os.path.join(root, name), encoding="utf-8", errors="replace") as stream:
-                if section.search(stream.read()):
+                if re.search(section, stream.read()):
                     return True
         except OSError:
             continue
     return False
 
 
-def generate(root: str) -> dict[str, object]:
-    """Write `_version.py.bld` at `root` and return the version data; DockerutilsError when versioneer fails."""
+def compute(root: str) -> dict[str, object]:
+    """Return the version data of the project at `root`; DockerutilsError when versioneer fails."""
     answer = process.capture(command(root).argv, directory=root)
     if answer.status:
         said = answer.stderr.strip().splitlines() or ["nothing"]
         raise DockerutilsError(
             f"versioneer failed: {said[-1]}; mend its section, or update the project's versioneer.py"
         )
-    versions: dict[str, object] = json.loads(answer.stdout)
+    import json
+
+    data: dict[str, object] = json.loads(answer.stdout)
+    return data
+
+
+def generate(root: str) -> dict[str, object]:
+    """Write `_version.py.bld` at `root` and return the version data; DockerutilsError when versioneer fails."""
+    import json
+
+    versions = compute(root)
     text = json.dumps(versions, indent=1, sort_keys=True).replace("\\", "\\\\").replace("'", "\\u0027")
     files.write(os.path.join(root, NAME), _MODULE.format(versions=text))
     return versions

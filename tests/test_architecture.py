@@ -15,10 +15,11 @@ PACKAGE = Path(__file__).parent.parent / "dockerutils"
 # Each row may import the rows above it and its own.
 LAYERS = [
     ["errors"],
-    ["words", "ini", "files", "references"],
+    ["words", "ini", "files", "references", "versions"],
     ["console", "config", "dockerfile"],
     ["process"],
-    ["project", "docker", "engine", "version_file", "print_versions"],
+    ["docker", "engine", "version_file", "print_versions"],
+    ["project"],
     ["build_order", "cli"],
     ["checks"],
     ["commands"],

@@ -65,6 +65,14 @@ def test_image_names_and_tags(make_project, text: str, image: str, reference: st
     assert project.image(image).reference == (reference or f"app-dev:{time.strftime('%y.%m.%d', project.now)}")
 
 
+def test_the_tag_can_be_the_version_of_the_project(make_project, tmp_path, monkeypatch) -> None:
+    own = "def get_versions():\n    import os\n    os.write(os.open('asked', 1025 | 64), b'x')\n    return {'version': '1.2+3.g0'}\n"
+    files = {"docker/dockerutils.cfg": "[dev]\ntag = v{version}\n", "setup.cfg": "[versioneer]\n", "versioneer.py": own}
+    project = make_project(files)
+    assert [project.image("dev").tag for _ in range(3)] == ["v1.2_3.g0"] * 3
+    assert (tmp_path / "app" / "asked").read_text() == "x"
+
+
 def test_kinds(make_project) -> None:
     text = "[bump]\nname = x\nprefix = v\n[run_image]\nsynthetic_images = sh\n[sh]\nname = dev\n[nb]\nname = ds\nprefix = no\n[other]\nkey = 1\n"
     images = make_project({"docker/dockerutils.cfg": text}).images()
@@ -83,6 +91,7 @@ def test_kinds(make_project) -> None:
         ("[run_image]\nsynthetic_images = sh", "sh", "docker/dockerutils.cfg:2: [run_image] synthetic_images: [sh] has no name; add name = and one of: dev"),
         ("[run_image]\nsynthetic_images = sh\n[sh]\nname = nope", "sh", "docker/dockerutils.cfg:4: [sh] name: docker/nope/Dockerfile does not exist; name one of: dev"),
         ("[dev]\ntag = a b", "dev", "docker/dockerutils.cfg:2: [dev] tag: 'a b' is not a valid tag; use letters, digits, '_', '.' and '-', 128 at most"),
+        ("[dev]\ntag = {version}", "dev", "docker/dockerutils.cfg:2: [dev] tag: {version} is versioneer's; add its section to setup.cfg or pyproject.toml"),
         ("[dev]\ntag = --rm", "dev", "docker/dockerutils.cfg:2: [dev] tag: '--rm' is not a valid tag; use letters, digits, '_', '.' and '-', 128 at most"),
         ("[dev]\nname = A b", "dev", "docker/dockerutils.cfg:2: [dev] name: 'app-A b' is not a valid image name; write it as [registry/]name in lower case"),
         ("[nb]\nname = --privileged\nprefix = no", "nb", "docker/dockerutils.cfg:2: [nb] name: '--privileged' is not a valid image name; write it as [registry/]name in lower case"),

@@ -10,7 +10,7 @@ from dockerutils import build_order, cli, console, docker, dockerfile, engine, f
 from dockerutils.errors import CommandFailed, DockerutilsError, UserError
 from dockerutils.ini import Value
 from dockerutils.process import Command
-from dockerutils.project import DIRECTORY, Image, Project, renamed
+from dockerutils.project import DIRECTORY, LATEST, Image, Project, renamed
 
 _EXAMPLES = """\
   build-image dev                     build docker/dev/Dockerfile as <project>-dev:<user>
@@ -78,15 +78,22 @@ def requested(project: Project, args: argparse.Namespace) -> list[Image]:
     if args.image in ("all", "clean"):
         if args.image_name:
             raise UserError(f"-i would give one name to {args.image} images; name the image")
-        images = [project.image(name) for name in project.directories()]
-        images = build_order.in_order(project, images) if args.image == "all" else images
-        return [renamed(image, None, args.image_tag) for image in images]
-    image = project.image(args.image)
+        images = [named(project, name, None, args.image_tag) for name in project.directories()]
+        return build_order.in_order(project, images) if args.image == "all" else images
+    image = named(project, args.image, args.image_name, args.image_tag)
     if image.kind != DIRECTORY:
         advice = f"run: build-image {image.directory}" if image.directory else "docker pulls it when it is run"
         raise UserError(f"{image.name!r} has no Dockerfile of its own; {advice}")
     base = ["base"] if args.force_build_base and image.name != "base" and "base" in project.directories() else []
-    return [*map(project.image, base), renamed(image, args.image_name, args.image_tag)]
+    return [*(named(project, name, None, None) for name in base), image]
+
+
+def named(project: Project, name: str, image_name: str | None, image_tag: str | None) -> Image:
+    """Return an image that is to be built, under the name and the tag that the options give it."""
+    tag = project.settings(name).value("tag")
+    if tag and LATEST in tag.text and image_tag is None:
+        raise tag.error(f"{LATEST} finds a version, it makes none; build with -t, or with tag = {{datetime}}")
+    return renamed(project.image(name, image_tag), image_name, image_tag)
 
 
 def steps(project: Project, image: Image, args: argparse.Namespace) -> Iterator[tuple[Command, Value | None]]:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 from dockerutils import cli, console, engine
-from dockerutils.project import Image
+from dockerutils.project import LATEST, Image
 
 _EXAMPLES = """\
   ls-image                      a table
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def handle(args: argparse.Namespace) -> None:
     """Ask the engine about every image of the project, and lay the answers out."""
     images = cli.project().images()
-    known, containers = engine.survey(image.reference for image in images)
+    known, containers = engine.survey(image.reference for image in images if image.tag != LATEST)
     rows = [_row(image, known.get(image.reference), containers.count(image.reference)) for image in images]
     if args.json:
         print(json.dumps([row._asdict() for row in rows], indent=2))

@@ -291,16 +291,19 @@ name = dev
 [ds]
 name = org/ds
 prefix = False
+[old]
+tag = {latest}
 """
 
 
 @pytest.mark.parametrize(
     ("argv", "status", "message"),
     [
-        (["nope"], 2, "'nope' is no image of this project; it has: dev, sh, ds"),
+        (["nope"], 2, "'nope' is no image of this project; it has: dev, old, sh, ds"),
         (["sh"], 2, "'sh' has no Dockerfile of its own; run: build-image dev"),
         (["ds"], 2, "'ds' has no Dockerfile of its own; docker pulls it when it is run"),
         (["all", "-i", "x"], 2, "-i would give one name to all images; name the image"),
+        (["old"], 2, "docker/dockerutils.cfg:9: [old] tag: {{latest}} finds a version, it makes none; build with -t, or with tag = {{datetime}}"),
         (["empty"], 2, "docker/empty/Dockerfile does not exist; write it, or name another image"),
         (["dev", "-i", "X Y"], 2, "-i: 'X Y' is not a valid image name; write it as [registry/]name in lower case"),
         (["dev", "-t", "-x"], 2, "-t: '-x' is not a valid tag; use letters, digits, '_', '.' and '-', 128 at most"),
@@ -309,11 +312,30 @@ prefix = False
 )  # fmt: skip
 def test_errors(app, argv, status, message) -> None:
     app.write({"docker/dev/Dockerfile": BASE})
-    app.write({"docker/dockerutils.cfg": CONFIG, "pip.conf.template": "x", "docker/empty/notes": ""})
+    app.write(
+        {
+            "docker/dockerutils.cfg": CONFIG,
+            "pip.conf.template": "x",
+            "docker/empty/notes": "",
+            "docker/old/Dockerfile": BASE,
+        }
+    )
     outcome = app(*argv)
     assert (outcome.status, outcome.out) == (status, "")
     assert outcome.err == f"build-image: {message.format(host=os.environ['DOCKER_HOST'])}\n"
     assert not (app.root / "pip.conf").exists()
+
+
+def test_a_fault_in_another_section_is_no_matter(app) -> None:
+    app.write({
+        "docker/dev/Dockerfile": "FROM app-base:alice\n",
+        "docker/base/Dockerfile": BASE,
+        "docker/other/Dockerfile": BASE,
+        "docker/latest/Dockerfile": BASE,
+        "docker/dockerutils.cfg": "[other]\nword\n[latest]\ntag = {latest}\n",
+    })  # fmt: skip
+    outcome = app("dev", "--dry-run")
+    assert (outcome.status, outcome.err) == (0, "")
 
 
 def test_a_fault_of_the_last_image_is_told_before_anything_ran(app) -> None:

@@ -63,6 +63,12 @@ def test_table_and_json(engine, root, capfd) -> None:
     }  # fmt: skip
 
 
+def test_a_version_that_is_not_there_is_listed_as_it_is_written(engine, tmp_path, capfd) -> None:
+    files = {"docker/dev/Dockerfile": "FROM x\n", "docker/dockerutils.cfg": "[dev]\ntag = {latest}\n"}
+    outcome = call(main, directory=write_tree(tmp_path / "app", files), capfd=capfd)
+    assert outcome.out.splitlines()[1].split() == ["dev", "directory", "app-dev:{latest}", "no"]
+
+
 def test_no_engine(root, capfd) -> None:
     outcome = call(main, directory=root, capfd=capfd)
     assert (outcome.status, outcome.out, outcome.err) == (

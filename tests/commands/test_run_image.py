@@ -234,6 +234,26 @@ os._exit(main(["box"]))
     )
 
 
+def test_latest_runs_the_newest_version_that_was_built(engine, app, capfd) -> None:
+    config = "[run_image]\nsynthetic_images = app\n[app]\nname = dev\ntag = {latest}\n[dev]\ntag = {datetime}\n"
+    root = app(config, **{"docker/dev/Dockerfile": "FROM local/busybox\nARG N\nRUN echo $N > /n\n"})
+    none = call(main, "app", directory=root, capfd=capfd)
+    assert (none.status, none.out) == (1, "")
+    assert none.err == (
+        "run-image: docker/dockerutils.cfg:8: [app] tag: {latest} finds no version of my-app-dev; "
+        "build one, with tag = {datetime} or -t\n"
+    )
+    try:
+        for number, tag in enumerate(["20200101-000000", "latest"]):
+            script("build-image", "dev", "-t", tag, "--", "--build-arg", f"N={number}", directory=root)
+        built = script("build-image", "dev", "--", "--build-arg", "N=new", directory=root)
+        assert re.search(r" -t my-app-dev:2\d{7}-\d{6} ", built.echoed[0])
+        assert script("run-image", "app", "--", "cat", "/n", directory=root).out == "new\n"
+    finally:
+        tags = engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "my-app-dev").split()
+        engine.docker("image", "rm", "-f", *tags)
+
+
 def test_stdout_is_the_containers_alone(engine, app) -> None:
     outcome = script("run-image", "box", "--", "sh", "-c", "echo out; echo err >&2; exit 3", directory=app())
     assert (outcome.status, outcome.out) == (3, "out\n")
