@@ -15,8 +15,7 @@ from dockerutils.project import DIRECTORY, LATEST, Image, Project, renamed
 _EXAMPLES = """\
   build-image dev                     build docker/dev/Dockerfile as <project>-dev:<user>
   build-image all                     every image, each after those that it is built from
-  build-image dev -f -- --no-cache    base first; everything behind -- goes to docker build
-  build-image clean                   remove the project's images"""
+  build-image dev -f -- --no-cache    base first; everything behind -- goes to docker build"""
 
 
 def parser() -> cli.Parser:
