@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
-from dockerutils import console
-from dockerutils.errors import DockerutilsError, Terminated
+from dockerutils import console, references
+from dockerutils.errors import DockerutilsError, Terminated, UserError
 from dockerutils.project import Project, find
 
 INTERRUPTED, BROKEN_PIPE = 128 + signal.SIGINT, 128 + signal.SIGPIPE
@@ -106,6 +106,19 @@ def version() -> str:
 def project() -> Project:
     """Return the project of the current directory."""
     return find(_current_directory(), os.environ)
+
+
+def reference(name: str) -> str:
+    """Return the reference of an image of the current project, if there is one called `name`, else `name` itself."""
+    try:
+        here = project()
+    except UserError:
+        here = None
+    if here and name in here.names():
+        return here.image(name).reference
+    if fault := references.fault(name):
+        raise UserError(fault)
+    return name
 
 
 def main(parser: Parser, handle: Callable[[argparse.Namespace], None], argv: Sequence[str] | None) -> int:

@@ -194,7 +194,7 @@ class Project:
         value = settings.value("name")
         assert value is not None
         repository, own = references.split(value.text)
-        if fault := references.fault_in_repository(repository) or (references.fault_in_tag(own) if own else ""):
+        if fault := references.fault(value.text):
             raise value.error(fault)
         return Image(name, CONFIGURED, None, repository, tag or own or self._tag(settings, repository))
 

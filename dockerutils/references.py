@@ -20,6 +20,12 @@ def split(reference: str) -> tuple[str, str]:
     return head + slash + name, tag
 
 
+def fault(reference: str) -> str:
+    """Return what is wrong with a whole reference, nothing when docker takes it."""
+    repository, tag = split(reference)
+    return fault_in_repository(repository) or (fault_in_tag(tag) if tag else "")
+
+
 def fault_in_repository(repository: str) -> str:
     """Return what is wrong with an image's name, nothing when docker takes it."""
     if re.fullmatch(_REPOSITORY, repository):
