@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,18 +18,32 @@ if TYPE_CHECKING:
 # How long a child has to end by itself after a Ctrl-C, which the terminal has sent to it as well as to us, and then
 # after the signal that we send. Seconds.
 _GRACE, _PATIENCE = 0.5, 10.0
+_STDERR = 2
+
+
+class Input(NamedTuple):
+    """What a child reads from its stdin, a password for one: never shown.
+
+    `source` is the `sh` command line that writes the same, and is shown; `read` gives the text, and is called when
+    the command has been shown and is about to run.
+    """
+
+    source: str
+    read: Callable[[], str]
 
 
 class Command(NamedTuple):
-    """A command line: its words, the variables it adds to our environment, and its directory (None: ours)."""
+    """A command line: its words, the variables it adds to our environment, its directory (None: ours) and its stdin."""
 
     argv: list[str]
     env: Mapping[str, str] = {}
     directory: str | None = None
+    stdin: Input | None = None
 
     def __str__(self) -> str:
         elsewhere = self.directory is not None and not os.path.samefile(self.directory, os.curdir)
-        return words.render(self.argv, self.env, self.directory if elsewhere else None)
+        line = words.render(self.argv, self.env, self.directory if elsewhere else None)
+        return f"{self.stdin.source} | {line}" if self.stdin else line
 
 
 class Captured(NamedTuple):
@@ -40,20 +54,32 @@ class Captured(NamedTuple):
     stderr: str
 
 
-def run(command: Command, *, dry_run: bool = False) -> None:
+def run(
+    command: Command, *, dry_run: bool = False, unshown: Mapping[str, str] | None = None, to_stderr: bool = False
+) -> None:
     """Print `command`, execute it and wait for it; CommandFailed carries its status when that is not 0.
 
-    SIGINT and SIGTERM are passed on, and the child has ended when this returns or raises.
+    SIGINT and SIGTERM are passed on, and the child has ended when this returns or raises. `unshown` are variables for
+    the child that the printed line does without, because what they name is gone before anybody pastes it. With
+    `to_stderr` the child's stdout goes where its stderr goes.
     """
     if _announce(command, dry_run=dry_run):
         return
     import subprocess
 
+    text = command.stdin.read().encode() if command.stdin else None
     child = None
     try:
         with _signals_held():
-            child = subprocess.Popen(command.argv, env={**os.environ, **command.env}, cwd=command.directory)
-        status = child.wait()
+            child = subprocess.Popen(
+                command.argv,
+                env={**os.environ, **command.env, **(unshown or {})},
+                cwd=command.directory,
+                stdin=subprocess.PIPE if command.stdin else None,
+                stdout=_STDERR if to_stderr else None,
+            )
+        child.communicate(text)
+        status = child.returncode
     except OSError as error:
         raise _not_started(command, error) from error
     except (KeyboardInterrupt, Terminated) as interruption:

@@ -48,6 +48,22 @@ def test_an_empty_init_is_none() -> None:
     assert _settings("init =").options("init") == []
 
 
+@pytest.mark.parametrize(
+    ("text", "tags"),
+    [
+        ("", []),
+        ("publication_tag =", []),
+        ('publication_tag = "', []),
+        ("publication_tag = a:{tag}", ["a:1"]),
+        ('publication_tag = a:{tag}"', ["a:1"]),
+        ('publication_tag = "a:1" b:$B', ["a:1", "b:x y"]),
+        ("publication_tag = a:1\n  b:{user}", ["a:1", "b:ann"]),
+    ],
+)
+def test_tags(text: str, tags: list[str]) -> None:
+    assert _settings(text, B="x y").tags("publication_tag", {"tag": lambda: "1"}) == tags
+
+
 def test_cmd_is_verbatim() -> None:
     assert _settings("cmd = sh -c 'echo $HOME {user}' $X").command("cmd") == ["sh", "-c", "echo $HOME {user}", "$X"]
 

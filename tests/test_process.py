@@ -12,7 +12,7 @@ import pytest
 
 from dockerutils import process
 from dockerutils.errors import CommandFailed, DockerutilsError
-from dockerutils.process import Command
+from dockerutils.process import Command, Input
 
 RULE = "=" * 80
 
@@ -38,6 +38,30 @@ def test_run_in_a_directory_with_variables(capfd, tmp_path) -> None:
     out, err = capfd.readouterr()
     assert out == f"{tmp_path}\n1\n"
     assert f"(cd {tmp_path} && A=1 sh -c 'pwd; echo $A')" in err
+
+
+_SECRET = Input("printenv SECRET", lambda: "s3cret")
+
+
+def test_what_a_child_reads_is_shown_by_its_source_alone(capfd) -> None:
+    process.run(Command(["sh", "-c", "wc -c; echo $A"], stdin=_SECRET), unshown={"A": "1"})
+    assert capfd.readouterr() == ("6\n1\n", f"\n{RULE}\nprintenv SECRET | sh -c 'wc -c; echo $A'\n\n")
+
+
+def test_what_a_child_reads_is_not_asked_for_in_a_dry_run(capfd) -> None:
+    process.run(Command(["cat"], stdin=Input("x", lambda: pytest.fail("it was read"))), dry_run=True)
+    assert capfd.readouterr().out == "x | cat\n"
+
+
+def test_a_child_that_does_not_read_is_waited_for() -> None:
+    with pytest.raises(CommandFailed) as error:
+        process.run(Command(["sh", "-c", "exec <&-; sleep 0.1; exit 4"], stdin=Input("x", lambda: "x" * 200_000)))
+    assert error.value.status == 4
+
+
+def test_the_stdout_of_a_child_goes_to_stderr(capfd) -> None:
+    process.run(Command(["echo", "hello"]), to_stderr=True)
+    assert capfd.readouterr() == ("", f"\n{RULE}\necho hello\n\nhello\n")
 
 
 def test_the_current_directory_is_not_shown(tmp_path) -> None:

@@ -17,6 +17,11 @@ fi
 ip link set lo up
 # What runs on the machine is not to be seen: dockerd would use a containerd that it finds there.
 mount -t tmpfs tmpfs /run
+# An /etc of its own over the machine's, for the tests to add names of hosts and certificates of registries to; what
+# is a mount in the machine's does not show through.
+mkdir /run/etc /run/etc.work
+cp -L /etc/hosts /etc/resolv.conf /run/etc/ || true
+mount -t overlay -o lowerdir=/etc,upperdir=/run/etc,workdir=/run/etc.work overlay /etc
 [[ -z ${2-} ]] || mount --bind "$2" /usr
 dockerd --config-file "$1/daemon.json" </dev/null &
 cat <&0 >/dev/null &

@@ -1,0 +1,162 @@
+"""Registries that an engine of the tests can reach: they run in its network, and end with it at the latest."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+from tests.testbed.engine import Engine
+
+# An address that the documentation has for itself: docker takes those that begin with 127 for insecure, and would not
+# look at the certificate.
+_ADDRESS = "192.0.2.3"
+_DEADLINE = 60.0
+_SYSTEMS = "ssl/certs/ca-certificates.crt"
+_LISTENING = "0A"  # as /proc/net/tcp has it
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A registry that answers at `host`, as references to images have it; its files are in `directory`."""
+
+    host: str
+    directory: str
+
+    def digest(self, repository: str, tag: str) -> str | None:
+        """Return the digest that a tag stands for, None when there is no such tag."""
+        path = f"{self.directory}/docker/registry/v2/repositories/{repository}/_manifests/tags/{tag}/current/link"
+        with contextlib.suppress(FileNotFoundError), open(path, encoding="ascii") as file:
+            return file.read().strip()
+        return None
+
+
+@contextlib.contextmanager
+def serving(
+    engine: Engine, host: str, *, port: int = 443, user: str = "", password: str = "", trusted: bool = True
+) -> Iterator[Registry]:
+    """Start a registry, with TLS under a name in the DNS and without it on localhost, and end it.
+
+    `trusted`: the engine knows its certificate.
+    """
+    directory = f"{engine.directory}/registries/{host}-{port}"
+    os.makedirs(directory, exist_ok=True)
+    pid = daemon(engine)
+    local = host == "localhost"
+    address = "127.0.0.1" if local else _ADDRESS
+    config: dict[str, Any] = {
+        "version": 0.1,
+        "log": {"level": "warn"},
+        "storage": {"filesystem": {"rootdirectory": directory}},
+        "http": {"addr": f"{address}:{port}"},
+    }
+    if user:
+        config["auth"] = {"htpasswd": {"realm": "tests", "path": _htpasswd(directory, user, password)}}
+    name = host if port == 443 else f"{host}:{port}"
+    if not local:
+        _announce(pid, host)
+        config["http"]["tls"] = _certificate(directory, pid, host, name, trusted=trusted)
+    path = f"{directory}/config.yml"
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(config, file)  # which is YAML too
+    # In the engine's processes too: the kernel ends it with them, whatever becomes of the tests.
+    command = ["nsenter", f"--target={pid}", "--net", "--pid", "docker-registry", "serve", path]
+    with (
+        open(f"{directory}/log", "w+", encoding="utf-8") as log,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True) as child,
+    ):
+        try:
+            _await(pid, port, child, log)
+            _await_name(engine, name)
+            yield Registry(name, directory)
+        finally:
+            for each in _children(child.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(each, 15)
+
+
+def daemon(engine: Engine) -> int:
+    """Return the process in whose namespaces an engine lives."""
+    return next(pid for pid, line in engine.processes().items() if line.startswith("dockerd"))
+
+
+def _announce(pid: int, host: str) -> None:
+    """Make the engine find `host` at _ADDRESS."""
+    inside = ["nsenter", f"--target={pid}", "--net"]
+    subprocess.run([*inside, "ip", "address", "replace", f"{_ADDRESS}/32", "dev", "lo"], check=True)
+    with open(f"/proc/{pid}/root/etc/hosts", "a+", encoding="ascii") as file:
+        file.seek(0)
+        if f" {host}\n" not in file.read():
+            file.write(f"{_ADDRESS} {host}\n")
+
+
+def _certificate(directory: str, pid: int, host: str, name: str, *, trusted: bool) -> dict[str, str]:
+    """Make a certificate for `host`, and make the engine trust it.
+
+    For Docker Hub it looks at the system's certificates alone, once, when it uses TLS for the first time.
+    """
+    paths = {"certificate": f"{directory}/certificate", "key": f"{directory}/key"}
+    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    what = ["-subj", "/CN=registry", "-addext", f"subjectAltName=DNS:{host}"]
+    files = ["-out", paths["certificate"], "-keyout", paths["key"]]
+    subprocess.run([*new, *what, *files], check=True, capture_output=True)
+    if trusted:
+        etc = f"/proc/{pid}/root/etc"
+        os.makedirs(f"{etc}/docker/certs.d/{name}", exist_ok=True)
+        os.makedirs(f"{etc}/ssl/certs", exist_ok=True)
+        with open(paths["certificate"], "rb") as file:
+            certificate = file.read()
+        with open(f"{etc}/docker/certs.d/{name}/ca.crt", "wb") as own, open(f"{etc}/{_SYSTEMS}", "ab") as systems:
+            own.write(certificate)
+            systems.write(certificate)
+    return paths
+
+
+def _htpasswd(directory: str, user: str, password: str) -> str:
+    """Write the file of passwords; the registry takes bcrypt alone, which Debian's perl has."""
+    program = 'print crypt(<STDIN>, q($2y$05$) . "abcdefghijklmnopqrstuu")'
+    hashed = subprocess.run(["perl", "-e", program], input=password, capture_output=True, text=True, check=True).stdout
+    path = f"{directory}/htpasswd"
+    with open(path, "w", encoding="ascii") as file:
+        file.write(f"{user}:{hashed}\n")
+    return path
+
+
+def _await(pid: int, port: int, child: subprocess.Popen[bytes], log: IO[str]) -> None:
+    """Return when somebody listens on the port in the engine's network."""
+    deadline = time.monotonic() + _DEADLINE
+    while not _listens(pid, port):
+        if child.poll() is not None or time.monotonic() > deadline:
+            log.seek(0)
+            raise RuntimeError(f"no registry came up; its log:\n{log.read()}")
+        time.sleep(0.02)
+
+
+def _await_name(engine: Engine, name: str) -> None:
+    """Return when the engine finds the host; it remembers for five seconds that there was none."""
+    deadline = time.monotonic() + _DEADLINE
+    while time.monotonic() < deadline:
+        try:
+            engine.docker("pull", f"{name}/nothing:none")
+        except RuntimeError as error:
+            if "lookup" not in str(error):
+                return
+        time.sleep(0.1)
+    raise RuntimeError(f"the engine does not find {name}")
+
+
+def _listens(pid: int, port: int) -> bool:
+    with open(f"/proc/{pid}/net/tcp", encoding="ascii") as file:
+        lines = [line.split() for line in file]
+    return any(line[1].endswith(f":{port:04X}") and line[3] == _LISTENING for line in lines)
+
+
+def _children(pid: int) -> list[int]:
+    with contextlib.suppress(FileNotFoundError), open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(each) for each in file.read().split()]
+    return []
