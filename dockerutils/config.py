@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from dockerutils import ini, words
@@ -55,6 +56,8 @@ KEYS = (
 _KEYS = {key.name: key for key in KEYS}
 NUL = "holds a NUL character, which no command line can; remove it"
 DOCKED = "_docked"  # <key>_docked replaces <key> while the shell is docked
+
+PUBLICATION_FIELDS = ("account", "region", "image", "tag")  # known when an image is published
 
 _TAKING_A_VALUE = frozenset("-e --env --env-file -v --volume --mount -p --publish --network --build-arg".split())
 
@@ -160,6 +163,8 @@ class Settings:
             return self.options(key.name)
         if key.type == "command":
             return self.command(key.name)
+        if key.type == "tags":
+            return self.tags(key.name, {name: partial("{{{}}}".format, name) for name in PUBLICATION_FIELDS})
         return self.word(key.name) if key.type == "word" else self.text(key.name)
 
     def options(self, key: str) -> list[str]:

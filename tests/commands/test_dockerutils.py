@@ -65,6 +65,7 @@ volumes = -v $NOPE:/x
 volumes_docked = -v {nope}:/x
 cmd = it's
 env = absent
+publication_tag = org/app:{tag} org/app:{nope}
 [dev]
 [shell]
 name = nowhere
@@ -82,19 +83,20 @@ tag = y
     outcome = app("check")
     c = "docker/dockerutils.cfg"
     assert sorted(outcome.out.splitlines()) == sorted([
-        f"{c}:10: [dev] stands at line 3 already; merge the two",
+        f"{c}:11: [dev] stands at line 3 already; merge the two",
+        f"{c}:10: [dev] publication_tag: {{nope}} is unknown; known here: {{project_root}}, {{root}}, {{workdir}}, {{project}}, {{user}}, {{home}}, {{date}}, {{datetime}}, {{account}}, {{region}}, {{image}}, {{tag}}",
         f"{c}:5: [dev] volums: unknown key; did you mean volumes?",
         f"{c}:4: [dev] prefix: 'maybe' is neither true nor false; write True or False",
         f"{c}:6: [dev] volumes: $NOPE is not set; export it, or write $$ for a dollar sign",
         f"{c}:7: [dev] volumes_docked: {{nope}} is unknown; known here: {{project_root}}, {{root}}, {{workdir}}, {{project}}, {{user}}, {{home}}, {{date}}, {{datetime}}",
         f"{c}:8: [dev] cmd: no closing quotation; close the quote or escape it with a backslash",
         f"{c}:9: [dev] env: there is no section [absent]; add it, or correct the name",
-        f"{c}:12: [shell] name: docker/nowhere/Dockerfile does not exist; name one of: a, dev, z",
+        f"{c}:13: [shell] name: docker/nowhere/Dockerfile does not exist; name one of: a, dev, z",
         f"{c}:2: [run_image] synthetic_images: [ghost] has no name; add name = and one of: a, dev, z",
-        f"{c}:17: [ds] tag: the key stands at line 16 already; keep one of the two",
+        f"{c}:18: [ds] tag: the key stands at line 17 already; keep one of the two",
         "docker/a/Dockerfile:2: RUM is no instruction; did you mean RUN?",
     ])  # fmt: skip
-    assert (outcome.status, outcome.err) == (1, "dockerutils: 11 found; correct them and check again\n")
+    assert (outcome.status, outcome.err) == (1, "dockerutils: 12 found; correct them and check again\n")
 
 
 def test_check_tells_a_circle(app) -> None:
