@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from dockerutils import config, engine, references, version_file, versions
+from dockerutils import config, engine, references, versions
 from dockerutils.config import Config, Fields, Settings
 from dockerutils.errors import DockerutilsError, UserError
 from dockerutils.ini import Value
@@ -210,6 +210,8 @@ class Project:
 
     def _version(self, value: Value) -> str:
         """Return the version that versioneer computes, spelt as a tag can be: `_` in the place of `+`."""
+        from dockerutils import version_file
+
         if not version_file.applies(self.root):
             raise value.error("{version} is versioneer's; add its section to setup.cfg or pyproject.toml")
         return self._once("version", lambda: str(version_file.compute(self.root)["version"]).replace("+", "_"))
