@@ -16,6 +16,7 @@ from dockerutils.project import Project
 from tests.support import write_tree
 from tests.testbed import debian, images
 from tests.testbed.engine import Engine, running
+from tests.testbed.host import Host, at_home, serving
 
 # Variables of the user that change what the commands do, or lead to credentials. What XDG names is in HOME by default.
 _USERS_OWN = re.compile(r"(AWS|DOCK|DOCKER|DOCKERUTILS|RESERO|SSH|XDG)_.*|NO_COLOR")
@@ -87,6 +88,30 @@ def python_image(_classic: Engine) -> str:
     """Return the name of an image with Python 3, pip and venv, which `engine` has."""
     images.add_python(_classic)
     return images.PYTHON
+
+
+@pytest.fixture
+def ssh_home(isolated: None, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make ssh read HOME/.ssh, where an identity is, and return HOME; a test's own hosts are to `admit` it."""
+    for name, value in at_home(os.environ["HOME"]).items():
+        monkeypatch.setenv(name, value)
+    return os.environ["HOME"]
+
+
+@pytest.fixture
+def host(_modern: Engine, ssh_home: str) -> Iterator[Host]:
+    """Return another host, with the engine of `modern_engine`, that knows this user and is known."""
+    with serving(_modern) as there:
+        there.admit(ssh_home)
+        yield there
+
+
+@pytest.fixture
+def classic_host(_classic: Engine, ssh_home: str) -> Iterator[Host]:
+    """Return another host, with the engine of `engine`, that knows this user and is known."""
+    with serving(_classic) as there:
+        there.admit(ssh_home)
+        yield there
 
 
 def _use(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
