@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dockerutils import console, words
 from dockerutils.errors import CommandFailed, DockerutilsError, Terminated
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 # How long a child has to end by itself after a Ctrl-C, which the terminal has sent to it as well as to us, and then
 # after the signal that we send. Seconds.
 _GRACE, _PATIENCE = 0.5, 10.0
+# How often probes are looked at, and how long one that is run again waits before. Seconds.
+_TICK, _PAUSE = 0.01, 0.2
 _STDERR = 2
+# subprocess.PIPE, which is not imported for the sake of a number.
+PIPE = -1
 
 
 class Input(NamedTuple):
@@ -105,29 +109,60 @@ def replace(command: Command, *, dry_run: bool = False) -> None:
         raise _not_started(command, error) from error
 
 
-def capture(argv: Sequence[str], *, directory: str | None = None) -> Captured:
-    """Run a probe, in silence, and return what it said; nothing is read from our stdin."""
-    return capture_all([argv], directory=directory)[0]
+def capture(argv: Sequence[str], *, directory: str | None = None, stdin: str = "") -> Captured:
+    """Run a probe, in silence, and return what it said; it reads `stdin`, and nothing from ours."""
+    return capture_all([argv], directory=directory, stdin=stdin)[0]
 
 
-def capture_all(argvs: Sequence[Sequence[str]], *, directory: str | None = None) -> list[Captured]:
+def capture_all(argvs: Sequence[Sequence[str]], *, directory: str | None = None, stdin: str = "") -> list[Captured]:
     """Run several probes at once, and return what each one said."""
     from contextlib import ExitStack
 
     with ExitStack() as stack:
-        probes = [stack.enter_context(_probe(argv, directory)) for argv in argvs]
-        outputs = [probe.communicate() for probe in probes]
+        probes = [stack.enter_context(_probe(argv, directory, has_stdin=bool(stdin))) for argv in argvs]
+        outputs = [probe.communicate(stdin or None) for probe in probes]
     return [Captured(probe.returncode, *output) for probe, output in zip(probes, outputs, strict=True)]
 
 
-def _probe(argv: Sequence[str], directory: str | None) -> Popen[str]:
+def capture_within(
+    argvs: Sequence[Sequence[str]], seconds: float, again: Callable[[Captured], bool]
+) -> list[Captured | None]:
+    """Run several probes at once, and end those that have not ended after some seconds: None stands for what they said.
+
+    One that `again` holds for is run again, as long as there is time; what it said last counts.
+    """
+    import time
+
+    deadline = time.monotonic() + seconds
+    said: list[Captured | None] = [None] * len(argvs)
+    due = dict.fromkeys(range(len(argvs)), 0.0)
+    probes: dict[int, Popen[str]] = {}
+    try:
+        while (due or probes) and (now := time.monotonic()) < deadline:
+            for number in [number for number, when in due.items() if when <= now]:
+                del due[number]
+                probes[number] = _probe(argvs[number], None, has_stdin=False)
+            for number in [number for number, probe in probes.items() if probe.poll() is not None]:
+                probe = probes.pop(number)
+                said[number] = answer = Captured(probe.returncode, *probe.communicate())
+                if again(answer):
+                    due[number] = now + _PAUSE
+            time.sleep(_TICK)
+    finally:
+        for probe in probes.values():
+            probe.kill()
+            probe.communicate()
+    return said
+
+
+def _probe(argv: Sequence[str], directory: str | None, *, has_stdin: bool) -> Popen[str]:
     import subprocess
 
     try:
         return subprocess.Popen(
             argv,
             cwd=directory,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if has_stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -135,6 +170,124 @@ def _probe(argv: Sequence[str], directory: str | None) -> Popen[str]:
         )
     except OSError as error:
         raise _not_started(Command([*argv], directory=directory), error) from error
+
+
+class Child:
+    """A child that runs beside us. What it writes to stderr goes to a file without a name, to be looked at later.
+
+    A pipe would not do: what a child leaves in the background, as ssh does a shared connection, may keep it open.
+    """
+
+    def __init__(self, argv: Sequence[str], stdin: Any, stdout: Any, environ: Mapping[str, str] | None) -> None:
+        import subprocess
+        import tempfile
+
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - until `ended`
+        try:
+            self._popen = subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=self._said, env=environ)
+        except OSError as error:
+            self._said.close()
+            raise _not_started(Command([*argv]), error) from error
+        self.stdin, self.stdout = self._popen.stdin, self._popen.stdout
+
+    def write(self, data: bytes) -> None:
+        """Write to its stdin, a pipe; BrokenPipeError when it reads no more."""
+        assert self.stdin
+        self.stdin.write(data)
+        self.stdin.flush()
+
+    def let_go(self) -> None:
+        """Close our end of its stdin: it reads to the end then, or another child writes on."""
+        assert self.stdin
+        with suppress(BrokenPipeError):
+            self.stdin.close()
+        self.stdin = self._popen.stdin = None
+
+    def await_line(self, line: bytes) -> None:
+        """Return when it has written that line on stdout, or nothing more comes."""
+        assert self.stdout
+        while self.stdout.readline() not in (line, b""):
+            pass
+
+    def finish(self, data: bytes = b"") -> bytes:
+        """Write `data` to its stdin, if that is a pipe, and end it; return the rest of its stdout when it has ended."""
+        return self._popen.communicate(data or None)[0] or b""
+
+    def wait(self) -> int:
+        """Wait for it and return its exit status, 128 and its number for a signal."""
+        status = self._popen.wait()
+        return status if status >= 0 else 128 - status
+
+    @property
+    def complaint(self) -> str:
+        """What it has written to stderr."""
+        self._said.seek(0)
+        return self._said.read().decode(errors="replace")
+
+    def end(self) -> None:
+        """Make it end if it has not ended."""
+        self._popen.terminate()
+
+    def ended(self) -> None:
+        """See it end, killed if it does not heed `end`, and let go of its streams."""
+        from subprocess import TimeoutExpired
+
+        try:
+            self._popen.wait(_PATIENCE)
+        except TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+        for stream in (self.stdin, self.stdout, self._said):
+            if stream:
+                with suppress(BrokenPipeError):
+                    stream.close()
+
+
+class Children:
+    """Children that several threads start, and that end together."""
+
+    def __init__(self) -> None:
+        import threading
+
+        self._started: list[Child] = []
+        self._open = True
+        self._lock = threading.Lock()
+
+    def end(self) -> None:
+        """End those that have not ended, see them end, and let none be started any more."""
+        with self._lock:
+            self._open = False
+        with _signals_held():  # a second one, of somebody impatient, would leave some of them behind
+            for child in self._started:
+                child.end()
+            for child in self._started:
+                child.ended()
+
+    def start(
+        self, argv: Sequence[str], *, stdin: Any = None, stdout: Any = None, environ: Mapping[str, str] | None = None
+    ) -> Child:
+        """Start a child: `stdin` is what it reads, nothing if not given, `stdout` where it writes, a pipe if not given.
+
+        `environ` is the whole of its environment; ours, if not given.
+        """
+        import subprocess
+
+        with self._lock:
+            if not self._open:
+                raise DockerutilsError("it was interrupted; run the command again")
+            child = Child(argv, subprocess.DEVNULL if stdin is None else stdin, stdout or PIPE, environ)
+            self._started.append(child)
+        return child
+
+
+@contextmanager
+def children() -> Iterator[Children]:
+    """Give what starts children that have all ended when the block has, however it ends: also by a Ctrl-C."""
+    family = Children()
+    try:
+        yield family
+    finally:
+        family.end()
 
 
 def _announce(command: Command, *, dry_run: bool) -> bool:
@@ -156,6 +309,10 @@ def _not_started(command: Command, error: OSError) -> DockerutilsError:
 def _remedy(program: str) -> str:
     if program == "docker":
         return "install the docker command-line client, or add its directory to PATH"
+    if program == "ssh":
+        return "install the OpenSSH client, or add its directory to PATH"
+    if program == "rsync":
+        return "install rsync (3.1 or newer), or add its directory to PATH"
     return "correct its path, or make it executable (chmod +x)"
 
 

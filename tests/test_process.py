@@ -13,6 +13,7 @@ import pytest
 from dockerutils import process
 from dockerutils.errors import CommandFailed, DockerutilsError
 from dockerutils.process import Command, Input
+from tests.support import processes
 
 RULE = "=" * 80
 
@@ -118,6 +119,11 @@ def _child(code: str) -> subprocess.Popen[str]:
     )
 
 
+def test_a_probe_reads_what_it_is_given() -> None:
+    assert process.capture(["cat"], stdin="a\n").stdout == "a\n"
+    assert process.capture(["cat"]).stdout == ""
+
+
 def test_replace_takes_the_place_of_this_process() -> None:
     with _child("process.replace(Command(['sh', '-c', 'echo $$; echo $A; pwd; exit 5'], {'A': '1'}, '/'))") as child:
         out, _ = child.communicate()
@@ -130,6 +136,40 @@ def test_replace_restores_the_signal_that_python_ignores() -> None:
         out, _ = child.communicate()
     ignored = int(out.split()[1], 16)
     assert not ignored & 1 << signal.SIGPIPE - 1
+
+
+def test_probes_with_a_limit() -> None:
+    began = time.monotonic()
+    said = process.capture_within(
+        [["echo", "a"], ["sleep", "98764"], ["sh", "-c", "echo b >&2; exit 3"]], 0.5, lambda _: False
+    )
+    assert said == [process.Captured(0, "a\n", ""), None, process.Captured(3, "", "b\n")]
+    assert 0.5 <= time.monotonic() - began < 10
+    assert processes("sleep", "98764") == []
+
+
+def test_probes_end_no_later_than_the_last_of_them() -> None:
+    began = time.monotonic()
+    assert process.capture_within([], 60, lambda _: False) == []
+    assert process.capture_within([["true"]], 60, lambda _: False) == [process.Captured(0, "", "")]
+    assert time.monotonic() - began < 30
+
+
+def test_a_probe_that_is_run_again(tmp_path) -> None:
+    script = f"echo x >> {tmp_path}/tries; wc -l < {tmp_path}/tries; exit 1"
+    said = process.capture_within([["sh", "-c", script]], 60, lambda answer: answer.stdout.strip() != "3")
+    assert said == [process.Captured(1, "3\n", "")]
+    # What it said last counts when there is no more time.
+    assert process.capture_within([["false"]], 0.3, lambda _: True) == [process.Captured(1, "", "")]
+
+
+def test_probes_are_ended_by_what_ends_us() -> None:
+    def interrupt(_: process.Captured) -> bool:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        process.capture_within([["sleep", "98765"], ["true"]], 60, interrupt)
+    assert processes("sleep", "98765") == []
 
 
 _TRAPS = "trap 'echo INT; exit 9' INT; trap 'echo TERM; exit 9' TERM; echo ready; while :; do sleep 0.05; done"
@@ -189,3 +229,51 @@ def test_a_signal_that_comes_while_a_child_is_started_does_not_leave_it_behind(m
     finally:
         signal.signal(signal.SIGINT, sessions)
     assert started[0].returncode == -signal.SIGINT
+
+
+def test_children_run_side_by_side() -> None:
+    with process.children() as children:
+        last = children.start(["cat"], stdin=process.PIPE)
+        first = children.start(["cat"], stdin=process.PIPE, stdout=last.stdin)
+        last.let_go()
+        first.write(b"noise\nready\n")
+        last.await_line(b"ready\n")
+        assert first.finish(b"then") == b""
+        assert last.finish() == b"then"
+        assert (first.wait(), last.wait()) == (0, 0)
+
+
+def test_a_child_without_input_reads_nothing() -> None:
+    with process.children() as children:
+        child = children.start(["sh", "-c", "cat; echo said >&2; kill -TERM $$"], environ={"PATH": os.environ["PATH"]})
+        assert child.finish() == b""
+        assert (child.wait(), child.complaint) == (143, "said\n")
+
+
+def test_children_end_with_the_block() -> None:
+    with process.children() as children:
+        child = children.start(["sleep", "611"], stdin=process.PIPE)
+    assert child.wait() == 128 + signal.SIGTERM
+
+
+def test_children_that_do_not_heed_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_PATIENCE", 0.1)
+    with process.children() as children:
+        child = children.start(["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"])
+        child.await_line(b"up\n")
+    assert child.wait() == 128 + signal.SIGKILL
+
+
+def test_none_starts_when_the_block_has_ended() -> None:
+    with process.children() as children:
+        pass
+    with pytest.raises(DockerutilsError, match="it was interrupted; run the command again"):
+        children.start(["true"])
+
+
+def test_a_child_that_is_not_there_is_told() -> None:
+    with (
+        process.children() as children,
+        pytest.raises(DockerutilsError, match="none was not found on PATH; correct its path"),
+    ):
+        children.start(["none"])
