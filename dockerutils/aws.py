@@ -119,6 +119,16 @@ class Session:
             with suppress(client.exceptions.RepositoryAlreadyExistsException):  # somebody was quicker
                 client.create_repository(registryId=where.account, repositoryName=name)
 
+    def tags(self, where: Registry, name: str) -> list[str]:
+        """Return the tags of a repository, all pages."""
+        at = (where.region, "--registry-id", where.account, "--repository-name", name)
+        query = ("--filter", "tagStatus=TAGGED", "--query", "imageIds[].imageTag", "--output", "text")
+        console.echo(_line("ecr", "list-images", *at, *query))
+        with _explained():
+            pages = self._client("ecr", where.region).get_paginator("list_images")
+            asked = {"registryId": where.account, "repositoryName": name, "filter": {"tagStatus": "TAGGED"}}
+            return [image["imageTag"] for page in pages.paginate(**asked) for image in page["imageIds"]]
+
     @cached_property
     def _boto3(self) -> Any:
         import boto3  # type: ignore[import-untyped]
@@ -173,6 +183,7 @@ _REMEDIES = {
     "ConnectionError": _NETWORK,
 }
 _CODES = {
+    r"RepositoryNotFound": "correct the name, or publish the image first",
     r"Expired|RequestExpired": "renew the credentials: aws sso login, or a new AWS_SESSION_TOKEN",
     r"AccessDenied|Unauthorized": "have the identity that calls allowed to do it",
     r"InvalidClientTokenId|UnrecognizedClient|InvalidSignature|SignatureDoesNotMatch": (

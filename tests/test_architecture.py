@@ -18,7 +18,7 @@ LAYERS = [
     ["words", "ini", "files", "references", "versions"],
     ["console", "config", "dockerfile"],
     ["process"],
-    ["docker", "engine", "aws", "credentials", "version_file", "print_versions"],
+    ["docker", "engine", "aws", "credentials", "registry", "version_file", "print_versions"],
     ["project"],
     ["build_order", "cli"],
     ["checks"],

@@ -128,6 +128,36 @@ def test_a_name_that_ecr_does_not_take(isolated, monkeypatch) -> None:
         _session().ensure_repository(WHERE, "x")
 
 
+def test_the_tags_of_a_repository(moto, capfd) -> None:
+    client = boto3.client("ecr")
+    client.create_repository(repositoryName="team/x")
+    for tag in ("1.0", "1.1"):
+        kind = "application/vnd.docker.distribution.manifest.v2+json"
+        manifest = f'{{"x": "{tag}"}}'
+        client.put_image(repositoryName="team/x", imageManifest=manifest, imageManifestMediaType=kind, imageTag=tag)
+    assert sorted(_session().tags(WHERE, "team/x")) == ["1.0", "1.1"]
+    assert capfd.readouterr().err.splitlines()[2] == (
+        "aws ecr list-images --region us-east-1 --registry-id 123456789012 --repository-name team/x "
+        "--filter tagStatus=TAGGED --query 'imageIds[].imageTag' --output text"
+    )
+
+
+def test_the_tags_of_a_repository_on_two_pages(isolated, monkeypatch) -> None:
+    first, second = ([{"imageDigest": "sha256:0", "imageTag": tag}] for tag in "12")
+    with answering((200, {"imageIds": first, "nextToken": "more"}), (200, {"imageIds": second})) as endpoint:
+        _use(monkeypatch, endpoint)
+        assert _session().tags(WHERE, "team/x") == ["1", "2"]
+
+
+def test_no_such_repository(moto) -> None:
+    with pytest.raises(DockerutilsError) as caught:
+        _session().tags(WHERE, "team/x")
+    assert str(caught.value) == (
+        "AWS refused ListImages: The repository with name 'team/x' does not exist in the registry with id "
+        "'123456789012' (RepositoryNotFoundException); correct the name, or publish the image first"
+    )
+
+
 def test_dry_run_shows_and_calls_nothing(isolated, monkeypatch, capfd) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     session = Session(os.environ, dry_run=True)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from dockerutils import credentials, process
-from dockerutils.errors import DockerutilsError, Terminated
+from dockerutils.credentials import Login
+from dockerutils.errors import DockerutilsError, Terminated, UserError
 
 USERS = {
     "auths": {"other.example": {"auth": "YTpi"}},
@@ -38,21 +39,152 @@ def _nothing_is_left(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("reference", "host"),
+    ("reference", "host", "path"),
     [
-        ("org/x:1", "docker.io"),
-        ("x:1", "docker.io"),
-        ("docker.io/org/x:1", "docker.io"),
-        ("index.docker.io/org/x:1", "docker.io"),
-        ("localhost/x:1", "localhost"),
-        ("localhost:5000/x:1", "localhost:5000"),
-        ("registry:5000/x:1", "registry:5000"),
-        ("quay.io/org/x:1", "quay.io"),
-        ("x.y:1", "docker.io"),
+        ("org/x:1", "docker.io", "org/x:1"),
+        ("x:1", "docker.io", "library/x:1"),
+        ("docker.io/org/x:1", "docker.io", "org/x:1"),
+        ("docker.io/x:1", "docker.io", "library/x:1"),
+        ("index.docker.io/org/x:1", "docker.io", "org/x:1"),
+        ("localhost/x:1", "localhost", "x:1"),
+        ("localhost:5000/x:1", "localhost:5000", "x:1"),
+        ("registry:5000/x:1", "registry:5000", "x:1"),
+        ("quay.io/org/x:1", "quay.io", "org/x:1"),
+        ("x.y:1", "docker.io", "library/x.y:1"),
     ],
 )
-def test_the_registry_of_a_reference(reference, host) -> None:
+def test_the_place_of_a_reference(reference, host, path) -> None:
+    assert credentials.place(reference) == (host, path)
     assert credentials.registry(reference) == host
+
+
+CAROL = Login("carol", "a:b")
+AUTH = "Y2Fyb2w6YTpi"
+HUBS_KEY = "https://index.docker.io/v1/"
+
+
+@pytest.mark.parametrize(
+    ("settings", "login"),
+    [
+        ({}, None),
+        ({"auths": None}, None),
+        ({"auths": {"other.example": {"auth": AUTH}}}, None),
+        ({"auths": {"r.example": {}}}, None),
+        ({"auths": {"r.example": {"auth": AUTH}}}, CAROL),
+        ({"auths": {"r.example": {"username": "carol", "password": "a:b"}}}, CAROL),
+        ({"auths": {"https://r.example/v1/": {"auth": AUTH}}}, CAROL),
+        ({"auths": {"http://r.example": {"auth": AUTH}, "r.example": {"auth": "ZTpm"}}}, Login("e", "f")),
+        ({"auths": {"r.example": {"auth": AUTH}}, "credsStore": "", "credHelpers": None}, CAROL),
+        ({"auths": {"r.example": {"auth": AUTH}}, "credsStore": "x", "credHelpers": {"r.example": ""}}, CAROL),
+        ({"auths": {"r.example": {"auth": "eDo=", "identitytoken": "t"}}}, Login("<token>", "t")),
+    ],
+)
+def test_logins_in_dockers_file(users_own, settings, login) -> None:
+    (users_own / "config.json").write_text(json.dumps(settings))
+    assert credentials.stored("r.example", os.environ) == login
+
+
+def test_docker_hubs_login_in_dockers_file(users_own) -> None:
+    assert credentials.stored("docker.io", os.environ) is None
+    (users_own / "config.json").write_text(json.dumps({"auths": {HUBS_KEY: {"auth": AUTH}}}))
+    assert credentials.stored("docker.io", os.environ) == CAROL
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"auths": []}, None),
+        ({"auths": [1]}, "{path}: auths is no JSON object; mend it, or remove it"),
+        ({"credHelpers": "x"}, "{path}: credHelpers is no JSON object; mend it, or remove it"),
+        *(
+            ({"auths": {"r.example": found}}, "{path} has a login for r.example that cannot be read; run docker login again")
+            for found in ({"auth": "%"}, {"auth": "/w=="}, {"auth": 1}, "x")
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_no_login_in_dockers_file(users_own, settings, message) -> None:
+    path = users_own / "config.json"
+    path.write_text(json.dumps(settings))
+    if message is None:
+        assert credentials.stored("r.example", os.environ) is None
+        return
+    with pytest.raises(DockerutilsError) as caught:
+        credentials.stored("r.example", os.environ)
+    assert str(caught.value) == message.format(path=path)
+
+
+@pytest.fixture
+def helper(users_own, tmp_path, monkeypatch):
+    """Return a function that makes docker-credential-mine, which notes its stdin and is docker's store, of a body."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (users_own / "config.json").write_text(
+        json.dumps({"credsStore": "gone", "credHelpers": {"r.example": "mine", HUBS_KEY: "mine"}})
+    )
+
+    def make(body: str) -> Path:
+        program = tmp_path / "docker-credential-mine"
+        program.write_text(f'#!/bin/sh\necho "$@: $(cat)" >{tmp_path}/log\n{body}\n')
+        program.chmod(0o755)
+        return tmp_path / "log"
+
+    return make  # fmt: skip
+
+
+@pytest.mark.parametrize(("host", "key"), [("r.example", "r.example"), ("docker.io", HUBS_KEY)])
+def test_a_login_of_a_credential_helper(helper, host, key) -> None:
+    log = helper("""echo '{"ServerURL": "x", "Username": "carol", "Secret": "a:b"}'""")
+    assert credentials.stored(host, os.environ) == CAROL
+    assert log.read_text() == f"get: {key}\n"
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["echo credentials not found in native keychain; exit 1", """echo '{"Username": "", "Secret": ""}'"""],
+)
+def test_a_credential_helper_that_has_none(helper, body) -> None:
+    helper(body)
+    assert credentials.stored("r.example", os.environ) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("echo locked; exit 1", "docker-credential-mine gives no login for r.example, and says: locked"),
+        ("echo x >&2; echo no session >&2; exit 2", "docker-credential-mine gives no login for r.example, and says: no session"),
+        ("exit 3", "docker-credential-mine gives no login for r.example, and says: nothing"),
+        ("echo {", "docker-credential-mine answers what is no login for r.example"),
+        ("echo []", "docker-credential-mine answers what is no login for r.example"),
+        ("echo {}", "docker-credential-mine answers what is no login for r.example"),
+    ],
+)  # fmt: skip
+def test_a_credential_helper_that_fails(helper, users_own, body, message) -> None:
+    helper(body)
+    with pytest.raises(DockerutilsError) as caught:
+        credentials.stored("r.example", os.environ)
+    assert str(caught.value) == f"{message}; mend it, or take it out of {users_own}/config.json"
+
+
+def test_a_credential_helper_that_is_not_there(helper, users_own) -> None:
+    told = f"docker-credential-gone was not found on PATH; mend it, or take it out of {users_own}/config.json"
+    with pytest.raises(DockerutilsError) as caught:
+        credentials.stored("other.example", os.environ)
+    assert str(caught.value) == told
+
+
+def test_a_login_in_the_environment() -> None:
+    both = {"DOCKER_USERNAME": "carol", "DOCKER_PASSWORD": "a:b"}
+    assert credentials.given(both) == CAROL
+    assert credentials.given({**dict.fromkeys(both, ""), "PATH": "x"}) is None
+    for present, missing in (list(both), list(both)[::-1]):
+        with pytest.raises(UserError) as caught:
+            credentials.given({present: "x"})
+        assert str(caught.value) == (
+            f"{present} is set, but {missing} is not; set both, or neither to use docker's own logins"
+        )
+
+
+def test_what_is_shown_to_a_registry() -> None:
+    assert Login("zoë", "pässword").basic == "Basic em/Dqzpww6Rzc3dvcmQ="
 
 
 def test_all_settings_hold_but_logins_are_written_here(users_own) -> None:
@@ -72,6 +204,12 @@ def test_all_settings_hold_but_logins_are_written_here(users_own) -> None:
     assert not directory.exists()
     assert (users_own / "config.json").read_text() == text
     assert sorted(os.listdir(users_own)) == ["buildx", "cli-plugins", "config.json", "contexts"]
+
+
+def test_no_login_is_new(users_own) -> None:
+    (users_own / "config.json").write_text(json.dumps(USERS))
+    with credentials.private(os.environ, []) as env:
+        assert json.loads(Path(env["DOCKER_CONFIG"], "config.json").read_text()) == USERS
 
 
 def test_docker_sees_the_users_contexts_and_plugins(users_own, monkeypatch) -> None:

@@ -67,7 +67,7 @@ def handle(args: argparse.Namespace) -> None:
     session = aws.Session(project.environ, dry_run=args.dry_run)
     # All that can be wrong with the configuration shows before the first command runs, and the first call is made.
     wanted = destinations(project, image, session)
-    credentials_given = has_credentials(project.environ)
+    credentials_given = credentials.given(project.environ)
     if not args.dry_run:
         require(project, image)
     if any(aws.ACCOUNT in each.host for each in wanted):
@@ -126,16 +126,6 @@ def destination(tag: str, repo: Value | None, value: Value | None) -> Destinatio
 
 def _agrees(repo: str, host: str, ecr: aws.Registry | None) -> bool:
     return ecr is not None if repo == "aws" else host == (HUB if repo in _HUB_NAMES else repo)
-
-
-def has_credentials(environ: Mapping[str, str]) -> bool:
-    """Tell whether the environment has a user and a password for registries; UserError when it has one of the two."""
-    names = ("DOCKER_USERNAME", "DOCKER_PASSWORD")
-    given = [name for name in names if environ.get(name)]
-    if len(given) == 1:
-        missing = next(name for name in names if name not in given)
-        raise UserError(f"{given[0]} is set, but {missing} is not; set both, or neither to use docker's own logins")
-    return bool(given)
 
 
 def require(project: Project, image: Image) -> None:

@@ -1,13 +1,19 @@
-"""find-image: the newest version that the engine has."""
+"""find-image: the newest version that the engine has, or a registry."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
+import boto3  # type: ignore[import-untyped]
 import pytest
 
 from dockerutils.commands.find_image import main
-from tests.support import call
+from tests.support import Outcome, call, script
+from tests.testbed import registry
+from tests.testbed.aws import ACCOUNT
 
 TAGS = ["21.01.02", "21.04.25", "latest", "dev", "9.9.rc1"]
 
@@ -31,6 +37,11 @@ def test_all(tools, tmp_path, capfd) -> None:
     assert outcome == (0, "local/tools:21.04.25\nlocal/tools:21.01.02\nlocal/tools:9.9.rc1\n", "")
 
 
+@pytest.mark.parametrize("name", ["docker.io/local/tools", "index.docker.io/local/tools"])
+def test_docker_hub_by_its_long_name(tools, tmp_path, capfd, name) -> None:
+    assert call(main, name, directory=tmp_path, capfd=capfd) == (0, f"{name}:21.04.25\n", "")
+
+
 def test_none(engine, tmp_path, capfd) -> None:
     outcome = call(main, "local/busybox", directory=tmp_path, capfd=capfd)
     assert outcome == (1, "", "find-image: the engine has no version of local/busybox; build, pull or transfer one\n")
@@ -50,3 +61,102 @@ def test_none(engine, tmp_path, capfd) -> None:
 def test_errors(name, status, message, tmp_path, capfd) -> None:
     outcome = call(main, name, directory=tmp_path, capfd=capfd)
     assert outcome == (status, "", f"find-image: {message.format(host=os.environ['DOCKER_HOST'])}\n")
+
+
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+MARKER = "marker-of-the-password"
+ECR = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com"
+
+
+def _no_engine() -> str:
+    return f"find-image: warning: no Docker Engine answers at {os.environ['DOCKER_HOST']}; only the registry was looked into\n"
+
+
+def test_the_registry_and_the_engine(engine, tmp_path, capfd) -> None:
+    with registry.listening(str(tmp_path)) as real:
+        name = f"{real.host}/org/x"
+        real.add_tags("org/x", "1.9", "1.10", "1.8", "latest")
+        real.add_tags("org/none", "latest")
+        engine.docker("tag", "local/busybox", f"{name}:1.8")
+        engine.docker("tag", "local/busybox", f"{name}:1.11.dev1")
+        try:
+            newest = call(main, name, "--remote", directory=tmp_path, capfd=capfd)
+            every = call(main, name, "--remote", "--all", directory=tmp_path, capfd=capfd)
+            local = call(main, name, "--all", directory=tmp_path, capfd=capfd)
+        finally:
+            engine.docker("image", "rm", f"{name}:1.8", f"{name}:1.11.dev1")
+        assert newest == (0, f"{name}:1.11.dev1\n", "")
+        assert every == (0, "".join(f"{name}:{tag}\n" for tag in ("1.11.dev1", "1.10", "1.9", "1.8")), "")
+        assert local == (0, f"{name}:1.11.dev1\n{name}:1.8\n", "")
+        name = f"{real.host}/org/none"
+        assert call(main, name, "--remote", directory=tmp_path, capfd=capfd) == (
+            1, "", f"find-image: neither the registry nor the engine has a version of {name}; publish one\n"
+        )  # fmt: skip
+
+
+def test_the_registry_alone_where_there_is_no_engine(tmp_path, capfd, monkeypatch) -> None:
+    with registry.listening(str(tmp_path)) as real:
+        real.add_tags("org/x", "1.0")
+        name = f"{real.host}/org/x"
+        assert call(main, name, "--remote", directory=tmp_path, capfd=capfd) == (0, f"{name}:1.0\n", _no_engine())
+        monkeypatch.setenv("PATH", "/nonexistent")
+        outcome = call(main, name, "--remote", directory=tmp_path, capfd=capfd)
+        told = "find-image: warning: docker was not found on PATH; only the registry was looked into\n"
+        assert outcome == (0, f"{name}:1.0\n", told)
+
+
+def test_the_login_is_that_of_the_environment_or_else_dockers(tmp_path, capfd, monkeypatch) -> None:
+    with registry.listening(str(tmp_path / "r"), user="carol", password=MARKER) as real:
+        real.add_tags("org/x", "1.0")
+        name = f"{real.host}/org/x"
+
+        def find() -> Outcome:
+            outcome = call(main, name, "--remote", directory=tmp_path, capfd=capfd)
+            assert MARKER not in outcome.err
+            return outcome
+
+        remedy = f"correct the name, or run: docker login {real.host}, or set DOCKER_USERNAME and DOCKER_PASSWORD"
+        told = f"find-image: {real.host} shows no org/x without a login (401); {remedy}\n"
+        assert find() == (1, "", told)
+        config = Path(os.environ["DOCKER_CONFIG"], "config.json")
+        config.parent.mkdir()
+        config.write_text(f'{{"auths": {{"{real.host}": {{"username": "carol", "password": "{MARKER}"}}}}}}')
+        assert find() == (0, f"{name}:1.0\n", _no_engine())
+        config.write_text("{}")
+        monkeypatch.setenv("DOCKER_PASSWORD", MARKER)
+        told = "find-image: DOCKER_PASSWORD is set, but DOCKER_USERNAME is not; set both, or neither to use docker's own logins\n"
+        assert find() == (2, "", told)
+        monkeypatch.setenv("DOCKER_USERNAME", "carol")
+        assert find() == (0, f"{name}:1.0\n", _no_engine())
+
+
+def test_ecr(aws, tmp_path, capfd) -> None:
+    client = boto3.client("ecr")
+    client.create_repository(repositoryName="team/x")
+    client.put_image(repositoryName="team/x", imageManifest="{}", imageManifestMediaType=MANIFEST, imageTag="1.0")
+    outcome = call(main, f"{ECR}/team/x", "--remote", directory=tmp_path, capfd=capfd)
+    assert (outcome.status, outcome.out) == (0, f"{ECR}/team/x:1.0\n")
+    assert outcome.echoed == [
+        f"aws ecr list-images --region us-east-1 --registry-id {ACCOUNT} --repository-name team/x "
+        "--filter tagStatus=TAGGED --query 'imageIds[].imageTag' --output text"
+    ]
+    assert outcome.err.endswith(_no_engine())
+
+
+def test_what_docker_pushed_with_what_docker_trusts_and_knows(engine, tmp_path) -> None:
+    """Where the engine is: with its /etc/hosts, the authorities in its /etc/docker, and the file of docker login."""
+    with registry.serving(engine, "found.example", port=5443, user="carol", password=MARKER) as real:
+        name = f"{real.host}/org/x"
+        login = ["docker", "login", "-u", "carol", "--password-stdin", real.host]
+        subprocess.run(login, input=MARKER, text=True, check=True, capture_output=True)
+        for tag in ("1.2", "1.10"):
+            engine.docker("tag", "local/busybox", f"{name}:{tag}")
+            subprocess.run(["docker", "push", "-q", f"{name}:{tag}"], check=True, capture_output=True)
+            engine.docker("image", "rm", f"{name}:{tag}")
+        inside = ["nsenter", f"--target={registry.daemon(engine)}", "--net", "--mount", f"--wd={tmp_path}"]
+        find = [str(Path(sys.executable).parent / "find-image"), name, "--remote"]
+        found = subprocess.run([*inside, *find], capture_output=True, text=True, check=False)
+        assert (found.returncode, found.stdout, found.stderr) == (0, f"{name}:1.10\n", "")
+    outside = script("find-image", name, "--remote", directory=tmp_path)
+    assert (outside.status, outside.out) == (1, "")
+    assert outside.err.startswith("find-image: found.example:5443 is not found in the DNS; ")

@@ -1,4 +1,4 @@
-"""Registries that an engine of the tests can reach: they run in its network, and end with it at the latest."""
+"""Registries: those that an engine of the tests can reach run in its network, and end with it at the latest."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
+from tests.testbed.aws import free_port
 from tests.testbed.engine import Engine
 
 # An address that the documentation has for itself: docker takes those that begin with 127 for insecure, and would not
@@ -35,6 +36,32 @@ class Registry:
             return file.read().strip()
         return None
 
+    def add_tags(self, repository: str, *tags: str) -> None:
+        """Make tags that are listed; there is nothing behind them."""
+        for tag in tags:
+            path = f"{self.directory}/docker/registry/v2/repositories/{repository}/_manifests/tags/{tag}/current"
+            os.makedirs(path)
+            with open(f"{path}/link", "w", encoding="ascii") as file:
+                file.write(f"sha256:{'0' * 64}")
+
+
+@contextlib.contextmanager
+def listening(
+    directory: str, *, user: str = "", password: str = "", tls: Mapping[str, str] | None = None, **auth: Any
+) -> Iterator[Registry]:
+    """Start a registry that this process reaches, on a port of 127.0.0.1, and end it; `auth` is as its file has it."""
+    os.makedirs(directory, exist_ok=True)
+    port = free_port()
+    config = _configuration(directory, "127.0.0.1", port)
+    if user:
+        auth = {"htpasswd": {"realm": "tests", "path": _htpasswd(directory, user, password)}}
+    config.update({"auth": auth} if auth else {})
+    config["http"].update({"tls": tls} if tls else {})
+    # The kernel ends it with the tests, however they end.
+    start = ["setpriv", "--pdeathsig=KILL"]
+    with _running([*start, "docker-registry", "serve"], config, directory, os.getpid(), port):
+        yield Registry(f"127.0.0.1:{port}", directory)
+
 
 @contextlib.contextmanager
 def serving(
@@ -49,35 +76,20 @@ def serving(
     pid = daemon(engine)
     local = host == "localhost"
     address = "127.0.0.1" if local else _ADDRESS
-    config: dict[str, Any] = {
-        "version": 0.1,
-        "log": {"level": "warn"},
-        "storage": {"filesystem": {"rootdirectory": directory}},
-        "http": {"addr": f"{address}:{port}"},
-    }
+    config = _configuration(directory, address, port)
     if user:
         config["auth"] = {"htpasswd": {"realm": "tests", "path": _htpasswd(directory, user, password)}}
     name = host if port == 443 else f"{host}:{port}"
     if not local:
         _announce(pid, host)
-        config["http"]["tls"] = _certificate(directory, pid, host, name, trusted=trusted)
-    path = f"{directory}/config.yml"
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(config, file)  # which is YAML too
+        config["http"]["tls"] = certificate(directory, host)
+        if trusted:
+            _trust(pid, name, config["http"]["tls"]["certificate"])
     # In the engine's processes too: the kernel ends it with them, whatever becomes of the tests.
-    command = ["nsenter", f"--target={pid}", "--net", "--pid", "docker-registry", "serve", path]
-    with (
-        open(f"{directory}/log", "w+", encoding="utf-8") as log,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True) as child,
-    ):
-        try:
-            _await(pid, port, child, log)
-            _await_name(engine, name)
-            yield Registry(name, directory)
-        finally:
-            for each in _children(child.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(each, 15)
+    start = ["nsenter", f"--target={pid}", "--net", "--pid"]
+    with _running([*start, "docker-registry", "serve"], config, directory, pid, port):
+        _await_name(engine, name)
+        yield Registry(name, directory)
 
 
 def daemon(engine: Engine) -> int:
@@ -95,26 +107,61 @@ def _announce(pid: int, host: str) -> None:
             file.write(f"{_ADDRESS} {host}\n")
 
 
-def _certificate(directory: str, pid: int, host: str, name: str, *, trusted: bool) -> dict[str, str]:
-    """Make a certificate for `host`, and make the engine trust it.
+def _configuration(directory: str, address: str, port: int) -> dict[str, Any]:
+    return {
+        "version": 0.1,
+        "log": {"level": "warn"},
+        "storage": {"filesystem": {"rootdirectory": directory}},
+        "http": {"addr": f"{address}:{port}"},
+    }
+
+
+@contextlib.contextmanager
+def _running(command: Sequence[str], config: Mapping[str, Any], directory: str, pid: int, port: int) -> Iterator[None]:
+    """Start it, wait until it listens in the network of the process `pid`, and end it."""
+    path = f"{directory}/config.yml"
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(config, file)  # which is YAML too
+    with (
+        open(f"{directory}/log", "w+", encoding="utf-8") as log,
+        subprocess.Popen(
+            [*command, path], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        ) as child,
+    ):
+        try:
+            _await(pid, port, child, log)
+            yield
+        finally:
+            # nsenter has it as its child, setpriv becomes it.
+            for each in _children(child.pid) or [child.pid]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(each, 15)
+
+
+def certificate(directory: str, *hosts: str) -> dict[str, str]:
+    """Make a certificate for hosts; the paths of it and of its key are called as a registry's configuration has them."""
+    paths = {"certificate": f"{directory}/certificate", "key": f"{directory}/key"}
+    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    names = ",".join(f"IP:{each}" if each.replace(".", "").isdigit() else f"DNS:{each}" for each in hosts)
+    what = ["-subj", "/CN=registry", "-addext", f"subjectAltName={names}"]
+    files = ["-out", paths["certificate"], "-keyout", paths["key"]]
+    subprocess.run([*new, *what, *files], check=True, capture_output=True)
+    return paths
+
+
+def _trust(pid: int, name: str, path: str) -> None:
+    """Make the engine trust a certificate.
 
     For Docker Hub it looks at the system's certificates alone, once, when it uses TLS for the first time.
     """
-    paths = {"certificate": f"{directory}/certificate", "key": f"{directory}/key"}
-    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    what = ["-subj", "/CN=registry", "-addext", f"subjectAltName=DNS:{host}"]
-    files = ["-out", paths["certificate"], "-keyout", paths["key"]]
-    subprocess.run([*new, *what, *files], check=True, capture_output=True)
-    if trusted:
-        etc = f"/proc/{pid}/root/etc"
-        os.makedirs(f"{etc}/docker/certs.d/{name}", exist_ok=True)
-        os.makedirs(f"{etc}/ssl/certs", exist_ok=True)
-        with open(paths["certificate"], "rb") as file:
-            certificate = file.read()
-        with open(f"{etc}/docker/certs.d/{name}/ca.crt", "wb") as own, open(f"{etc}/{_SYSTEMS}", "ab") as systems:
-            own.write(certificate)
-            systems.write(certificate)
-    return paths
+    etc = f"/proc/{pid}/root/etc"
+    os.makedirs(f"{etc}/docker/certs.d/{name}", exist_ok=True)
+    os.makedirs(f"{etc}/ssl/certs", exist_ok=True)
+    with open(path, "rb") as file:
+        text = file.read()
+    with open(f"{etc}/docker/certs.d/{name}/ca.crt", "wb") as own, open(f"{etc}/{_SYSTEMS}", "ab") as systems:
+        own.write(text)
+        systems.write(text)
 
 
 def _htpasswd(directory: str, user: str, password: str) -> str:
