@@ -167,12 +167,12 @@ class Settings:
             return self.tags(key.name, {name: partial("{{{}}}".format, name) for name in PUBLICATION_FIELDS})
         return self.word(key.name) if key.type == "word" else self.text(key.name)
 
-    def options(self, key: str) -> list[str]:
-        """Return the words of docker options, split as a shell splits them, then each one filled in."""
+    def options(self, key: str, more: Fields | None = None) -> list[str]:
+        """Return the words of docker options, split as a shell splits them, then filled in, `more` fields first."""
         value = self.value(key)
         if value is None:
             return words.split(_KEYS[key].default)
-        options = [self.fill_in(word, value) for word in split(value)]
+        options = [self.fill_in(word, value, more) for word in split(value)]
         if options and not options[0].startswith("-"):
             # docker would take it for the image's name.
             raise value.error(f"{words.quote(options[0])} is no option of docker; begin with one, as in -e NAME=value")

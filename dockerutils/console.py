@@ -39,6 +39,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
+def age(seconds: float) -> str:
+    """Return a length of time in its largest unit."""
+    whole = max(0, int(seconds))
+    units = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+    unit, length = next(((unit, length) for unit, length in units if whole >= length), units[-1])
+    count = whole // length
+    return f"{count} {unit}{'' if count == 1 else 's'}"
+
+
 def _paint(colour: str, text: str) -> str:
     if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
         return text

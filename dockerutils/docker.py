@@ -19,12 +19,20 @@ AWS_VARIABLES = (
     "AWS_REGION",
 )
 
-# The options that set a variable, in their spellings.
+# The options that set a variable, mount something and publish a port, in their spellings.
 ENVIRONMENT, BUILD_ARGUMENT = ("-e", "--env"), ("--build-arg",)
+_VOLUME, _MOUNT, _PUBLISH = ("-v", "--volume"), ("--mount",), ("-p", "--publish")
 
 # Variables that steer the docker command itself, or how it is found: the container's value must not stand in its
 # environment, so it is passed as an argument.
 _STEERS_DOCKER = r"PATH|HOME|LD_\w*|DOCKER_\w*|SSH_\w*|DISPLAY|TMPDIR"
+
+
+class Port(NamedTuple):
+    """A published port: the address of the engine's host that it is published at, nothing for all, and its number."""
+
+    address: str
+    number: int
 
 
 class Run(NamedTuple):
@@ -86,6 +94,34 @@ def environment(options: Sequence[str]) -> list[str]:
     last = {_name(word): index for index, (option, word) in enumerate(pairs) if option}
     kept = (pair for index, pair in enumerate(pairs) if not pair[0] or last[_name(pair[1])] == index)
     return [word for pair in kept for word in pair if word]
+
+
+def published(options: Sequence[str]) -> list[Port]:
+    """Return the ports of TCP that options of `docker run` publish, but for those that the engine is to choose.
+
+    The forms: https://docs.docker.com/reference/cli/docker/container/run/#publish.
+    """
+    found = []
+    for value in (word for option, word in _pairs(options, _PUBLISH) if option):
+        ports, _, protocol = value.partition("/")
+        address, colon, host = ports.rpartition(":")[0].rpartition(":")
+        first, _, last = host.partition("-")
+        if first.isdecimal() and protocol in ("", "tcp"):
+            numbers = range(int(first), int(last if last.isdecimal() else first) + 1)
+            found += [Port(address.strip("[]") if colon else "", number) for number in numbers]
+    return found
+
+
+def bound(options: Sequence[str]) -> list[str]:
+    """Return the paths of the engine's host that options of `docker run` mount."""
+    volumes = [word.partition(":")[0] for option, word in _pairs(options, _VOLUME) if option and ":" in word]
+    mounts = [dict(_fields(word)) for option, word in _pairs(options, _MOUNT) if option]
+    binds = [each.get("source", each.get("src", "")) for each in mounts if each.get("type") == "bind"]
+    return [path for path in (*volumes, *binds) if path.startswith("/")]
+
+
+def _fields(mount: str) -> list[tuple[str, str]]:
+    return [(name.lower(), value) for name, _, value in (field.partition("=") for field in mount.split(","))]
 
 
 def assign(name: str, value: str) -> str:

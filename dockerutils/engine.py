@@ -84,7 +84,7 @@ def inspect(references: Iterable[str]) -> dict[str, Record]:
 
 def tags(repository: str) -> list[str]:
     """Return the tags that the engine has of a repository; DockerutilsError when no engine answers."""
-    answer = process.capture(["docker", "image", "ls", "--format", "{{.Tag}}", "--", repository])
+    answer = process.capture(["docker", "image", "ls", "--format", "{{.Tag}}", "--", familiar(repository)])
     if answer.status:
         raise refusal(answer.stderr)
     return [tag for tag in answer.stdout.split() if tag != "<none>"]
@@ -110,7 +110,7 @@ def _records(wanted: Sequence[str], answer: process.Captured) -> dict[str, Recor
     import json
 
     records = [(_tags(record), record) for record in json.loads(answer.stdout)]
-    found = ((name, next((record for tags, record in records if _familiar(name) in tags), None)) for name in wanted)
+    found = ((name, next((record for tags, record in records if familiar(name) in tags), None)) for name in wanted)
     return {name: record for name, record in found if record is not None}
 
 
@@ -118,7 +118,7 @@ def _tags(record: Record) -> set[str]:
     return set(record["RepoTags"] or ())
 
 
-def _familiar(reference: str) -> str:
+def familiar(reference: str) -> str:
     """Return a reference as the engine's records spell it: without the host and name space that docker assumes."""
     return reference.removeprefix("docker.io/").removeprefix("library/")
 
@@ -131,6 +131,10 @@ def _are_absent(stderr: str) -> bool:
 def refusal(stderr: str) -> DockerutilsError:
     """Turn what docker wrote into one line: what is wrong, and what to do."""
     lower = stderr.lower()
+    if "identification has changed" in lower:
+        from dockerutils import docks
+
+        return DockerutilsError(docks.changed_host_key(stderr))
     if over_ssh := re.search(_OVER_SSH, stderr):
         where = f" over ssh ({over_ssh[1].strip() or 'ssh said nothing'})"
     else:

@@ -7,11 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 
-def write(path: str, text: str) -> None:
-    """Write `text` to `path` in UTF-8: who looks finds the old file or the new one, never a part."""
+def write(path: str, text: str, mode: int | None = None, owner: os.stat_result | None = None) -> None:
+    """Write `text` to `path` in UTF-8: who looks finds the old file or the new one, never a part.
+
+    Bytes that are no UTF-8, read with `surrogateescape`, are written as they were. Without `mode` the file has the
+    permissions that new files have; `owner` says whose it is to be, ours without it.
+    """
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
-        with open(temporary, "x", encoding="utf-8") as stream:
+        with open(temporary, "x", encoding="utf-8", errors="surrogateescape") as stream:
+            if owner and (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(stream.fileno(), owner.st_uid, owner.st_gid)
+            if mode is not None:
+                os.fchmod(stream.fileno(), mode)
             stream.write(text)
         os.replace(temporary, path)
     except BaseException:

@@ -172,6 +172,15 @@ def _probe(argv: Sequence[str], directory: str | None, *, has_stdin: bool) -> Po
         raise _not_started(Command([*argv], directory=directory), error) from error
 
 
+def leave(argv: Sequence[str]) -> None:
+    """Start what goes on when we have ended: in a session of its own, it reads nothing and says nothing."""
+    import subprocess
+
+    null = subprocess.DEVNULL
+    child = subprocess.Popen(argv, stdin=null, stdout=null, stderr=null, cwd="/", start_new_session=True)
+    child.returncode = 0  # nobody waits for it: Python is not to mention that
+
+
 class Child:
     """A child that runs beside us. What it writes to stderr goes to a file without a name, to be looked at later.
 

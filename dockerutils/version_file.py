@@ -51,6 +51,21 @@ def applies(root: str) -> bool:
     return False
 
 
+def source(root: str) -> str | None:
+    """Return the path, from `root`, of the version file that versioneer makes; None when its section has none."""
+    for name, section in _SECTIONS:
+        try:
+            with open(os.path.join(root, name), encoding="utf-8", errors="replace") as stream:
+                after = re.split(section, stream.read(), maxsplit=1)[1:]
+        except OSError:
+            continue
+        own = re.split(r"(?m)^\[", after[0], maxsplit=1)[0] if after else ""
+        if found := re.search(r"""(?m)^\s*versionfile_source\s*[=:]\s*(["']?)(\S.*?)\1\s*$""", own):
+            path = os.path.normpath(found[2])
+            return None if path.startswith(("/", "..")) or not path.isprintable() else path
+    return None
+
+
 def compute(root: str) -> dict[str, object]:
     """Return the version data of the project at `root`; DockerutilsError when versioneer fails."""
     answer = process.capture(command(root).argv, directory=root)

@@ -15,12 +15,13 @@ PACKAGE = Path(__file__).parent.parent / "dockerutils"
 # Each row may import the rows above it and its own.
 LAYERS = [
     ["errors"],
-    ["words", "ini", "files", "references", "versions"],
-    ["console", "config", "dockerfile"],
+    ["words", "ini", "files", "references", "versions", "ignore", "filters", "layers", "archive", "store", "tasks"],
+    ["console", "progress", "config", "dockerfile"],
     ["process"],
-    ["docker", "engine", "aws", "credentials", "registry", "version_file", "print_versions"],
+    ["docker", "engine", "aws", "credentials", "registry", "docks", "contexts", "ssh", "version_file", "print_versions"],
+    ["target", "passage", "transfer", "forwarding"],
     ["project"],
-    ["build_order", "cli"],
+    ["build_order", "cli", "sync"],
     ["checks"],
     ["commands"],
 ]

@@ -24,3 +24,18 @@ def test_colour(terminal: bool, no_color: str, coloured: bool, capsys, monkeypat
     console.fail("x", "bad")
     console.echo("docker ps")
     assert ("\x1b[" in capsys.readouterr().err) is coloured
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "0 seconds"),
+        (1.9, "1 second"),
+        (59, "59 seconds"),
+        (60, "1 minute"),
+        (2 * 3600 - 1, "1 hour"),
+        (400 * 86400, "400 days"),
+    ],
+)
+def test_age(seconds, text) -> None:
+    assert console.age(seconds) == text

@@ -123,3 +123,35 @@ def test_the_last_of_one_name_counts(options: list[str], kept: list[str]) -> Non
 )
 def test_no_terminal_is_asked_for_where_there_is_none(interactive: list[str], kept: list[str]) -> None:
     assert docker.without_terminal(interactive) == kept
+
+
+@pytest.mark.parametrize(
+    ("options", "ports"),
+    [
+        pytest.param("-p 8888:80", [("", 8888)], id="a port"),
+        pytest.param("-p8888:80 --publish=81:81/tcp --publish 82:82", [("", 8888), ("", 81), ("", 82)], id="spellings"),
+        pytest.param("-p 127.0.0.1:8888:80", [("127.0.0.1", 8888)], id="an address"),
+        pytest.param("-p [::1]:8888:80", [("::1", 8888)], id="IPv6"),
+        pytest.param("-p 8000-8002:80-82", [("", 8000), ("", 8001), ("", 8002)], id="a range"),
+        pytest.param("-p 80 -p 127.0.0.1::80 -P", [], id="the engine's choice"),
+        pytest.param("-p 53:53/udp", [], id="UDP"),
+        pytest.param("-p what:80 -v /a:/b --pull always", [], id="something else"),
+    ],
+)
+def test_published_ports(options: str, ports: list[tuple[str, int]]) -> None:
+    assert docker.published(options.split()) == ports
+
+
+@pytest.mark.parametrize(
+    ("options", "paths"),
+    [
+        pytest.param("-v /a:/b --volume=/c:/d:ro -v named:/e -v /only", ["/a", "/c"], id="volumes"),
+        pytest.param(
+            "--mount type=bind,source=/a,target=/b --mount=type=bind,src=/c,dst=/d", ["/a", "/c"], id="mounts"
+        ),
+        pytest.param("--mount type=volume,source=/a,target=/b --mount type=bind,target=/b", [], id="of other kinds"),
+        pytest.param("-e /a:/b", [], id="something else"),
+    ],
+)
+def test_mounted_paths(options: str, paths: list[str]) -> None:
+    assert docker.bound(options.split()) == paths

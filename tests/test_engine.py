@@ -44,6 +44,16 @@ _NONE = "no Docker Engine answers{}; start it, or point DOCKER_HOST or docker co
             _DENIED,
             id="socket",
         ),
+        pytest.param(
+            "error during connect: Get \"http://docker.example.com/v1.50/version\": command [ssh -o ConnectTimeout=30 -T -- "
+            "dock-gpu docker system dial-stdio] has exited with exit status 255, make sure the URL is valid: stderr=@@@@@\r\n"
+            "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\n@@@@@\r\n"
+            "Offending ED25519 key in /home/a b/.docker/203.0.113.7/known_hosts:1\r\n"
+            "Host key for gpu has changed and you have requested strict checking.\r\nHost key verification failed.\r\n\n",
+            "the host key of gpu has changed; if the machine was set up anew, run: ssh-keygen -R gpu -f "
+            "'/home/a b/.docker/203.0.113.7/known_hosts'; if not, somebody may stand between you and it",
+            id="a changed host key",
+        ),
         pytest.param("warning\nunknown flag: --x\n", "docker said: unknown flag: --x; see docker info", id="other"),
         pytest.param("", "docker said: nothing; see docker info", id="silence"),
     ],

@@ -23,6 +23,24 @@ def test_write_replaces(folder) -> None:
     assert os.listdir(folder) == ["f"]
 
 
+def test_write_with_a_mode_and_an_owner(folder) -> None:
+    path = folder / "f"
+    path.write_text("old")
+    os.chown(path, 1234, 2345)
+    before = path.stat()
+    files.write(str(path), "new", mode=0o604, owner=before)
+    after = path.stat()
+    assert (after.st_mode & 0o7777, after.st_uid, after.st_gid) == (0o604, 1234, 2345)
+    files.write(str(path), "new", owner=os.stat(folder))
+    assert path.stat().st_uid == os.geteuid()
+
+
+def test_bytes_that_are_no_utf_8(folder) -> None:
+    path = folder / "f"
+    files.write(str(path), b"\xff\r\n".decode(errors="surrogateescape"))
+    assert path.read_bytes() == b"\xff\r\n"
+
+
 def test_a_failed_write_loses_nothing(folder) -> None:
     path = folder / "f"
     path.write_text("old")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from dockerutils import cli, console, engine
@@ -60,7 +60,13 @@ def _row(image: Image, record: dict[str, Any] | None, running: int) -> Row:
 
 
 def _cells(row: Row, now: datetime) -> tuple[str, ...]:
-    built = f"{age(now - _time(row.created))} ago" if row.created else "yes" if row.built else "no"
+    built = (
+        f"{console.age((now - _time(row.created)).total_seconds())} ago"
+        if row.created
+        else "yes"
+        if row.built
+        else "no"
+    )
     size = "" if row.size is None else megabytes(row.size)
     return row.image, row.kind, row.reference, built, size, str(row.running) if row.running else ""
 
@@ -68,15 +74,6 @@ def _cells(row: Row, now: datetime) -> tuple[str, ...]:
 def _time(text: str) -> datetime:
     """Read the engine's RFC 3339 time, whose fraction of a second has up to nine digits."""
     return datetime.fromisoformat(text[:19]).replace(tzinfo=timezone.utc)
-
-
-def age(elapsed: timedelta) -> str:
-    """Return a length of time in its largest unit."""
-    seconds = max(0, int(elapsed.total_seconds()))
-    units = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
-    unit, length = next(((unit, length) for unit, length in units if seconds >= length), units[-1])
-    count = seconds // length
-    return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
 def megabytes(size: int) -> str:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import time
 from collections.abc import Sequence
 
 from dockerutils import cli, console, docker, engine, process, words
-from dockerutils.config import GPU
+from dockerutils.config import GPU, Fields
 from dockerutils.errors import DockerutilsError, UserError
+from dockerutils.process import Command
 from dockerutils.project import CONFIGURED, Image, Project
 
 _EXAMPLES = """\
   run-image dev                       run <project>-dev:<user> with its section's options
   run-image dev -c 'pytest -x'        run another command in it
   run-image dev -e DEBUG=1 -- env     everything behind -- is the command"""
+
+_ELSEWHERE = "mount what is in the project, or a path of the dock that is not here"
 
 
 def parser() -> cli.Parser:
@@ -31,6 +35,7 @@ def parser() -> cli.Parser:
     parser.add_argument(
         "-e", "--env", action="append", default=[], metavar="NAME[=VALUE]", help="add an environment variable"
     )
+    parser.add_argument("--sync", action="store_true", help="docked: sync the project up before, and down after")
     parser.add_dry_run()
     return parser
 
@@ -46,11 +51,40 @@ def handle(args: argparse.Namespace) -> None:
     image = project.image(args.image)
     for warning in project.config.unknown_keys(image.name):
         console.warn("run-image", warning)
-    command = docker.run(facts(project, image, args), project.root)
+    run = facts(project, image, args)
+    command = docker.run(run, project.root)
     # Asked for any image, because no engine may be there to run it; one that is not built here, docker will pull.
     if not (args.dry_run or engine.has_image(image.reference, project.environ) or image.kind == CONFIGURED):
         raise DockerutilsError(f"{image.reference} is not built yet; run: {build_command(project, image)}")
-    process.replace(command, dry_run=args.dry_run)
+    if project.docked:
+        on_dock(project, run, command, sync=args.sync, dry_run=args.dry_run)
+    else:
+        process.replace(command, dry_run=args.dry_run)
+
+
+def on_dock(project: Project, run: docker.Run, command: Command, *, sync: bool, dry_run: bool) -> None:
+    """Run on the dock of the shell: its ports answer here too; with `sync` the project goes there, and comes back."""
+    from dockerutils import docks, forwarding
+    from dockerutils import sync as syncing
+
+    dock = docks.choose(None, project.environ, os.path.expanduser("~"))
+    options = [*run.interactive, *run.volumes, *run.ports, *run.args]
+    for path in docker.bound(options):
+        if os.path.exists(path) and not f"{path}/".startswith(f"{syncing.path(project)}/"):
+            console.warn("run-image", f"{path} is that of dock {dock.moniker}, not the one here; {_ELSEWHERE}")
+    ports = docker.published(options)
+    if not (ports or sync):
+        process.replace(command, dry_run=dry_run)
+        return
+    detached = run.keep or not {"-d", "--detach"}.isdisjoint(options)
+    if sync:
+        syncing.up(project, dock, dry_run=dry_run, to_stderr=True)
+    try:
+        with forwarding.forwarded(dock, ports, container=run.name if detached else "", dry_run=dry_run):
+            process.run(command, dry_run=dry_run)
+    finally:
+        if sync and not detached:  # what runs on is not through with its files
+            syncing.down(project, dock, dry_run=dry_run, to_stderr=True)
 
 
 def facts(project: Project, image: Image, args: argparse.Namespace) -> docker.Run:
@@ -68,12 +102,22 @@ def facts(project: Project, image: Image, args: argparse.Namespace) -> docker.Ru
         interactive=interactive if terminal else docker.without_terminal(interactive),
         gpu=words.split(GPU) if args.use_gpu and settings.value("gpu") is None else gpu,
         network=settings.word("network") if args.network is None else args.network,
-        volumes=settings.options("volumes"),
+        volumes=settings.options("volumes", _on_dock(project) if project.docked else None),
         ports=settings.options("ports"),
         args=settings.options("args") if args.args is None else _split("-a", args.args),
         cmd=cmd if args.rest is None else args.rest,
         keep=args.keep or settings.boolean("keep_container"),
     )
+
+
+def _on_dock(project: Project) -> Fields:
+    """Return what the names of local paths mean on a dock: the copy of the project there."""
+    from dockerutils import sync
+
+    root = sync.path(project)
+    below = os.path.relpath(project.workdir, project.root)
+    workdir = root if below == os.curdir else f"{root}/{below}"
+    return {"project_root": lambda: root, "root": lambda: root, "workdir": lambda: workdir}
 
 
 def container_name(image: str, project: Project) -> str:

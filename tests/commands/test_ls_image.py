@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import timedelta
 
 import pytest
 
-from dockerutils.commands.ls_image import age, main, megabytes
+from dockerutils.commands.ls_image import main, megabytes
 from tests.support import call, script, write_tree
 
 CONFIG = """
@@ -77,21 +76,6 @@ def test_no_engine(root, capfd) -> None:
         f"ls-image: no Docker Engine answers at {os.environ['DOCKER_HOST']}; "
         "start it, or point DOCKER_HOST or docker context use at one that runs\n",
     )
-
-
-@pytest.mark.parametrize(
-    ("elapsed", "text"),
-    [
-        (timedelta(seconds=-5), "0 seconds"),
-        (timedelta(seconds=1), "1 second"),
-        (timedelta(seconds=59), "59 seconds"),
-        (timedelta(seconds=60), "1 minute"),
-        (timedelta(hours=1, minutes=59), "1 hour"),
-        (timedelta(days=400), "400 days"),
-    ],
-)
-def test_age(elapsed, text) -> None:
-    assert age(elapsed) == text
 
 
 def test_megabytes() -> None:

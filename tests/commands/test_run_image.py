@@ -12,6 +12,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from dockerutils import docks
 from dockerutils.commands.run_image import main
 from tests.support import call, first_line, processes, script, wait_for, write_tree
 
@@ -95,13 +96,14 @@ def test_composition(dry, tmp_path, monkeypatch, config, argv, line) -> None:
 @pytest.mark.parametrize(
     ("moniker", "line"),
     [
-        ("", "docker run --init --name NAME --rm -i -v /here:/x -p 1:1 my-app-dev:alice"),
-        ("gpu", "docker run --init --name NAME --rm -i -v /there:/x -p 1:1 my-app-dev:alice"),
+        ("", "docker run --init --name NAME --rm -i -v /here:/x --cpus 1 my-app-dev:alice"),
+        ("gpu", "docker run --init --name NAME --rm -i -v /there:/x --cpus 1 my-app-dev:alice"),
     ],
 )
 def test_docked_keys(dry, monkeypatch, moniker, line) -> None:
+    docks.register(docks.Dock("gpu", "192.0.2.7", "me", "192.0.2.7", "192.0.2.7"), os.environ["HOME"])
     monkeypatch.setenv("DOCK_MONIKER", moniker)
-    assert dry("[dev]\nvolumes = -v /here:/x\nvolumes_docked = -v /there:/x\nports = -p 1:1") == line
+    assert dry("[dev]\nvolumes = -v /here:/x\nvolumes_docked = -v /there:/x\nargs = --cpus 1") == line
 
 
 def test_fields(app, capfd) -> None:

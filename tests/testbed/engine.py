@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -72,19 +73,47 @@ class Engine:
                 found[pid] = command_line(pid)
         return found
 
+    @property
+    def dockerd(self) -> int:
+        """The engine's own process; StopIteration when there is none just now."""
+        return next(pid for pid, line in self.processes().items() if line.startswith("dockerd "))
+
+    def path(self, path: str) -> str:
+        """Return the name that one of its files has on this side, also where it has a disk of its own."""
+        return f"/proc/{self.dockerd}/root{path}"
+
+    def crash(self) -> None:
+        """Kill it, and return when it answers again: it starts anew. RuntimeError after a minute."""
+        dockerd = self.dockerd
+        os.kill(dockerd, signal.SIGKILL)
+        deadline = time.monotonic() + _DEADLINE
+        while command_line(dockerd) or not self._answers():
+            if time.monotonic() > deadline:
+                raise RuntimeError("the engine does not start again")
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        try:
+            self.docker("version", timeout=_DEADLINE)
+        except RuntimeError:
+            return False
+        return True
+
     def is_running(self, command: str) -> bool:
         """Tell whether a process of its containers or builds has `command` in its command line."""
         return any(command in line for line in self.processes().values())
 
 
 @contextlib.contextmanager
-def running(usr: str | None = None, **settings: Any) -> Iterator[Engine]:
+def running(usr: str | None = None, *, disk: str = "", **settings: Any) -> Iterator[Engine]:
     """Start an engine, give it once it answers, and end it; RuntimeError has its log when it does not come up.
 
-    `usr` is the /usr of another system, whose engine it is then; `settings` are keys of dockerd's daemon.json.
+    `usr` is the /usr of another system, whose engine it is then; `disk` is the size of a disk of its own for its
+    data, such as 100m; `settings` are keys of dockerd's daemon.json.
     """
     # A short path: those of sockets end at 107 bytes.
     directory = tempfile.mkdtemp(prefix="dockerutils-engine-", dir="/tmp")
+    os.chmod(directory, 0o711)  # who may use the socket is to reach it
     settings = {
         "hosts": [f"unix://{directory}/docker.sock"],
         "data-root": f"{directory}/data",
@@ -95,7 +124,7 @@ def running(usr: str | None = None, **settings: Any) -> Iterator[Engine]:
     try:
         with open(f"{directory}/daemon.json", "w", encoding="utf-8") as file:
             json.dump(settings, file)
-        with tempfile.TemporaryFile("w+") as log, _keeper([directory, *([usr] if usr else [])], log) as keeper:
+        with tempfile.TemporaryFile("w+") as log, _keeper([directory, usr or "", disk], log) as keeper:
             engine = Engine(directory, keeper.pid, usr)
             _await(engine, keeper, log)
             yield engine

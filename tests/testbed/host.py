@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from typing import IO
 
 from tests.testbed.engine import Engine, command_line
+from tests.testbed.registry import daemon
+from tests.testbed.relay import inside, relaying
 
 # The users of a host: who may use docker, who may by `sudo -n docker` alone, and who may not.
 USERS = ("dock", "nodock", "plain")
@@ -129,23 +131,34 @@ class Host:
 
 @contextlib.contextmanager
 def serving(
-    engine: Engine, *, port: int = 2222, docker: str = "/usr/bin/docker", without: tuple[str, ...] = (), **settings: str
+    engine: Engine,
+    *,
+    port: int = 2222,
+    docker: str = "/usr/bin/docker",
+    without: tuple[str, ...] = (),
+    near: bool = False,
+    **settings: str,
 ) -> Iterator[Host]:
     """Start a host with this engine on a loopback address of its own, and end it; RuntimeError has its log.
 
-    `docker` is where it has the docker command, empty for nowhere; `without` are commands in /usr/bin that it lacks;
+    `near`: its network is the engine's, as that of a real host is, so the ports of containers are its own. `docker` is where it has the docker command, empty for nowhere; `without` are commands in /usr/bin that it lacks;
     `settings` are keywords of sshd_config, such as MaxStartups="1" or SetEnv="PATH=/bin".
     """
     directory = tempfile.mkdtemp(prefix="dockerutils-host-", dir="/tmp")
     os.chmod(directory, 0o755)  # there are the homes of its users
     try:
-        with _free_address(port) as address, tempfile.TemporaryFile("w+") as log:
+        with _free_address(port) as address, tempfile.TemporaryFile("w+") as log, contextlib.ExitStack() as stack:
             _configure(directory, address, port, settings)
             args = (engine.host.removeprefix("unix://"), os.path.realpath(_DOCKER), docker, *without)
-            with _keeper([directory, *args], log) as keeper:
+            network = daemon(engine) if near else None
+            with _keeper([directory, *args], log, network) as keeper:
                 own = _await(keeper, log, directory)
                 sshd = next(pid for pid in own if _is_sshd(pid))
-                yield Host(engine, address, port, directory, keeper.pid, sshd, own)
+                host = Host(engine, address, port, directory, keeper.pid, sshd, own)
+                if near:
+                    relay = stack.enter_context(relaying(address, port, server=network))
+                    host = host.at(relay.address, relay.port)
+                yield host
     finally:
         # The keeper has done that too, for the case that this process was killed.
         shutil.rmtree(directory, ignore_errors=True)
@@ -219,13 +232,13 @@ def _free_address(port: int) -> Iterator[str]:
     raise RuntimeError(f"no loopback address has port {port} free")
 
 
-def _keeper(args: list[str], log: IO[str]) -> subprocess.Popen[bytes]:
+def _keeper(args: list[str], log: IO[str], network: int | None) -> subprocess.Popen[bytes]:
     """Start the script that runs a host; to leave it as a context ends its standard input, and waits for it.
 
     In a session of its own a Ctrl-C does not reach it.
     """
     return subprocess.Popen(
-        ["bash", _SCRIPT, *args],
+        [*inside(network), "bash", _SCRIPT, *args],
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=subprocess.STDOUT,

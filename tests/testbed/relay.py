@@ -79,7 +79,7 @@ def relaying(
         with (
             mmap.mmap(memory, 0) as counters,
             subprocess.Popen(
-                [*_inside(server), sys.executable, "-I", __file__, *map(str, numbers)],
+                [*inside(server), sys.executable, "-I", __file__, *map(str, numbers)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=(listener.fileno(), memory),
@@ -98,12 +98,13 @@ def _listening(pid: int | None) -> socket.socket:
         return socket.create_server(("127.0.0.1", 0))
     ours, its = socket.socketpair()
     with ours, its:
-        command = [*_inside(pid), sys.executable, "-I", "-c", _LISTENER, str(its.fileno())]
+        command = [*inside(pid), sys.executable, "-I", "-c", _LISTENER, str(its.fileno())]
         subprocess.run(command, pass_fds=[its.fileno()], check=True)
         return socket.socket(fileno=socket.recv_fds(ours, 1, 1)[1][0])
 
 
-def _inside(pid: int | None) -> list[str]:
+def inside(pid: int | None) -> list[str]:
+    """Return what a command line begins with to run in the network of a process, in this one's for None."""
     return ["nsenter", f"--target={pid}", "--net"] if pid else []
 
 

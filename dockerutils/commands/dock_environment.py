@@ -1,0 +1,32 @@
+"""Print what the environment of a shell that is docked differs in; source dock reads it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from dockerutils import cli, docks
+
+_EXAMPLES = """\
+  source dock gpu              dock this shell; castoff ends it
+  dock-environment gpu         a line NAME=value for each variable to set, NAME for each to unset"""
+
+
+def parser() -> cli.Parser:
+    """Return the parser of dock-environment, which speaks for source dock."""
+    parser = cli.Parser("dock", f"{__doc__}", _EXAMPLES)
+    parser.add_argument("dock", metavar="MONIKER|ADDRESS", help="the dock")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return cli.main(parser(), handle, argv)
+
+
+def handle(args: argparse.Namespace) -> None:
+    """Find the dock, and see that ssh knows it."""
+    variables = docks.docked(docks.find(args.dock, os.path.expanduser("~")))
+    for name in docks.CHANGED:
+        print(f"{name}={variables[name]}" if name in variables else name)

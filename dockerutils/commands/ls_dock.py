@@ -1,0 +1,132 @@
+"""List the docks: whether they answer, their engines, containers, free disk and uptime."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from dockerutils import cli, console, docks, process
+from dockerutils.docks import Dock
+from dockerutils.errors import UserError
+from dockerutils.process import Captured
+
+_EXAMPLES = """\
+  ls-dock                      a table
+  ls-dock -t 2                 wait no longer than two seconds for a dock
+  ls-dock --json | jq .        for programs: bytes and seconds"""
+
+RUNNING, NO_ENGINE, UNREACHABLE = "running", "no engine", "unreachable"
+
+# One line, which shells of any kind hand to sh. What it prints is marked: a dock's shell may greet before.
+_ASKED = "{{.ServerVersion}} {{.ContainersRunning}} {{.DockerRootDir}}"
+_PROBE = "; ".join(
+    [
+        "PATH=$PATH:/usr/local/bin:/snap/bin",
+        f'ask() {{ "$@" docker info -f "{_ASKED}" 2>/dev/null; }}',
+        "said=$(ask) || said=$(ask sudo -n) || said=",
+        'root=${said#* } && printf "engine=%s\\n" "$said"',
+        'printf "disk=%s\\n" "$(df -Pk "${root#* }" 2>/dev/null || df -Pk /)"',
+        'printf "uptime=%s\\n" "$(cat /proc/uptime 2>/dev/null)"',
+    ]
+)
+
+# What ssh says when an sshd has too many strangers at its door (MaxStartups): another attempt may find it open.
+_TURNED_AWAY = r"kex_exchange_identification|banner exchange|Connection (?:closed|reset) by"
+
+
+class Row(NamedTuple):
+    """One dock: `containers` that run, `free_disk` in bytes where the engine keeps its data, `uptime` in seconds.
+
+    `reason` says why there is no engine to list: what is wrong; what to do.
+    """
+
+    moniker: str
+    address: str
+    state: str
+    engine: str | None = None
+    containers: int | None = None
+    free_disk: int | None = None
+    uptime: int | None = None
+    reason: str | None = None
+
+
+def parser() -> cli.Parser:
+    """Return the parser of ls-dock."""
+    parser = cli.Parser("ls-dock", f"{__doc__}", _EXAMPLES)
+    parser.add_argument("--json", action="store_true", help="print a JSON array of objects")
+    parser.add_argument(
+        "-t", "--timeout", metavar="SECONDS", default="5", help="how long a dock may take to answer; 5 by default"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return cli.main(parser(), handle, argv)
+
+
+def handle(args: argparse.Namespace) -> None:
+    """Ask all docks at once, over ssh, and lay the answers out; a dock that gives none costs its own row only."""
+    seconds = _seconds(args.timeout)
+    home = os.path.expanduser("~")
+    listed = docks.known(home)
+    docks.tell_ssh(listed, home)
+    answers = process.capture_within([_probe(dock, seconds) for dock in listed], seconds, _is_turned_away)
+    rows = [_row(dock, answer, seconds) for dock, answer in zip(listed, answers, strict=True)]
+    if args.json:
+        print(json.dumps([row._asdict() for row in rows], indent=2))
+        return
+    header = ("MONIKER", "ADDRESS", "STATE", "ENGINE", "CONTAINERS", "FREE", "UPTIME")
+    print(console.table(header, [_cells(row) for row in rows]))
+    for row in rows:
+        if row.reason:
+            console.warn("ls-dock", f"{row.moniker}: {row.reason}")
+
+
+def _seconds(text: str) -> float:
+    import math
+
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise UserError(f"-t: {text!r} is no number of seconds; write one above 0")
+    return seconds
+
+
+def _probe(dock: Dock, seconds: float) -> list[str]:
+    options = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={int(seconds) + 1}"]
+    return ["ssh", *options, dock.host, "--", f"sh -c {shlex.quote(_PROBE)}"]
+
+
+def _is_turned_away(answer: Captured) -> bool:
+    return answer.status == docks.SSH_FAILED and re.search(_TURNED_AWAY, answer.stderr) is not None
+
+
+def _row(dock: Dock, answer: Captured | None, seconds: float) -> Row:
+    row = Row(dock.moniker, dock.address, UNREACHABLE)
+    if answer is None:
+        return row._replace(reason=f"no answer in {seconds:g} s; see whether the host runs, or wait longer with -t")
+    if answer.status:
+        return row._replace(reason=docks.explain(dock, answer.stderr))
+    engine = re.search(r"(?m)^engine=([\w.+~-]+) (\d+) ", answer.stdout)
+    disk = re.search(r"(?ms)^disk=.*?\s\d+\s+\d+\s+(\d+)\s+\d+%", answer.stdout)
+    uptime = re.search(r"(?m)^uptime=(\d+)", answer.stdout)
+    row = row._replace(free_disk=int(disk[1]) * 1024 if disk else None, uptime=int(uptime[1]) if uptime else None)
+    if engine:
+        return row._replace(state=RUNNING, engine=engine[1], containers=int(engine[2]))
+    reason = f"no engine answers there, or {dock.user} may not use it; see what docker info says there"
+    return row._replace(state=NO_ENGINE, reason=reason)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    containers = "" if row.containers is None else str(row.containers)
+    free = "" if row.free_disk is None else f"{row.free_disk / 1e9:.1f} GB"
+    uptime = "" if row.uptime is None else console.age(row.uptime)
+    return row.moniker, row.address, row.state, row.engine or "", containers, free, uptime

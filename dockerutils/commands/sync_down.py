@@ -1,0 +1,34 @@
+"""Bring what has changed in the copy of the project on a dock back here."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from dockerutils import cli, docks, sync
+
+_EXAMPLES = """\
+  sync-down                     fetch what has changed on the dock that this shell is docked to
+  sync-down --dock gpu          from another one"""
+
+
+def parser() -> cli.Parser:
+    """Return the parser of sync-down."""
+    parser = cli.Parser("sync-down", f"{__doc__}", _EXAMPLES)
+    parser.add_argument("--delete", action="store_true", help="delete here what is not there; it is listed first")
+    parser.add_argument("--dock", metavar="MONIKER", help="the dock; else the one that the shell is docked to")
+    parser.add_dry_run()
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return cli.main(parser(), handle, argv)
+
+
+def handle(args: argparse.Namespace) -> None:
+    """Find the project and the dock, and call rsync."""
+    project = cli.project()
+    dock = docks.choose(args.dock, project.environ, os.path.expanduser("~"))
+    sync.down(project, dock, delete=args.delete, dry_run=args.dry_run)

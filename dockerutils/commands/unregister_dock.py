@@ -1,0 +1,47 @@
+"""Forget a dock: its record, its ssh stanza and its docker context; the host is left alone."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from dockerutils import cli, console, contexts, docks
+from dockerutils.errors import CommandFailed, DockerutilsError
+
+_EXAMPLES = """\
+  unregister-dock gpu              by its moniker
+  unregister-dock 203.0.113.7      by its address, its record may be damaged then"""
+
+
+def parser() -> cli.Parser:
+    """Return the parser of unregister-dock."""
+    parser = cli.Parser("unregister-dock", f"{__doc__}", _EXAMPLES)
+    parser.add_argument("dock", metavar="MONIKER|ADDRESS", help="the dock")
+    parser.add_dry_run()
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return cli.main(parser(), handle, argv)
+
+
+def handle(args: argparse.Namespace) -> None:
+    """Remove what register-dock made."""
+    home = os.path.expanduser("~")
+    known = docks.known(home)
+    address = docks.address_of(args.dock, known, home)
+    dock = next((each for each in known if each.address == address), None)
+    if not args.dry_run:
+        docks.unregister(address, home)
+    if dock is None:  # its record is no good, so what it was called is not known
+        return
+    if os.environ.get("DOCK_MONIKER") == dock.moniker and not args.dry_run:
+        console.warn("unregister-dock", f"this shell is docked to {dock.moniker}; run: castoff")
+    try:
+        contexts.drop(dock, dry_run=args.dry_run)
+    except CommandFailed:
+        raise
+    except DockerutilsError as error:
+        console.warn("unregister-dock", f"a docker context {dock.host} may be left: {error}")

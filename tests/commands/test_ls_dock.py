@@ -1,0 +1,170 @@
+"""ls-dock: all docks at once, over their shared connections, none waited for longer than the limit."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from dockerutils import docks
+from dockerutils.commands.ls_dock import main
+from dockerutils.docks import Dock
+from tests.support import Outcome, call, script, wait_for
+from tests.testbed.host import serving
+
+
+def add(moniker: str, ip: str, port: int | None = None, user: str = "dock") -> None:
+    docks.register(Dock(moniker, moniker, user, ip, ip, port), os.environ["HOME"])
+
+
+@pytest.fixture
+def ls(tmp_path):
+    return lambda *argv: script("ls-dock", *argv, directory=tmp_path)
+
+
+@pytest.fixture
+def silent() -> Iterator[tuple[str, int]]:
+    """Return the address and port of a host that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
+        yield server.getsockname()
+
+
+def test_a_dock_that_answers(ls, host, modern_engine) -> None:
+    add("far", host.address, host.port)
+    container = modern_engine.docker("run", "-d", "--rm", "local/busybox", "sleep", "1000").strip()
+    try:
+        table, records = ls(), json.loads(ls("--json").out)
+    finally:
+        modern_engine.docker("rm", "-f", container)
+    header, row = table.out.splitlines()
+    version = modern_engine.docker("version", "-f", "{{.Server.Version}}").strip()
+    assert (table.status, table.err) == (0, "")
+    assert header.split() == ["MONIKER", "ADDRESS", "STATE", "ENGINE", "CONTAINERS", "FREE", "UPTIME"]
+    assert row.split()[:5] == ["far", "far", "running", version, "1"]
+    assert " GB  " in row
+    [record] = records
+    with open("/proc/uptime", encoding="utf-8") as file:
+        up = float(file.read().split()[0])
+    assert up - 60 < record.pop("uptime") <= up
+    root = modern_engine.docker("info", "-f", "{{.DockerRootDir}}").strip()
+    free = int(host.run(f"df -Pk {root} 2> /dev/null || df -Pk /").splitlines()[-1].split()[3]) * 1024
+    assert abs(record.pop("free_disk") - free) < 1e9
+    assert record == {
+        "moniker": "far", "address": "far", "state": "running", "engine": version, "containers": 1, "reason": None,
+    }  # fmt: skip
+    assert host.authentications() == 1
+
+
+def test_by_way_of_sudo_and_without_an_engine(ls, host) -> None:
+    add("by-sudo", host.address, host.port, "nodock")
+    add("none", host.address, host.port, "plain")
+    outcome = ls()
+    rows = [line.split() for line in outcome.out.splitlines()]
+    assert rows[1][:3] == ["by-sudo", "by-sudo", "running"]
+    assert rows[2][:4] == ["none", "none", "no", "engine"]
+    assert rows[2][-2:] != ["no", "engine"]  # disk and uptime are known all the same
+    assert outcome[::2] == (
+        0,
+        "ls-dock: warning: none: no engine answers there, or plain may not use it; see what docker info says there\n",
+    )
+
+
+def test_what_does_not_answer_costs_its_own_row(ls, host, silent) -> None:
+    with ExitStack() as stack:
+        for number in range(15):
+            add(f"live{number:02}", host.address, host.port)
+        for number in range(5):
+            ip, port = stack.enter_context(socket.create_server((f"127.0.1.{number}", 0))).getsockname()
+            add(f"dead{number}", ip, port)
+        began = time.monotonic()
+        outcome = ls("--json", "-t", "6")
+        elapsed = time.monotonic() - began
+    records = json.loads(outcome.out)
+    assert [record["state"] for record in records] == ["unreachable"] * 5 + ["running"] * 15
+    assert all(record["uptime"] and record["engine"] and record["free_disk"] for record in records[5:])
+    assert records[0]["reason"] == "no answer in 6 s; see whether the host runs, or wait longer with -t"
+    assert elapsed < 7
+
+
+def test_strangers_turned_away_try_again(ls, modern_engine, ssh_home) -> None:
+    with serving(modern_engine, MaxStartups="1:100:1") as host:
+        host.admit(ssh_home)
+        for number in range(6):
+            add(f"d{number}", host.address, host.port)
+        records = json.loads(ls("--json", "-t", "20").out)
+        assert "MaxStartups" in host.log()
+    assert [record["state"] for record in records] == ["running"] * 6
+
+
+def test_refusals_say_what_to_do(ls, host) -> None:
+    add("closed", "127.0.0.1", 1)
+    add("nobody", host.address, host.port, "stranger")
+    add("unknown", "no-such-host.invalid")
+    outcome = ls("-t", "20")
+    assert outcome.status == 0
+    assert [line.split()[2] for line in outcome.out.splitlines()[1:]] == ["unreachable"] * 3
+    closed, nobody, unknown = outcome.err.splitlines()
+    assert closed == (
+        "ls-dock: warning: closed: ssh said: ssh: connect to host 127.0.0.1 port 1: Connection refused; see whether the host "
+        "runs, and what ssh dock-closed says"
+    )
+    assert nobody == (
+        f"ls-dock: warning: nobody: stranger is not let in at {host.address}; register it again with the user (-u) and key (-i) that are"
+    )
+    assert unknown.startswith(
+        "ls-dock: warning: unknown: ssh said: ssh: Could not resolve hostname no-such-host.invalid"
+    )
+
+
+def test_a_changed_host_key(ls, host) -> None:
+    add("far", host.address, host.port)
+    assert "running" in ls().out
+    host.rotate_host_key()
+    host.cut()
+    outcome = ls()
+    assert "unreachable" in outcome.out
+    remedy = f"ssh-keygen -R far -f {os.environ['HOME']}/.docker/far/known_hosts"
+    assert outcome.err == (
+        f"ls-dock: warning: far: the host key of far has changed; if the machine was set up anew, run: {remedy}; "
+        "if not, somebody may stand between you and it\n"
+    )
+    subprocess.run(shlex.split(remedy), check=True, capture_output=True)
+    assert "running" in ls().out
+
+
+def test_none(isolated, tmp_path, capfd) -> None:
+    assert call(main, directory=tmp_path, capfd=capfd) == (
+        0,
+        "MONIKER  ADDRESS  STATE  ENGINE  CONTAINERS  FREE  UPTIME\n",
+        "",
+    )
+    assert call(main, "--json", directory=tmp_path, capfd=capfd).out == "[]\n"
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "x", "nan", "inf", ""])
+def test_a_limit_that_is_none(seconds, isolated, tmp_path, capfd) -> None:
+    assert call(main, "-t", seconds, directory=tmp_path, capfd=capfd) == Outcome(
+        2, "", f"ls-dock: -t: {seconds!r} is no number of seconds; write one above 0\n"
+    )
+
+
+def test_nothing_is_left_running(ssh_home, ls, silent) -> None:
+    add("silent", *silent)
+    ls("-t", "0.5")
+    assert wait_for(lambda: "dock-silent" not in " ".join(_command_lines()))
+
+
+def _command_lines() -> Iterator[str]:
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
+                yield file.read()
+        except OSError:
+            continue

@@ -1,0 +1,183 @@
+"""register-dock: a host becomes a dock, for ssh and docker alike."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dockerutils import docks
+from dockerutils.commands.register_dock import main
+from dockerutils.docks import Dock
+from tests.support import Outcome, call, script
+
+
+@pytest.fixture
+def register(ssh_home, tmp_path):
+    """Return a function that runs the command as a user does; the password file that it sees is ssh_home's."""
+    return lambda *argv, **options: script("register-dock", *argv, directory=tmp_path, **options)
+
+
+def context(name: str) -> str:
+    argv = ["docker", "context", "inspect", "-f", "{{.Endpoints.docker.Host}}", name]
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def test_defaults(register, ssh_home) -> None:
+    outcome = register("203.0.113.7")
+    assert (outcome.status, outcome.out) == (0, "")
+    assert outcome.echoed == ["docker context create --docker host=ssh://dock-203.0.113.7 dock-203.0.113.7"]
+    assert docks.known(ssh_home) == [Dock("203.0.113.7", "203.0.113.7", "ubuntu", "203.0.113.7", "203.0.113.7")]
+    assert context("dock-203.0.113.7") == "ssh://dock-203.0.113.7"
+
+
+def test_everything(register, ssh_home, tmp_path) -> None:
+    (tmp_path / "key").touch()
+    assert register("box.example.com", "gpu", "-u", "ada", "-P", "2222", "-i", "key").status == 0
+    [dock] = docks.known(ssh_home)
+    assert dock == Dock("gpu", "box.example.com", "ada", "box.example.com", "box.example.com", 2222, f"{tmp_path}/key")
+
+
+def test_the_user_of_the_environment(register, ssh_home, monkeypatch) -> None:
+    monkeypatch.setenv("DOCK_USER", "ada")
+    register("203.0.113.7")
+    assert docks.known(ssh_home)[0].user == "ada"
+
+
+def test_again_under_another_moniker(register, ssh_home) -> None:
+    aws = Dock("gpu", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7", None, None, "i-0abc", "eu-west-1", "pp-1")
+    docks.register(aws, ssh_home)
+    assert register("203.0.113.7", "gpu").echoed == ["docker context create --docker host=ssh://dock-gpu dock-gpu"]
+    outcome = register("203.0.113.7", "big", "-u", "ada")
+    assert outcome.echoed == [
+        "docker context rm --force dock-gpu",
+        "docker context create --docker host=ssh://dock-big dock-big",
+    ]
+    # What AWS calls it is not forgotten.
+    assert docks.known(ssh_home) == [aws._replace(moniker="big", user="ada")]
+    assert (context("dock-gpu"), context("dock-big")) == ("", "ssh://dock-big")
+    # All is as it should be: nothing runs.
+    assert register("203.0.113.7", "big", "-u", "ada") == (0, "", "")
+
+
+def test_a_context_that_leads_elsewhere_is_corrected(register) -> None:
+    subprocess.run(["docker", "context", "create", "--docker", "host=tcp://x:1", "dock-gpu"], check=True)
+    assert register("203.0.113.7", "gpu").echoed == ["docker context update --docker host=ssh://dock-gpu dock-gpu"]
+    assert context("dock-gpu") == "ssh://dock-gpu"
+
+
+def test_dry_run(register, ssh_home) -> None:
+    outcome = register("203.0.113.7", "gpu", "--dry-run")
+    assert outcome == (0, "docker context create --docker host=ssh://dock-gpu dock-gpu\n", "")
+    assert not Path(ssh_home, ".docker").exists()
+    assert not Path(ssh_home, ".ssh", "config").exists()
+
+
+def test_without_docker(register, ssh_home, tmp_path) -> None:
+    outcome = register("203.0.113.7", "gpu", env={**os.environ, "PATH": str(tmp_path)})
+    assert outcome == (
+        0,
+        "",
+        "register-dock: warning: there is no docker context dock-gpu: docker was not found on PATH; install the docker "
+        "command-line client, or add its directory to PATH, and register it again\n",
+    )
+    assert docks.find("gpu", ssh_home).ip == "203.0.113.7"
+
+
+def test_docker_refuses(register, tmp_path) -> None:
+    (tmp_path / "docker").write_text("#!/bin/sh\nexit 3\n")
+    (tmp_path / "docker").chmod(0o755)
+    outcome = register("203.0.113.7", "gpu", env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert outcome.status == 3
+
+
+def test_ssh_reads_another_home(isolated, tmp_path, capfd, monkeypatch) -> None:
+    monkeypatch.setattr("pwd.getpwuid", lambda _: type("", (), {"pw_dir": "/home/other"}))
+    outcome = call(main, "203.0.113.7", "gpu", directory=tmp_path, capfd=capfd)
+    assert outcome.err.splitlines()[0] == (
+        "register-dock: warning: ssh takes /home/other for your home directory, whatever HOME is, and does not see this "
+        "dock; register it with HOME=/home/other"
+    )
+
+
+def test_a_user_without_an_entry(isolated, tmp_path, capfd, monkeypatch) -> None:
+    """As in a container that runs as any number."""
+
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    outcome = call(main, "203.0.113.7", "gpu", directory=tmp_path, capfd=capfd)
+    assert (outcome.status, "warning" in outcome.err) == (0, False)
+
+
+def test_a_home_too_long(isolated, tmp_path, capfd, monkeypatch) -> None:
+    home = tmp_path / ("h" * 90)
+    monkeypatch.setenv("HOME", str(home))
+    outcome = call(main, "203.0.113.7", "gpu", directory=tmp_path, capfd=capfd)
+    assert (
+        f"register-dock: warning: {home} is too long a path for ssh's shared connection; every docker call will open one "
+        "of its own\n"
+    ) in outcome.err
+
+
+ADDRESS = "is no address; write a host's name or IP address, its user with -u and its port with -P"
+MONIKER = "is no moniker; use up to 100 letters, digits, '_', '.', '+' and '-', a letter or digit first"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["$(touch x)"], f"'$(touch x)' {ADDRESS}"),
+        (["`touch x`"], f"'`touch x`' {ADDRESS}"),
+        ([".."], f"'..' {ADDRESS}"),
+        (["../x"], f"'../x' {ADDRESS}"),
+        (["a\nb"], f"'a\\nb' {ADDRESS}"),
+        (["ada@box"], f"'ada@box' {ADDRESS}"),
+        (["box:22"], f"'box:22' {ADDRESS}"),
+        ([""], f"'' {ADDRESS}"),
+        (["box", "$(touch x)"], f"'$(touch x)' {MONIKER}"),
+        (["box", "a b"], f"'a b' {MONIKER}"),
+        (["box", ".."], f"'..' {MONIKER}"),
+        (["box", "a\nProxyCommand x"], f"'a\\nProxyCommand x' {MONIKER}"),
+        (["box", "m" * 101], f"'{'m' * 101}' {MONIKER}"),
+        (
+            ["box", "gpu", "-u", "-l"],
+            "'-l' is no user; use letters, digits, '_', '.', '@', '+' and '-', a letter, digit or '_' first",
+        ),
+        (["box", "gpu", "-P", "0"], "'0' is no port; use a number from 1 to 65535"),
+        (["box", "gpu", "-P", "65536"], "'65536' is no port; use a number from 1 to 65535"),
+        (["box", "gpu", "-i", "/no/key"], "/no/key is no file; correct -i"),
+        (
+            ["box", "gpu", "-i", '/k"'],
+            "'/k\"' is no path of a key; use an absolute one without quotes, backslashes and dollar signs",
+        ),
+        (
+            ["box", "taken"],
+            "'taken' means taken at 203.0.113.7 already; choose another moniker, or run: unregister-dock taken",
+        ),
+    ],
+)
+def test_hostile_and_wrong_names_are_refused(argv, message, isolated, tmp_path, capfd) -> None:
+    home = os.environ["HOME"]
+    taken = Dock("taken", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7")
+    docks.register(taken, home)
+    outcome = call(main, *argv, directory=tmp_path, capfd=capfd)
+    assert outcome == (2, "", f"register-dock: {message}\n")
+    assert docks.known(home) == [taken]
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("argv", [["-oProxyCommand=x"], ["--", "-oProxyCommand=x"], ["box", "--", "-x"]])
+def test_an_option_is_no_name(argv, isolated, tmp_path, capfd) -> None:
+    assert call(main, *argv, directory=tmp_path, capfd=capfd).status == 2
+    assert docks.known(os.environ["HOME"]) == []
+
+
+def test_a_file_in_the_way(isolated, tmp_path, capfd) -> None:
+    config = Path(os.environ["HOME"], ".ssh", "config")
+    config.mkdir(parents=True)
+    outcome = call(main, "203.0.113.7", directory=tmp_path, capfd=capfd)
+    assert outcome == Outcome(1, "", f"register-dock: {config}: Is a directory; mend it and run the command again\n")

@@ -1,0 +1,110 @@
+"""unregister-dock: a dock is forgotten, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dockerutils import docks
+from dockerutils.commands.unregister_dock import main
+from dockerutils.docks import Dock
+from tests.support import call
+
+GPU = Dock("gpu", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7")
+
+
+@pytest.fixture
+def home(isolated) -> str:
+    docks.register(GPU, os.environ["HOME"])
+    docks.register(Dock("big", "203.0.113.9", "a", "b", "c"), os.environ["HOME"])
+    for name in ("gpu", "big"):
+        create(f"dock-{name}", f"ssh://dock-{name}")
+    return os.environ["HOME"]
+
+
+@pytest.fixture
+def unregister(home, tmp_path, capfd):
+    return lambda *argv: call(main, *argv, directory=tmp_path, capfd=capfd)
+
+
+def create(name: str, endpoint: str) -> None:
+    argv = ["docker", "context", "create", "--docker", f"host={endpoint}", name]
+    subprocess.run(argv, check=True, capture_output=True)
+
+
+def contexts() -> list[str]:
+    argv = ["docker", "context", "ls", "--format", "{{.Name}}"]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
+
+
+@pytest.mark.parametrize("name", ["gpu", "203.0.113.7"])
+def test_by_moniker_and_address(name, unregister, home) -> None:
+    outcome = unregister(name)
+    assert (outcome.status, outcome.out, outcome.echoed) == (0, "", ["docker context rm --force dock-gpu"])
+    assert [dock.moniker for dock in docks.known(home)] == ["big"]
+    assert "dock-gpu" not in Path(home, ".docker", "dock_ssh_config").read_text()
+    assert contexts() == ["default", "dock-big"]
+
+
+def test_the_current_context_too(unregister) -> None:
+    subprocess.run(["docker", "context", "use", "dock-gpu"], check=True, capture_output=True)
+    assert unregister("gpu").status == 0
+    assert contexts() == ["default", "dock-big"]
+
+
+def test_the_last_one(unregister, home) -> None:
+    unregister("gpu")
+    unregister("big")
+    assert os.listdir(Path(home, ".ssh")) == []
+
+
+def test_a_context_that_leads_elsewhere_stays(unregister, home) -> None:
+    subprocess.run(["docker", "context", "rm", "dock-gpu"], check=True, capture_output=True)
+    create("dock-gpu", "tcp://mine:1")
+    assert unregister("gpu") == (0, "", "")
+    assert "dock-gpu" in contexts()
+
+
+def test_dry_run(unregister, home) -> None:
+    assert unregister("gpu", "--dry-run") == (0, "docker context rm --force dock-gpu\n", "")
+    assert docks.find("gpu", home) == GPU
+    assert "dock-gpu" in contexts()
+
+
+def test_a_record_that_is_no_good(unregister, home) -> None:
+    record = Path(home, ".docker", "203.0.113.7", "connection_config.txt")
+    record.write_text("DOCK_MONIKER=$(x)\n")
+    outcome = unregister("203.0.113.7")
+    assert (outcome.status, outcome.echoed) == (0, [])
+    assert not record.parent.exists()
+
+
+def test_the_dock_of_this_shell(unregister, monkeypatch) -> None:
+    monkeypatch.setenv("DOCK_MONIKER", "gpu")
+    assert unregister("gpu").err.startswith("unregister-dock: warning: this shell is docked to gpu; run: castoff\n")
+
+
+@pytest.mark.parametrize("name", ["nope", "", "..", "../203.0.113.7", "$(x)", "contexts"])
+def test_unknown(name, unregister) -> None:
+    assert unregister(name) == (2, "", f"unregister-dock: {name!r} is no dock; known: big, gpu\n")
+
+
+def test_without_docker(unregister, tmp_path, monkeypatch, home) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert unregister("gpu") == (
+        0,
+        "",
+        "unregister-dock: warning: a docker context dock-gpu may be left: docker was not found on PATH; install the "
+        "docker command-line client, or add its directory to PATH\n",
+    )
+    assert [dock.moniker for dock in docks.known(home)] == ["big"]
+
+
+def test_docker_refuses(unregister, tmp_path, monkeypatch) -> None:
+    (tmp_path / "docker").write_text('#!/bin/sh\n[ "$2" = inspect ] && echo ssh://dock-gpu || exit 3\n')
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert unregister("gpu").status == 3
