@@ -79,6 +79,27 @@ def docked(
     return Docked(write_tree(tmp_path / "app", {"docker/dev/Dockerfile": "FROM scratch\n"}), host, capfd)
 
 
+@pytest.fixture
+def docked_shell(
+    modern_engine: Engine,
+    ssh_home: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Docked]:
+    """Return a project in a shell as `source dock gpu` makes it, the host's network that of its engine.
+
+    The engine sees no other files of the host than those of the user's home directory.
+    """
+    with serving(modern_engine, near=True) as host:
+        host.admit(ssh_home)
+        docks.register(docks.Dock("gpu", host.address, "dock", host.address, host.address, host.port), ssh_home)
+        for name, value in docks.docked(docks.find("gpu", ssh_home)).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("DOCK_WORKSPACES", f"{host.home('dock')}/work")
+        yield Docked(write_tree(tmp_path / "app", {"docker/dev/Dockerfile": "FROM scratch\n"}), host, capfd)
+
+
 @pytest.fixture(scope="session")
 def _second() -> Iterator[Engine]:
     with running(debian.modern_usr()) as engine:

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -18,36 +17,16 @@ import pytest
 from dockerutils import docks
 from dockerutils.commands.run_image import main
 from tests.commands.conftest import Docked
-from tests.support import Outcome, processes, wait_for, write_tree
-from tests.testbed.engine import Engine
-from tests.testbed.host import serving
+from tests.support import Outcome, processes, wait_for
 
 BOX = "[box]\nname = local/busybox:latest\nprefix = False\n"
 WEB = "sh -c 'mkdir /w; echo hello > /w/index.html; exec httpd -f -p 80 -h /w'"
 
 
-@pytest.fixture
-def shell(
-    modern_engine: Engine,
-    ssh_home: str,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Docked]:
-    """What `source dock gpu` makes of the test's environment; the dock's engine sees the user's home directory alone."""
-    with serving(modern_engine, near=True) as host:
-        host.admit(ssh_home)
-        docks.register(docks.Dock("gpu", host.address, "dock", host.address, host.address, host.port), ssh_home)
-        for name, value in docks.docked(docks.find("gpu", ssh_home)).items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("DOCK_WORKSPACES", f"{host.home('dock')}/work")
-        yield Docked(write_tree(tmp_path / "app", {"docker/dev/Dockerfile": "FROM scratch\n"}), host, capfd)
-
-
-def configure(shell: Docked, text: str) -> str:
+def configure(docked_shell: Docked, text: str) -> str:
     """Write the section of the image; return the path of the project's copy."""
-    shell.write({"docker/dockerutils.cfg": f"{BOX}{text}\n"})
-    return f"{shell.host.home('dock')}/work/alice/code/app"
+    docked_shell.write({"docker/dockerutils.cfg": f"{BOX}{text}\n"})
+    return f"{docked_shell.host.home('dock')}/work/alice/code/app"
 
 
 def free_port() -> int:
@@ -65,72 +44,77 @@ def fetch(port: int) -> bytes:
         return b""
 
 
-def start(shell: Docked, *argv: str) -> subprocess.Popen[str]:
+def start(docked_shell: Docked, *argv: str) -> subprocess.Popen[str]:
     command = [str(Path(sys.executable).parent / "run-image"), *argv]
     return subprocess.Popen(
-        command, cwd=shell.root, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        cwd=docked_shell.root,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
 
 
-def nothing_is_left(shell: Docked) -> bool:
-    return not any("alice_box" in line for line in shell.host.engine.docker("ps", "-a").splitlines())
+def nothing_is_left(docked_shell: Docked) -> bool:
+    return not any("alice_box" in line for line in docked_shell.host.engine.docker("ps", "-a").splitlines())
 
 
-def test_the_project_is_its_copy_on_the_dock(shell: Docked) -> None:
-    copy = configure(shell, "volumes = -v {project_root}:/p -v {root}/sub:/s -v {workdir}:/w")
-    shell.write({"sub/a": "from here\n"})
-    outcome = shell(main, "box", "--sync", "--", "sh", "-c", "cat /s/a; echo from there >/p/b", directory="sub")
+def test_the_project_is_its_copy_on_the_dock(docked_shell: Docked) -> None:
+    copy = configure(docked_shell, "volumes = -v {project_root}:/p -v {root}/sub:/s -v {workdir}:/w")
+    docked_shell.write({"sub/a": "from here\n"})
+    outcome = docked_shell(main, "box", "--sync", "--", "sh", "-c", "cat /s/a; echo from there >/p/b", directory="sub")
     assert (outcome.status, outcome.out) == (0, "from here\n")
     up, run, down = outcome.echoed
     assert up.endswith(f" ./ dock-gpu:{copy}/)")
     assert f"-v {copy}:/p -v {copy}/sub:/s -v {copy}/sub:/w" in run
     assert down.endswith(f" dock-gpu:{copy}/ ./)")
-    assert (shell.root / "b").read_text() == "from there\n"
+    assert (docked_shell.root / "b").read_text() == "from there\n"
 
 
-def test_the_status_is_the_containers_and_the_files_come_back_all_the_same(shell: Docked) -> None:
-    configure(shell, "volumes = -v {project_root}:/p")
-    outcome = shell(main, "box", "--sync", "--", "sh", "-c", "echo all >/p/b; exit 7")
+def test_the_status_is_the_containers_and_the_files_come_back_all_the_same(docked_shell: Docked) -> None:
+    configure(docked_shell, "volumes = -v {project_root}:/p")
+    outcome = docked_shell(main, "box", "--sync", "--", "sh", "-c", "echo all >/p/b; exit 7")
     assert outcome.status == 7
-    assert (shell.root / "b").read_text() == "all\n"
+    assert (docked_shell.root / "b").read_text() == "all\n"
 
 
-def test_without_ports_and_sync_docker_takes_the_place_of_the_command(shell: Docked) -> None:
-    configure(shell, "cmd = sleep 612")
-    with start(shell, "box") as child:
+def test_without_ports_and_sync_docker_takes_the_place_of_the_command(docked_shell: Docked) -> None:
+    configure(docked_shell, "cmd = sleep 612")
+    with start(docked_shell, "box") as child:
         wait_for(lambda: processes("sleep", "612"))
         arguments = Path(f"/proc/{child.pid}/cmdline").read_bytes().split(b"\0")
         child.send_signal(signal.SIGTERM)
         child.communicate(timeout=60)
     assert arguments[:2] == [b"docker", b"run"]
-    assert nothing_is_left(shell)
+    assert nothing_is_left(docked_shell)
 
 
-def test_a_published_port_answers_here_for_as_long_as_the_container_runs(shell: Docked) -> None:
+def test_a_published_port_answers_here_for_as_long_as_the_container_runs(docked_shell: Docked) -> None:
     port = free_port()
-    configure(shell, f"cmd = {WEB}\nports = -p {port}:80")
-    before = shell.host.authentications()
-    with start(shell, "box") as child:
+    configure(docked_shell, f"cmd = {WEB}\nports = -p {port}:80")
+    before = docked_shell.host.authentications()
+    with start(docked_shell, "box") as child:
         assert wait_for(lambda: fetch(port)) == b"hello\n"
         child.send_signal(signal.SIGTERM)
         _, err = child.communicate(timeout=60)
     assert child.returncode == 128 + signal.SIGTERM
     assert f"ssh -O forward -L 127.0.0.1:{port}:localhost:{port} dock-gpu\n" in err
     assert fetch(port) == b""
-    assert nothing_is_left(shell)
-    assert shell.host.authentications() == before + 1  # one connection for all
+    assert nothing_is_left(docked_shell)
+    assert docked_shell.host.authentications() == before + 1  # one connection for all
 
 
-def test_a_detached_containers_port_answers_until_it_ends(shell: Docked) -> None:
+def test_a_detached_containers_port_answers_until_it_ends(docked_shell: Docked) -> None:
     port = free_port()
-    configure(shell, f"cmd = {WEB}\nargs = -p 127.0.0.1:{port}:80")
-    outcome = shell(main, "box", "-k")
+    configure(docked_shell, f"cmd = {WEB}\nargs = -p 127.0.0.1:{port}:80")
+    outcome = docked_shell(main, "box", "-k")
     assert re.fullmatch("[0-9a-f]{64}\n", outcome.out)
     container = outcome.out.strip()
     try:
         assert wait_for(lambda: fetch(port)) == b"hello\n"
     finally:
-        shell.host.engine.docker("rm", "-f", container)
+        docked_shell.host.engine.docker("rm", "-f", container)
     assert wait_for(lambda: not listens(port))
 
 
@@ -139,67 +123,67 @@ def listens(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_a_container_that_does_not_start_leaves_no_port_behind(shell: Docked) -> None:
+def test_a_container_that_does_not_start_leaves_no_port_behind(docked_shell: Docked) -> None:
     port = free_port()
-    configure(shell, f"ports = -p {port}:80\nargs = --cpus 100000")
-    assert shell(main, "box", "-k").status == 125
+    configure(docked_shell, f"ports = -p {port}:80\nargs = --cpus 100000")
+    assert docked_shell(main, "box", "-k").status == 125
     assert not listens(port)
 
 
-def test_a_port_that_is_taken_here_is_told_before_anything_runs(shell: Docked) -> None:
+def test_a_port_that_is_taken_here_is_told_before_anything_runs(docked_shell: Docked) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        configure(shell, f"ports = -p {port}:80")
-        outcome = shell(main, "box")
+        configure(docked_shell, f"ports = -p {port}:80")
+        outcome = docked_shell(main, "box")
     assert outcome.status == 255
     assert outcome.err.splitlines()[-1] == (
         f"run-image: ssh cannot listen here on {port}, and says why above; free that port, or publish another"
     )
     assert len(outcome.echoed) == 1
-    assert nothing_is_left(shell)
+    assert nothing_is_left(docked_shell)
 
 
-def test_a_dock_that_is_gone_is_told(shell: Docked) -> None:
-    configure(shell, "ports = -p 8000:80")
+def test_a_dock_that_is_gone_is_told(docked_shell: Docked) -> None:
+    configure(docked_shell, "ports = -p 8000:80")
     dock = docks.find("gpu", os.environ["HOME"])
     docks.register(dock._replace(port=free_port()), os.environ["HOME"])
-    outcome = shell(main, "box")
+    outcome = docked_shell(main, "box")
     assert outcome.status != 0
     assert len([line for line in outcome.err.splitlines() if line.startswith("run-image:")]) == 1
 
 
-def dry(shell: Docked, *argv: str) -> Outcome:
-    return shell(main, "box", "--dry-run", *argv)
+def dry(docked_shell: Docked, *argv: str) -> Outcome:
+    return docked_shell(main, "box", "--dry-run", *argv)
 
 
-def test_a_dry_run_shows_it_all(shell: Docked) -> None:
-    copy = configure(shell, "volumes = -v {project_root}:/p\nports = -p 8000-8001:80-81 -p [::1]:8002:82")
-    up, forward, run, cancel, down = dry(shell, "--sync").out.splitlines()
+def test_a_dry_run_shows_it_all(docked_shell: Docked) -> None:
+    copy = configure(docked_shell, "volumes = -v {project_root}:/p\nports = -p 8000-8001:80-81 -p [::1]:8002:82")
+    up, forward, run, cancel, down = dry(docked_shell, "--sync").out.splitlines()
     listening = "-L 127.0.0.1:8000:localhost:8000 -L 127.0.0.1:8001:localhost:8001 -L '127.0.0.1:8002:[::1]:8002'"
     assert up.endswith(f" ./ dock-gpu:{copy}/")
     assert forward == f"ssh -O forward {listening} dock-gpu"
     assert run.startswith("docker run ")
     assert cancel == f"ssh -O cancel {listening} dock-gpu"
     assert down.endswith(f" dock-gpu:{copy}/ ./")
-    assert shell.there(copy) == set()
+    assert docked_shell.there(copy) == set()
 
 
-def test_of_a_detached_one_nothing_comes_back(shell: Docked) -> None:
-    configure(shell, "interactive = -d")
-    up, run = dry(shell, "--sync").out.splitlines()
+def test_of_a_detached_one_nothing_comes_back(docked_shell: Docked) -> None:
+    configure(docked_shell, "interactive = -d")
+    up, run = dry(docked_shell, "--sync").out.splitlines()
     assert up.startswith("rsync ")
     assert run.startswith("docker run ")
 
 
-def test_a_path_of_this_machine_draws_a_warning(shell: Docked, tmp_path: Path) -> None:
+def test_a_path_of_this_machine_draws_a_warning(docked_shell: Docked, tmp_path: Path) -> None:
     configure(
-        shell,
+        docked_shell,
         f"volumes = -v {{root}}:/p -v {tmp_path}:/t -v named:/n -v /on/the/dock:/d"
         "\nargs = --mount type=bind,source=/usr,target=/u --mount type=volume,source=v,target=/v",
     )
-    assert dry(shell).err.splitlines() == [
+    assert dry(docked_shell).err.splitlines() == [
         f"run-image: warning: {path} is that of dock gpu, not the one here; mount what is in the project, or a path of "
         "the dock that is not here"
         for path in (tmp_path, "/usr")
@@ -207,9 +191,9 @@ def test_a_path_of_this_machine_draws_a_warning(shell: Docked, tmp_path: Path) -
 
 
 def test_sync_is_of_no_consequence_where_the_shell_is_not_docked(
-    shell: Docked, monkeypatch: pytest.MonkeyPatch
+    docked_shell: Docked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DOCK_MONIKER")
-    configure(shell, "volumes = -v {project_root}:/p")
-    (line,) = dry(shell, "--sync").out.splitlines()
-    assert f"-v {shell.root}:/p" in line
+    configure(docked_shell, "volumes = -v {project_root}:/p")
+    (line,) = dry(docked_shell, "--sync").out.splitlines()
+    assert f"-v {docked_shell.root}:/p" in line

@@ -1,0 +1,37 @@
+"""build-image in a docked shell: the context goes to the dock, over the connection that all share."""
+
+from __future__ import annotations
+
+import os
+
+from dockerutils import docks
+from dockerutils.commands.build_image import main
+from tests.commands.conftest import Docked
+from tests.testbed.relay import relaying
+
+DOCKERFILE = "FROM local/busybox\nCOPY data /data\nCOPY note /note\n"
+
+
+def test_an_image_is_built_on_the_dock(docked_shell: Docked) -> None:
+    docked_shell.write({"docker/dev/Dockerfile": "FROM local/busybox\nCOPY note /note\n", "note": "from here\n"})
+    outcome = docked_shell(main, "dev")
+    assert (outcome.status, outcome.echoed) == (0, ["docker build -t app-dev:alice -f docker/dev/Dockerfile ."])
+    assert docked_shell.host.engine.docker("run", "--rm", "app-dev:alice", "cat", "/note") == "from here\n"
+    assert docked_shell(main, "dev").status == 0
+    assert docked_shell.host.authentications() == 1
+
+
+def test_with_buildkit_only_what_has_changed_goes(docked_shell: Docked) -> None:
+    size = 8_000_000
+    docked_shell.write({"docker/dev/Dockerfile": DOCKERFILE, "note": "one\n"})
+    (docked_shell.root / "data").write_bytes(os.urandom(size))
+    dock = docks.find("gpu", os.environ["HOME"])
+    with relaying(docked_shell.host.address, docked_shell.host.port) as link:
+        docks.register(dock._replace(port=link.port, ip=link.address), os.environ["HOME"])
+        assert docked_shell(main, "dev").status == 0
+        first = link.sent
+        docked_shell.write({"note": "two\n"})
+        assert docked_shell(main, "dev").status == 0
+        assert first > size
+        assert link.sent - first < size / 20
+    assert docked_shell.host.engine.docker("run", "--rm", "app-dev:alice", "cat", "/note") == "two\n"
