@@ -176,11 +176,58 @@ def register(dock: Dock, home: str) -> None:
         others = [other for other in _survey(home)[0] if other.address != dock.address]
         if fault := clash(dock, others):
             raise UserError(fault)
+        os.makedirs(os.path.dirname(_record(dock.address, home)), 0o700, exist_ok=True)
         # Without the record a stanza is of no consequence; the other way round a dock would be there that ssh lacks.
         _tell_ssh([*others, dock], home)
-        os.makedirs(os.path.dirname(_record(dock.address, home)), 0o700, exist_ok=True)
-        text = "".join(f"{name}={value}\n" for name, value in dock.variables.items())
-        files.write(_record(dock.address, home), text, mode=0o600)
+        _write(dock, home)
+
+
+def change(old: Dock, new: Dock, home: str) -> None:
+    """Write what has changed of a dock, its address included; the keys of its host stay known. OSError as ever."""
+    with _locked(home):
+        keys = _text(known_hosts(old, home)) or ""
+        others = [other for other in _survey(home)[0] if other.address not in {old.address, new.address}]
+        _tell_ssh([*others, new], home)
+        if keys:
+            know_keys(new, re.findall(r"(?m)^[^\s#@]\S*\s+(\S.*)$", keys), home)
+        _write(new, home)
+        if old.address != new.address:
+            _remove(old.address, home)
+
+
+def vacate(address: str, home: str) -> None:
+    """See that no record stands at an address that AWS has given to an instance just now.
+
+    An instance that is stopped has none any more: the dock is kept under the instance's id. UserError for another one.
+    """
+    for dock in known(home):
+        if dock.address == address:
+            if not dock.instance_id or dock.instance_id == address:
+                raise UserError(f"{dock.moniker} is registered at {address}; run: unregister-dock {dock.moniker}")
+            change(dock, dock._replace(address=dock.instance_id), home)
+
+
+def know_keys(dock: Dock, keys: Iterable[str], home: str) -> None:
+    """Note the keys of a dock's host, each as `ssh-ed25519 AAAA…`: from then on no other is taken."""
+    path = known_hosts(dock, home)
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    files.write(path, "".join(f"{_alias(dock)} {key}\n" for key in keys), mode=0o600)
+
+
+def known_hosts(dock: Dock, home: str) -> str:
+    """Return the path of the file with the keys of a dock's host."""
+    return os.path.join(os.path.dirname(_record(dock.address, home)), _KNOWN_HOSTS)
+
+
+def login(dock: Dock, home: str, command: str, seconds: int) -> list[str]:
+    """Return the words that run a line of shell on a dock over a connection of its own, which asks nothing.
+
+    The dock need not be registered: all that its stanza would say stands there. `seconds` is how long it may take to
+    connect.
+    """
+    own = ["ControlMaster no", "ControlPath none", "BatchMode yes", f"ConnectTimeout {seconds}"]
+    options = [word for line in [*own, *_settings(dock, home)] for word in ("-o", line)]
+    return ["ssh", *options, dock.host, "--", command]
 
 
 def tell_ssh(docks: list[Dock], home: str) -> None:
@@ -193,13 +240,8 @@ def tell_ssh(docks: list[Dock], home: str) -> None:
 def unregister(address: str, home: str) -> None:
     """Remove the record of a dock, one that is no good too, and what ssh knows of it; OSError when that cannot be."""
     with _locked(home):
-        directory = os.path.dirname(_record(address, home))
-        for name in (_RECORD, _KNOWN_HOSTS):
-            with suppress(FileNotFoundError):
-                os.unlink(os.path.join(directory, name))
-        with suppress(OSError):  # it holds something else
-            os.rmdir(directory)
-        _tell_ssh(_survey(home)[0], home)
+        _tell_ssh([other for other in _survey(home)[0] if other.address != address], home)
+        _remove(address, home)
 
 
 def address_of(name: str, docks: Iterable[Dock], home: str) -> str:
@@ -246,8 +288,11 @@ def stanza(dock: Dock, home: str) -> str:
     Its key is kept in a file of the dock's own, under a name that stays when its address changes, and is checked.
     What stands in double quotes may hold blanks; ~ is the home directory that ssh knows, `%%` a per cent sign.
     """
-    lines = [
-        f"Host {dock.host}",
+    return "\n    ".join([f"Host {dock.host}", *_settings(dock, home)]) + "\n"
+
+
+def _settings(dock: Dock, home: str) -> list[str]:
+    return [
         f"HostName {_literal(dock.ip)}",
         f"User {dock.user}",
         *([f"Port {dock.port}"] if dock.port else []),
@@ -261,7 +306,6 @@ def stanza(dock: Dock, home: str) -> str:
         "ServerAliveInterval 5",
         "ServerAliveCountMax 3",
     ]
-    return "\n    ".join(lines) + "\n"
 
 
 def shares(dock: Dock, home: str) -> bool:
@@ -409,6 +453,21 @@ def _addresses(home: str) -> list[str]:
 
 def _record(address: str, home: str) -> str:
     return os.path.join(home, ".docker", address, _RECORD)
+
+
+def _write(dock: Dock, home: str) -> None:
+    os.makedirs(os.path.dirname(_record(dock.address, home)), 0o700, exist_ok=True)
+    text = "".join(f"{name}={value}\n" for name, value in dock.variables.items())
+    files.write(_record(dock.address, home), text, mode=0o600)
+
+
+def _remove(address: str, home: str) -> None:
+    directory = os.path.dirname(_record(address, home))
+    for name in (_RECORD, _KNOWN_HOSTS):
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.join(directory, name))
+    with suppress(OSError):  # it holds something else
+        os.rmdir(directory)
 
 
 def _is_told(docks: Iterable[Dock], home: str) -> bool:

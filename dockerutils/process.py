@@ -74,7 +74,7 @@ def run(
     text = command.stdin.read().encode() if command.stdin else None
     child = None
     try:
-        with _signals_held():
+        with signals_held():
             child = subprocess.Popen(
                 command.argv,
                 env={**os.environ, **command.env, **(unshown or {})},
@@ -198,6 +198,7 @@ class Child:
             self._said.close()
             raise _not_started(Command([*argv]), error) from error
         self.stdin, self.stdout = self._popen.stdin, self._popen.stdout
+        self._rest: bytes | None = None
 
     def write(self, data: bytes) -> None:
         """Write to its stdin, a pipe; BrokenPipeError when it reads no more."""
@@ -219,8 +220,13 @@ class Child:
             pass
 
     def finish(self, data: bytes = b"") -> bytes:
-        """Write `data` to its stdin, if that is a pipe, and end it; return the rest of its stdout when it has ended."""
-        return self._popen.communicate(data or None)[0] or b""
+        """Write `data` to its stdin, if that is a pipe, and end it; return the rest of its stdout when it has ended.
+
+        When it has been finished before, that is what it returned then.
+        """
+        if self._rest is None:
+            self._rest = self._popen.communicate(data or None)[0] or b""
+        return self._rest
 
     def wait(self) -> int:
         """Wait for it and return its exit status, 128 and its number for a signal."""
@@ -266,7 +272,7 @@ class Children:
         """End those that have not ended, see them end, and let none be started any more."""
         with self._lock:
             self._open = False
-        with _signals_held():  # a second one, of somebody impatient, would leave some of them behind
+        with signals_held():  # a second one, of somebody impatient, would leave some of them behind
             for child in self._started:
                 child.end()
             for child in self._started:
@@ -326,7 +332,7 @@ def _remedy(program: str) -> str:
 
 
 @contextmanager
-def _signals_held() -> Iterator[None]:
+def signals_held() -> Iterator[None]:
     """Hold back the signals that we heed while a child is started: one that came just then would leave it behind."""
     came: list[int] = []
     heeded = [each for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if callable(signal.getsignal(each))]

@@ -91,6 +91,18 @@ def test_ssh_understands_it(ssh_home) -> None:
     } <= set(said)  # fmt: skip
 
 
+def test_what_the_user_has_set_holds_for_other_hosts(ssh_home) -> None:
+    Path(ssh_home, ".ssh", "config").write_text("User ada\nHost *\n    ServerAliveInterval 77\n    Compression yes\n")
+    docks.register(GPU, ssh_home)
+    settings = {}
+    for host in ("dock-gpu", "other"):
+        said = subprocess.run(["ssh", "-G", host], capture_output=True, text=True, check=True).stdout
+        settings[host] = dict(line.split(maxsplit=1) for line in said.splitlines() if " " in line)
+    names = ("user", "serveraliveinterval", "compression", "controlmaster")
+    assert [settings["dock-gpu"][name] for name in names] == ["ubuntu", "5", "yes", "auto"]
+    assert [settings["other"][name] for name in names] == ["ada", "77", "yes", "false"]
+
+
 def test_another_place_has_another_connection(home) -> None:
     others = [
         GPU._replace(user="ada"),
@@ -325,6 +337,24 @@ def test_nothing_is_registered_when_the_users_file_cannot_be_written(home, confi
     with pytest.raises(IsADirectoryError):
         docks.register(GPU, home)
     assert docks.known(home) == []
+
+
+def test_nothing_is_forgotten_when_the_users_file_cannot_be_written(home) -> None:
+    docks.register(GPU, home)
+    config = Path(home, ".ssh", "config")
+    config.unlink()
+    config.mkdir()
+    with pytest.raises(IsADirectoryError):
+        docks.unregister(GPU.address, home)
+    assert docks.known(home) == [GPU]
+
+
+def test_an_address_that_is_a_file_of_dockers(home) -> None:
+    Path(home, ".docker").mkdir()
+    Path(home, ".docker", "config.json").write_text("{}")
+    with pytest.raises(FileExistsError):
+        docks.register(GPU._replace(address="config.json"), home)
+    assert os.listdir(home) == [".docker"]
 
 
 def test_what_else_is_there_stays(home) -> None:

@@ -1,0 +1,29 @@
+"""dock-environment: what source dock reads."""
+
+from __future__ import annotations
+
+import os
+
+from dockerutils import docks
+from dockerutils.commands.dock_environment import main
+from dockerutils.docks import Dock
+from tests.support import call
+
+
+def test_a_line_for_each_variable(isolated, tmp_path, capfd) -> None:
+    docks.register(Dock("gpu", "203.0.113.7", "ada", "203.0.113.7", "203.0.113.7", 2222), os.environ["HOME"])
+    outcome = call(main, "gpu", directory=tmp_path, capfd=capfd)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.out.splitlines() == [
+        "DOCKER_HOST=ssh://dock-gpu", "DOCKER_IP=203.0.113.7", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH",
+        "DOCK_MONIKER=gpu", "DOCK_ADDRESS=203.0.113.7", "DOCK_USER=ada", "DOCK_HOSTNAME=203.0.113.7", "DOCK_IP=203.0.113.7",
+        "DOCK_PORT=2222", "DOCK_IDENTITY", "DOCK_INSTANCE_ID", "DOCK_REGION", "DOCK_PROVISIONED_PRODUCT",
+    ]  # fmt: skip
+
+
+def test_an_unknown_one(isolated, tmp_path, capfd) -> None:
+    assert call(main, "gpu", directory=tmp_path, capfd=capfd) == (
+        2,
+        "",
+        "dock: 'gpu' is no dock; none is known yet; run: register-dock ADDRESS MONIKER\n",
+    )
