@@ -28,8 +28,8 @@ _MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 
 
-def write(config: bytes, layers: Sequence[Layer], reference: str, delta: Delta, sink: Write) -> int:
-    """Write the archive of an image with those of its layers that are lacking; return the length of them all.
+def write(config: bytes, layers: Sequence[Layer], reference: str, delta: Delta, sink: Write) -> set[str]:
+    """Write the archive of an image with those of its layers that are lacking; return the names of all in it.
 
     `reference` is its full name and tag.
     """
@@ -39,7 +39,7 @@ def write(config: bytes, layers: Sequence[Layer], reference: str, delta: Delta, 
             written.add(layer.diff_id)
             _member(_blob(layer.diff_id), layer.size, layer.read(), sink)
     _finish(config, [(layer.diff_id, layer.size) for layer in layers], reference, sink)
-    return sum(layer.size for layer in layers)
+    return {_blob(layer.diff_id) for layer in layers}
 
 
 def _finish(config: bytes, layers: Sequence[tuple[str, int]], reference: str, sink: Write) -> None:
@@ -107,8 +107,8 @@ class _Spooled(NamedTuple):
         return json.loads(b"".join(self.read(name)))
 
 
-def forward(saved: IO[bytes], delta: Delta, reference: str, sink: Write) -> int:
-    """Pass on the archive that `docker save` writes, without the layers that are there; return the length of all.
+def forward(saved: IO[bytes], delta: Delta, reference: str, sink: Write) -> set[str]:
+    """Pass on the archive that `docker save` writes, without the layers that are there; return the names of all.
 
     Engines from 25 on name a layer by its digest, and write what says which is which at the end: layers whose names
     are not diff ids, of the containerd store for one, wait for that in a temporary file without a name. So do those of
@@ -120,7 +120,7 @@ def forward(saved: IO[bytes], delta: Delta, reference: str, sink: Write) -> int:
     if not delta.there:
         for chunk in _chunks(saved):
             sink(chunk)
-        return 0
+        return set()
     # What is in /var/tmp does not stand in memory.
     with tempfile.TemporaryFile(dir=os.environ.get("TMPDIR") or "/var/tmp") as stream:  # noqa: S108
         spooled = _Spooled(stream, {})
@@ -134,13 +134,13 @@ def forward(saved: IO[bytes], delta: Delta, reference: str, sink: Write) -> int:
             raise ValueError(f"no archive of an image: {error}") from error
         if "index.json" in spooled.places:
             dropped = {path for path, diff_id, _ in layers if diff_id in delta.droppable}
-            for name in spooled.places.keys() - dropped:
-                _member(name, spooled.places[name][1], spooled.read(name), sink)
+            for name, (_, size) in spooled.places.items():
+                if name not in dropped:
+                    _member(name, size, spooled.read(name), sink)
             sink(bytes(2 * _BLOCK))
-        else:
-            own = [Layer(diff_id, size, partial(spooled.read, path)) for path, diff_id, size in layers]
-            write(b"".join(spooled.read(manifest["Config"])), own, reference, delta, sink)
-    return sum(size for *_, size in layers)
+            return set(paths)
+        own = [Layer(diff_id, size, partial(spooled.read, path)) for path, diff_id, size in layers]
+        return write(b"".join(spooled.read(manifest["Config"])), own, reference, delta, sink)
 
 
 def _sort(saved: IO[bytes], delta: Delta, spooled: _Spooled, sink: Write) -> tuple[dict[str, int], dict[str, str]]:

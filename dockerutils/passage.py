@@ -26,10 +26,10 @@ class Refused(Exception):
 
 
 class Arrival(NamedTuple):
-    """What a destination has in the end: the image's diff ids, and the length of all, where the store may lack some."""
+    """What a destination has in the end: the image's diff ids, and its files, where the store may lack some."""
 
     diff_ids: tuple[str, ...]
-    size: int | None
+    files: frozenset[str] | None
 
 
 class Passage:
@@ -62,7 +62,8 @@ class Passage:
         first.finish()
         said = dict(re.findall(r"(?m)^dockerutils (\w+) (.*)", loading.finish().decode(errors="replace")))
         self._check(loading)
-        return Arrival(tuple(json.loads(said["layers"]) or ()), int(said["size"]) if "size" in said else None)
+        files = frozenset(said["files"].split()) if "files" in said else None
+        return Arrival(tuple(json.loads(said["layers"]) or ()), files)
 
     def abandon(self) -> None:
         """End what loads, before it takes the end of our bytes for the end of the image."""
@@ -76,7 +77,7 @@ class Passage:
         script = f'{expand}{docker} load && echo dockerutils layers "{has}"'
         if self._to.containerd:
             # This store takes an image for complete whose lower layers it has, but has in another form.
-            script += f" && echo dockerutils size $({docker} save {self._reference} | wc -c)"
+            script += f" && echo dockerutils files $({docker} save {self._reference} | tar -t)"
         first = loading = self._children.start(self._to.where.argv(f"sh -c {shlex.quote(script)}"), stdin=PIPE)
         if compressor:
             first = self._children.start(compressor.compress, stdin=PIPE, stdout=loading.stdin)
@@ -99,6 +100,8 @@ class Passage:
     def _check(self, loading: Child) -> None:
         """Raise what the end of a failed load means."""
         status, where, complaint = loading.wait(), self._to.where, loading.complaint
+        if status == ssh.FAILED and not complaint.strip():  # who shares a connection leaves without a word then
+            raise CommandFailed(status, f"{where.name}: the connection was cut; run the command again")
         if status == ssh.FAILED:
             raise CommandFailed(status, ssh.explain(where, complaint))
         if status and "no space left" in complaint.lower():

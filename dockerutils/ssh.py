@@ -77,7 +77,7 @@ def explain(where: Destination, stderr: str) -> str:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     said = next((line for line in lines if re.search("|".join(_REMEDIES), line)), lines[-1] if lines else "nothing")
     line = words.render(["ssh", *where.options, where.host])
-    return f"{where.name}: ssh said: {said.removeprefix('ssh: ').rstrip('.')}; {remedy.format(line=line)}"
+    return f"{where.name}: ssh said: {said.removeprefix('ssh: ').strip('@ .')}; {remedy.format(line=line)}"
 
 
 _SEE = "see what this says: {line}"

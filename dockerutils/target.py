@@ -25,24 +25,28 @@ if ! command -v docker >/dev/null; then
     docker=$(command -v docker) || exit 0
 fi
 sudo=
-if ! said=$("$docker" version 2>&1 >/dev/null); then
-    if sudo -n "$docker" version >/dev/null 2>&1
-    then sudo='sudo -n '
-    else echo "dockerutils refused $(echo "$said" | tr '\\n' ' ')"; exit 0
+if ! images=$("$docker" image ls -aq --no-trunc 2>&1); then
+    said=$images sudo='sudo -n '
+    if ! images=$(sudo -n "$docker" image ls -aq --no-trunc 2>/dev/null); then
+        echo "dockerutils refused $(echo "$said" | tr '\\n' ' ')"
+        exit 0
     fi
 fi
 echo "dockerutils docker $sudo$docker"
-echo "dockerutils driver $($sudo"$docker" info --format '{{json .DriverStatus}}')"
-images=$($sudo"$docker" image ls -aq --no-trunc | sort -u)
-[ -z "$images" ] ||
+echo "dockerutils driver $($sudo"$docker" info --format '{{json .DriverStatus}}')" &
+images=$(echo "$images" | grep ^sha256: | sort -u)
+[ -z "$images" ] || layers=$(
     echo "$images" | xargs $sudo"$docker" image inspect --format 'dockerutils layers {{json .RootFS.Layers}}'
+)
+wait
+echo "$layers"
 exit 0
 """
 
 # What a host says when it is about to take bytes, and when it has taken them.
 _HEARD = b"dockerutils\n"
-# Bytes that are sent to see how fast a connection is: few first, more if those took less than that many seconds.
-_SOUNDINGS, _NO_TIME = (1 << 18, 1 << 22), 0.05
+# Bytes that are sent to see how fast a connection is: more, unless those before took more than that many seconds.
+_SOUNDINGS, _ENOUGH = (1 << 18, 1 << 20), 0.25
 
 
 class Compressor(NamedTuple):
@@ -63,7 +67,8 @@ class Target(NamedTuple):
 
 
 _GZIP = Compressor(("gzip", "-c", "-1"))
-_ZSTD = [Compressor(("zstd", "-q", "-c", "-T0", level), "zstd -q -d -c") for level in ("-1", "-6")]
+# Two threads, however many a machine could run, and what each works on at a time: that is the memory it takes.
+_ZSTD = [Compressor(("zstd", "-q", "-c", "-T2", "-B2M", level), "zstd -q -d -c") for level in ("-1", "-6")]
 
 
 def ask(where: Destination, children: Children) -> Target:
@@ -92,19 +97,27 @@ def _is_here(program: str) -> bool:
 
 
 def sound(where: Destination, children: Children) -> float:
-    """Return about how many bytes a second the connection takes, by sending some that cannot be compressed."""
-    rate = 1.0
-    for size in _SOUNDINGS:
-        child = children.start(where.argv("sh -c 'echo dockerutils; cat >/dev/null; echo dockerutils'"), stdin=PIPE)
-        child.await_line(_HEARD)
+    """Return about how many bytes a second the connection takes, by sending some that cannot be compressed.
+
+    What a byte takes, to get there and to be answered, is left out. Something else to do makes a machine slower, never
+    faster: the best figure is the one to take.
+    """
+    takes = "".join(f"head -c {size} >/dev/null; echo dockerutils; " for size in (1, *_SOUNDINGS))
+    child = children.start(where.argv(f"sh -c 'echo dockerutils; {takes}'"), stdin=PIPE)
+    child.await_line(_HEARD)
+
+    def taken(size: int) -> float:
         start = time.monotonic()
         with suppress(BrokenPipeError):  # the transfer will tell
             child.write(os.urandom(size))
-        child.let_go()
         child.await_line(_HEARD)
-        seconds = time.monotonic() - start
-        child.finish()
-        rate = size / seconds
-        if seconds > _NO_TIME:
+        return time.monotonic() - start
+
+    trip, rate = taken(1), 0.0
+    for size in _SOUNDINGS:
+        seconds = taken(size)
+        rate = max(rate, size / max(seconds - trip, seconds / 10))
+        if seconds > _ENOUGH:
             break
+    child.finish()
     return rate

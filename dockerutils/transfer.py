@@ -85,11 +85,11 @@ def _failure(to: Target, refusal: Refused) -> CommandFailed:
 class _Way(NamedTuple):
     """A way to take an image from the engine: about how many bytes will go, and what writes them into a sink.
 
-    That returns the length of the image's layers, those that are left out included.
+    That returns the names of the image's layers in the archive, those that are left out included.
     """
 
     total: int | None
-    write: Callable[[archive.Write], int]
+    write: Callable[[archive.Write], set[str]]
 
 
 def _deliver(image: Source, to: Target, delta: Delta, children: Children, tell: Tell) -> Progress:
@@ -110,14 +110,14 @@ def _through(way: _Way, image: Source, delta: Delta, passage: Passage, tell: Tel
 
     tell(progress)
     try:
-        length = way.write(sink)
+        files = way.write(sink)
         arrival = passage.close()
     except BaseException:
         passage.abandon()
         raise
     if arrival.diff_ids != image.diff_ids:
         raise Refused("what is there afterwards has other layers")
-    if delta.there and arrival.size is not None and arrival.size < length:
+    if delta.there and arrival.files is not None and not arrival.files.issuperset(files):
         raise Refused("its store has those below in another form")
     return progress._replace(gone=passage.gone, total=passage.gone)
 
@@ -133,24 +133,25 @@ def _stored(image: Source, delta: Delta) -> _Way:
 def _saved(image: Source, delta: Delta, children: Children) -> _Way:
     """Have docker save all of it, and leave out what is not sent."""
 
-    def write(sink: archive.Write) -> int:
+    def write(sink: archive.Write) -> set[str]:
         saving = children.start(["docker", "save", image.reference], environ=image.environ)
         assert saving.stdout
+        files, fault = set(), ""
         try:
-            length = archive.forward(saving.stdout, delta, image.reference, sink)
+            files = archive.forward(saving.stdout, delta, image.reference, sink)
         except ValueError as error:
-            length, fault = 0, str(error)
+            fault = str(error)
         except BaseException:
             saving.end()
             raise
-        else:
-            fault = ""
         saving.finish()
         if saving.wait():
+            if "unexpected eof" in saving.complaint.lower():
+                raise DockerutilsError("the engine here has ended; see that it runs, and run the command again")
             raise engine.refusal(saving.complaint)
         if fault:
             raise DockerutilsError(f"docker save wrote no whole image: {fault}; build or pull it again")
-        return length
+        return files
 
     return _Way(_about(image, delta, children), write)
 

@@ -86,7 +86,7 @@ def test_ssh_key_names_the_identity(tmp_path: Path) -> None:
         ),
         (
             "@@@\n@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.",
-            "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @; if the host was set up anew, remove its old key as "
+            "WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!; if the host was set up anew, remove its old key as "
             "ssh says: ssh -p 22 me@gpu",
         ),
         (

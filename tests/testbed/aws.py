@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.server
 import json
+import os
+import re
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+import botocore.session  # type: ignore[import-untyped]
+from botocore import xform_name
 
 ACCOUNT = "123456789012"  # moto's
 PASSWORD = f"{ACCOUNT}-auth-token"  # of ECR, as moto has it
@@ -49,9 +59,15 @@ def serving() -> Iterator[Aws]:
     # The kernel ends it with the tests, however they end.
     command = ["setpriv", "--pdeathsig=KILL", sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with (
+        tempfile.NamedTemporaryFile("w+", suffix=".json") as images,
         tempfile.TemporaryFile("w+") as log,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True) as child,
     ):
+        json.dump(_images(), images)
+        images.flush()
+        environ = {**os.environ, "MOTO_AMIS_PATH": images.name}
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environ
+        )
         try:
             deadline = time.monotonic() + _DEADLINE
             while not _answers(port):
@@ -62,6 +78,183 @@ def serving() -> Iterator[Aws]:
             yield Aws(f"http://127.0.0.1:{port}")
         finally:
             child.terminate()
+            child.wait()
+
+
+def _images() -> list[dict[str, object]]:
+    """Return images of Ubuntu as their publisher names them, and what is like them and none."""
+    architectures = {"amd64": "x86_64", "arm64": "arm64"}
+    names = [
+        *(f"hvm-ssd-gp3/ubuntu-resolute-26.04-{each}-server-20261101" for each in architectures),
+        "hvm-ssd-gp3/ubuntu-resolute-26.04-amd64-server-20261001",
+        "hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20261115",
+        "hvm-ssd-gp3/ubuntu-odd-27.04-amd64-server-20261116",
+        "hvm-ssd-gp3/ubuntu-questing-25.10-amd64-server-20261117",
+    ]
+    official = [("099720109477", f"ubuntu/images/{name}") for name in names]
+    others = [("012345678901", "ubuntu/images/hvm-ssd-gp3/ubuntu-resolute-26.04-amd64-server-20261118")]
+    return [
+        {
+            "ami_id": f"ami-{number:017x}",
+            "name": name,
+            "owner_id": owner,
+            "architecture": next(kind for short, kind in architectures.items() if f"-{short}-" in name),
+            "creation_date": f"{name[-8:-4]}-{name[-4:-2]}-{name[-2:]}T00:00:00.000Z",
+            "root_device_name": "/dev/sda1",
+            "root_device_type": "ebs",
+            "virtualization_type": "hvm",
+            "hypervisor": "xen",
+            "image_location": name,
+            "public": True,
+        }
+        for number, (owner, name) in enumerate([*official, *others])
+    ]
+
+
+NEWEST, NEWEST_ARM = "ami-00000000000000000", "ami-00000000000000001"
+
+
+class Request(NamedTuple):
+    """A request that came by: the action, and its parameters as the query protocol names them."""
+
+    action: str
+    parameters: dict[str, str]
+
+
+class Front:
+    """An AWS before another one: instances have addresses of the tests, requests are kept, and some are refused.
+
+    `places` are the addresses that instances get, one after the other, and a started one anew. `console` is what each
+    has written on its console. By action: `before` and `after` are called when a request comes, and was answered, and may
+    give an error to answer with; `replace` has answers, `answers` what changes those of the AWS behind.
+    """
+
+    def __init__(self, url: str, behind: str) -> None:
+        self.aws = Aws(url)
+        self.behind = behind
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all of that."""
+        self.places: list[str] = []
+        self.console = ""
+        self.requests: list[Request] = []
+        self.before: dict[str, Callable[[Request], bytes | None]] = {}
+        self.after: dict[str, Callable[[Request], bytes | None]] = {}
+        self.replace: dict[str, bytes] = {}
+        self.answers: dict[str, Callable[[str], str]] = {}
+        self.address = b"127.0.0.1\n"
+        self._given: dict[str, str] = {}
+
+    def actions(self) -> list[str]:
+        """Return the actions that came by, in order."""
+        return [request.action for request in self.requests]
+
+    def refuse(self, action: str, code: str, times: int = 1000, *, done: bool = False) -> None:
+        """Answer an action with an error so many times; `done`: though it was carried out."""
+        left = [times]
+
+        def answer(_: Request) -> bytes | None:
+            left[0] -= 1
+            return refusal(code) if left[0] >= 0 else None
+
+        (self.after if done else self.before)[action] = answer
+
+    def answer(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        """Return status and body of the answer to a request."""
+        request = self._request(body.decode(), headers)
+        self.requests.append(request)
+        said = self.before.get(request.action, _nothing)(request)
+        if said is not None:
+            return 400, said
+        if request.action in self.replace:
+            return 200, self.replace[request.action]
+        real = self._translated(body.decode(), {there: here for here, there in self._given.items()}).encode()
+        asked = urllib.request.Request(self.behind, real, {**headers, "Content-Length": str(len(real))})
+        try:
+            with urllib.request.urlopen(asked, timeout=60) as answer:
+                status, content = answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            status, content = error.code, error.read()
+        said = self.after.get(request.action, _nothing)(request)
+        if said is not None:
+            return 400, said
+        text = self._placed(content.decode())
+        if request.action == "GetConsoleOutput" and status == HTTPStatus.OK:
+            text = self._written(request)
+        return status, self.answers.get(request.action, str)(text).encode()
+
+    def _request(self, body: str, headers: Mapping[str, str]) -> Request:
+        target = next((value for name, value in headers.items() if name.lower() == "x-amz-target"), "")
+        if target:
+            return Request(target.rpartition(".")[2], {})
+        parameters = dict(urllib.parse.parse_qsl(body))
+        return Request(parameters.pop("Action", ""), parameters)
+
+    def _placed(self, text: str) -> str:
+        """Put our addresses in the place of the public ones."""
+        for address in re.findall(r"<ipAddress>([\d.]+)</ipAddress>", text):
+            if address not in self._given and self.places:
+                self._given[address] = self.places.pop(0)
+        return self._translated(text, self._given)
+
+    def _translated(self, text: str, names: Mapping[str, str]) -> str:
+        pattern = "|".join(rf"(?<![\d.]){re.escape(name)}(?![\d.])" for name in names)
+        return re.sub(pattern, lambda match: names[match[0]], text) if names else text
+
+    def _written(self, request: Request) -> str:
+        output = base64.b64encode(self.console.encode()).decode()
+        what = f"<instanceId>{request.parameters['InstanceId']}</instanceId><output>{output}</output>"
+        return f"<GetConsoleOutputResponse>{what}</GetConsoleOutputResponse>"
+
+
+def _nothing(_: Request) -> bytes | None:
+    return None
+
+
+def refusal(code: str) -> bytes:
+    """Return an error as EC2 and STS answer with it."""
+    error = f"<Error><Code>{code}</Code><Message>Because.</Message></Error>"
+    return f"<Response><Errors>{error}</Errors><RequestID>0</RequestID></Response>".encode()
+
+
+@contextlib.contextmanager
+def before(behind: Aws) -> Iterator[Front]:
+    """Stand before an AWS; at /checkip it tells `address`."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self._send(200, front.address)
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            kept = {name: value for name, value in self.headers.items() if name.lower() not in {"host", "connection"}}
+            self._send(*front.answer(body, kept))
+
+        def _send(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(http.server.ThreadingHTTPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        front = Front(f"http://127.0.0.1:{server.server_address[1]}", behind.url)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield front
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @contextlib.contextmanager
@@ -90,6 +283,48 @@ def answering(*answers: tuple[int, Mapping[str, object]]) -> Iterator[Aws]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def parsed(line: str, variables: str = ":") -> tuple[str, dict[str, object]]:
+    """Read a line of the aws command as that does: the operation of the API, and its parameters.
+
+    `variables` is a line of shell that sets those of the line.
+    What a word means stands in the service's model; https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-parameters.html
+    """
+    echo = 'aws() { for each; do printf "%s\\0" "$each"; done; }; '
+    script = f"{echo}{variables}; " + re.sub(r"^\w+=\$\((.*)\)$", r"\1", line.split(" || ")[-1])
+    words = subprocess.run(["sh", "-uc", script], capture_output=True, check=True).stdout.decode().split("\0")[:-1]
+    service, operation, *rest = words
+    model = botocore.session.get_session().get_service_model(service)
+    api = next(each for each in model.operation_names if xform_name(each, "-") == operation)
+    members = model.operation_model(api).input_shape.members
+    names = {f"--{xform_name(name, '-')}": name for name in members}
+    given: dict[str, list[str]] = {}
+    for word in rest:
+        if word.startswith("--"):
+            values = given.setdefault(word, [])
+        else:
+            values.append(word)
+    for option in ("--region", "--query", "--output"):
+        given.pop(option, None)
+    if "--count" in given:
+        given["--min-count"] = given["--max-count"] = given.pop("--count")
+    return api, {names[option]: _meant(members[names[option]], values) for option, values in given.items()}
+
+
+def _meant(shape: Any, values: list[str]) -> object:
+    if shape.type_name == "list" and shape.member.type_name == "string":
+        return values
+    if shape.type_name == "boolean":
+        assert values == []
+        return True
+    [value] = values
+    if shape.type_name in {"list", "structure"}:
+        return json.loads(value)
+    if shape.type_name == "blob":
+        with open(value.removeprefix("fileb://"), "rb") as file:
+            return file.read()
+    return int(value) if shape.type_name == "integer" else value
 
 
 def free_port() -> int:

@@ -95,12 +95,20 @@ def _fill(tar: tarfile.TarFile) -> None:
     tar.addfile(pipe)
 
 
-def _text(tar: tarfile.TarFile, name: str, text: str, *, mode: int = 0o644, extra: dict[str, str] | None = None) -> None:
+def _text(
+    tar: tarfile.TarFile, name: str, text: str, *, mode: int = 0o644, extra: dict[str, str] | None = None
+) -> None:
     _file(tar, name, io.BytesIO(text.encode()), len(text.encode()), mode=mode, extra=extra)
 
 
 def _file(
-    tar: tarfile.TarFile, name: str, content: IO[bytes], size: int, *, mode: int = 0o644, extra: dict[str, str] | None = None
+    tar: tarfile.TarFile,
+    name: str,
+    content: IO[bytes],
+    size: int,
+    *,
+    mode: int = 0o644,
+    extra: dict[str, str] | None = None,
 ) -> None:
     member = tarfile.TarInfo(name)
     member.size, member.mode, member.pax_headers = size, mode, extra or {}

@@ -147,7 +147,7 @@ def serving(
     directory = tempfile.mkdtemp(prefix="dockerutils-host-", dir="/tmp")
     os.chmod(directory, 0o755)  # there are the homes of its users
     try:
-        with _free_address(port) as address, tempfile.TemporaryFile("w+") as log, contextlib.ExitStack() as stack:
+        with free_address(port) as address, tempfile.TemporaryFile("w+") as log, contextlib.ExitStack() as stack:
             _configure(directory, address, port, settings)
             args = (engine.host.removeprefix("unix://"), os.path.realpath(_DOCKER), docker, *without)
             network = daemon(engine) if near else None
@@ -214,7 +214,7 @@ def _generate(path: str) -> None:
 
 
 @contextlib.contextmanager
-def _free_address(port: int) -> Iterator[str]:
+def free_address(port: int) -> Iterator[str]:
     """Give the first address after 127.0.0.1 where nothing listens on the port, and nobody else is about to."""
     for number in range(2, 255):
         address = f"127.0.0.{number}"

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.support import wait_for
+from tests.testbed import registry
 from tests.testbed.engine import command_line
+from tests.testbed.images import BUSYBOX
 from tests.testbed.relay import Relay, relaying
 
 
@@ -143,6 +145,22 @@ def test_server_that_is_away_is_an_end() -> None:
         address = server.getsockname()
     with relaying(*address) as relay, socket.create_connection((relay.address, relay.port)) as connection:
         assert _all(connection) == b""
+
+
+def test_relay_joins_two_networks(engine, modern_engine) -> None:
+    networks = {"clients": registry.daemon(modern_engine), "server": registry.daemon(engine)}
+    with (
+        registry.serving(engine, "localhost", port=5002) as far,
+        relaying("127.0.0.1", 5002, **networks) as relay,
+    ):
+        name = f"127.0.0.1:{relay.port}/carried:1"
+        modern_engine.docker("tag", BUSYBOX, name)
+        modern_engine.docker("push", name)
+        modern_engine.docker("image", "rm", name)
+        assert far.digest("carried", "1")
+        assert relay.sent > 500_000
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((relay.address, relay.port))  # nobody listens here
 
 
 def test_relay_ends_with_its_context() -> None:

@@ -160,3 +160,21 @@ def test_engine_that_does_not_come_up_shows_its_log_and_leaves_nothing() -> None
     said = re.search(r"with file (\S+)/daemon.json: .*nonsense", str(caught.value))
     assert said
     assert not os.path.exists(said[1])
+
+
+def test_engine_that_crashes_starts_again_with_what_it_has() -> None:
+    with running() as engine:
+        before = engine.dockerd
+        images.add_busybox(engine)
+        engine.crash()
+        assert engine.dockerd != before
+        assert engine.docker("image", "ls", "-q", images.BUSYBOX)
+
+
+def test_engine_has_a_disk_of_its_own_at_will() -> None:
+    with running(disk="30m") as engine:
+        data = f"{engine.directory}/data"
+        disk = os.statvfs(engine.path(data))
+        assert disk.f_blocks * disk.f_frsize == 30 << 20
+        assert os.listdir(engine.path(data))
+        assert os.listdir(data) == []

@@ -1,0 +1,347 @@
+"""transfer-image, from real engines to real engines behind real sshds."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from dockerutils import docks
+from dockerutils.commands.transfer_image import main
+from dockerutils.docks import Dock
+from tests.support import App
+from tests.testbed import crates
+from tests.testbed.engine import Engine
+from tests.testbed.relay import relaying
+
+# Bytes of all that ssh says besides, and of what is asked and answered: more than it ever was.
+TALK = 60_000
+# Bytes that are sent, at most, to see how fast the connection is.
+SOUNDINGS = 4_500_000
+
+
+@pytest.fixture
+def send(tmp_path, capfd) -> App:
+    """Call the command in a project."""
+    app = App(main, tmp_path / "app", capfd)
+    app.write({"docker/dev/Dockerfile": "FROM scratch\n"})
+    return app
+
+
+@pytest.fixture
+def called(tmp_path, monkeypatch) -> Path:
+    """Return a file that has what docker is called with from here; it is docker that is called."""
+    log = tmp_path / "called"
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(f'#!/bin/sh\necho "$1" >>{log}\nexec {shutil.which("docker")} "$@"\n')
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{docker.parent}:{os.environ['PATH']}")
+    return log
+
+
+def _arrived(engine: Engine, source: Engine, reference: str) -> None:
+    """See that the image is there, whole, and runs."""
+    assert crates.layers(engine, reference) == crates.layers(source, reference)
+    assert crates.saved(engine, reference) == crates.layers(source, reference)
+    assert engine.docker("run", "--rm", reference) == f"{crates.MARKER}\n"
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "saves"),
+    [
+        ("classic", "modern", False),
+        ("modern", "classic", False),
+        ("modern", "second", False),
+        ("classic", "containerd", False),
+        ("modern", "containerd", False),
+        ("hidden", "modern", True),
+        ("hidden", "containerd", True),
+        ("modern_hidden", "classic", True),
+        ("modern_hidden", "containerd", True),
+        ("containerd", "classic", True),
+        ("containerd", "modern", True),
+    ],
+)
+def test_first_a_whole_image_then_what_is_new_then_nothing(
+    near, far, saves, use, connect, send, called, ssh_home
+) -> None:
+    there, here = use(far), use(near)
+    _, first, second = crates.stock(here, near)
+    count = len(crates.layers(here, first))
+    if near != "containerd":  # whose builder makes them differ
+        assert len(set(crates.layers(here, first))) == count - 1
+    host = connect(there)
+    with relaying(host.address, host.port) as relay:
+        behind = host.at(relay.address, relay.port)
+        behind.admit(ssh_home)
+        to = behind.destination()
+
+        outcome = send(first, to)
+        assert outcome.status == 0, outcome.err
+        assert f"\n{to}: {first} has arrived: {count} of {count} layers, " in outcome.err
+        assert outcome.echoed == [f"docker save {first} | ssh -p {behind.port} dock@{behind.address} 'docker load'"]
+        assert crates.SIZE < relay.sent < crates.SIZE + 2_200_000 + SOUNDINGS + TALK  # busybox too
+        assert crates.layers(there, first) == crates.layers(here, first)
+
+        before = relay.sent
+        outcome = send(second, to)
+        assert outcome.status == 0, outcome.err
+        assert f"\n{to}: {second} has arrived: 1 of {count + 1} layers, " in outcome.err
+        assert crates.CHANGE < relay.sent - before < crates.CHANGE + TALK
+        _arrived(there, here, second)
+
+        before = relay.sent
+        outcome = send(second, to)
+        assert outcome.status == 0, outcome.err
+        assert f"\n{to}: {second} has arrived: 0 of {count + 1} layers, " in outcome.err
+        assert relay.sent - before < TALK
+    assert ("save" in called.read_text().split()) == saves
+
+
+def test_base_in_another_form_is_noticed_and_the_whole_image_sent(use, connect, send) -> None:
+    there, here = use("containerd"), use("modern")
+    # The same layer on both, but there it is kept compressed.
+    dockerfile = "FROM scratch\nCOPY Dockerfile /same\n"
+    for engine, name in ((here, "crate:modern-same"), (there, "crate:containerd-same")):
+        crates.build(engine, dockerfile, name)
+    assert crates.layers(here, "crate:modern-same") == crates.layers(there, "crate:containerd-same")
+    crates.build(here, "FROM crate:modern-same\nCOPY Dockerfile /change\n", "crate:modern-more")
+    to = connect(there).destination()
+    outcome = send("crate:modern-more", to)
+    assert outcome.status == 0, outcome.err
+    assert (
+        f"\ntransfer-image: warning: {to} did not take the new layers alone (its store has those below in another form): "
+        "sending the whole image\n"
+    ) in outcome.err
+    assert f"\n{to}: crate:modern-more has arrived: 2 of 2 layers, " in outcome.err
+    assert crates.saved(there, "crate:modern-more") == crates.layers(here, "crate:modern-more")
+
+
+def test_project_images_and_references(use, connect, send) -> None:
+    there, here = use("classic"), use("modern")
+    stock = crates.stock(here, "modern")
+    send.write({"docker/dockerutils.cfg": "[run_image]\nsynthetic_images = again\n[again]\nname = dev\n"})
+    here.docker("tag", stock.base, "app-dev:alice")
+    to = connect(there).destination()
+    try:
+        for name in ("dev", "again", "app-dev:alice", "docker.io/library/app-dev:alice"):
+            outcome = send(name, to, directory="docker")
+            assert outcome.status == 0, outcome.err
+            assert crates.layers(there, "app-dev:alice") == crates.layers(here, stock.base)
+            there.docker("image", "rm", "app-dev:alice")
+    finally:
+        here.docker("image", "rm", "app-dev:alice")
+    digest = f"app@sha256:{'0' * 64}"
+    outcome = send(digest, to)
+    assert (outcome.status, outcome.err) == (
+        2,
+        f"transfer-image: {digest} is no name with a tag; give it one: docker tag {digest} NAME:TAG\n",
+    )
+
+
+def test_dock_and_address_alone(use, connect, send, ssh_home) -> None:
+    there, here = use("second"), use("modern")
+    stock = crates.stock(here, "modern")
+    # The connection of an address alone is this user's.
+    host = connect(there, port=22)
+    docks.register(Dock("gpu", host.address, "nodock", host.address, host.address, 22, host.key), ssh_home)
+    try:
+        for name in ("gpu", host.address):
+            outcome = send(stock.base, name)
+            assert outcome.status == 0, outcome.err
+            assert outcome.echoed == [f"docker save {stock.base} | ssh dock-gpu 'sudo -n docker load'"]
+            there.docker("image", "rm", stock.base)
+    finally:
+        subprocess.run(["ssh", "-O", "exit", "dock-gpu"], capture_output=True, check=True)
+    docks.unregister(host.address, ssh_home)
+    Path(ssh_home, ".ssh", "config").write_text(f"Host {host.address} box\nHostName {host.address}\nUser dock\n")
+    outcome = send(stock.base, host.address, "ssh://box/")
+    assert outcome.status == 0, outcome.err
+    assert sorted(outcome.echoed) == [
+        f"docker save {stock.base} | ssh {host.address} 'docker load'",
+        f"docker save {stock.base} | ssh box 'docker load'",
+    ]
+    assert crates.layers(there, stock.base) == crates.layers(here, stock.base)
+
+
+def test_in_a_docked_shell_the_engine_of_before_is_sent_from(use, connect, send, ssh_home, monkeypatch) -> None:
+    there, here = use("second"), use("modern")
+    stock = crates.stock(here, "modern")
+    host = connect(there)
+    gpu = Dock("gpu", host.address, "dock", host.address, host.address, host.port)
+    docks.register(gpu, ssh_home)
+    monkeypatch.setenv("DOCKERUTILS_BEFORE_DOCKER_HOST", os.environ["DOCKER_HOST"])
+    for variable, value in docks.docked(gpu).items():
+        monkeypatch.setenv(variable, value)
+    try:
+        outcome = send(stock.base, "gpu")
+        assert outcome.status == 0, outcome.err
+        assert crates.layers(there, stock.base) == crates.layers(here, stock.base)
+        [line] = outcome.echoed
+        assert line == f"env -u DOCKER_IP DOCKER_HOST={here.host} docker save {stock.base} | ssh dock-gpu 'docker load'"
+        there.docker("image", "rm", stock.base)
+        subprocess.run(["sh", "-c", line], check=True)
+        assert crates.layers(there, stock.base) == crates.layers(here, stock.base)
+    finally:
+        subprocess.run(["ssh", "-O", "exit", "dock-gpu"], capture_output=True, check=True)
+
+
+def test_several_at_once_and_those_that_fail(use, connect, send) -> None:
+    second, classic, here = use("second"), use("classic"), use("modern")
+    stock = crates.stock(here, "modern")
+    one, other = connect(second), connect(classic)
+    nowhere, stranger = "dock@127.0.0.1:1", other.destination("plain")
+    outcome = send(stock.base, one.destination(), nowhere, other.destination(), stranger, one.destination("nodock"))
+    for engine in (second, classic):
+        assert crates.saved(engine, stock.base) == crates.layers(here, stock.base)
+    assert outcome.status == 1
+    assert [line for line in outcome.err.splitlines() if line.startswith("transfer-image: ")] == [
+        f"transfer-image: {nowhere}: ssh said: connect to host 127.0.0.1 port 1: Connection refused; "
+        f"see whether the host runs, and sshd there: ssh -p 1 dock@127.0.0.1",
+        f"transfer-image: {stranger}: this user may not use the Docker Engine at unix:///var/run/docker.sock; "
+        "join the docker group (sudo usermod -aG docker $USER) and log in again",
+    ]
+    assert sorted(outcome.echoed) == sorted(
+        [
+            f"docker save {stock.base} | ssh -p 2222 dock@{one.address} 'docker load'",
+            f"docker save {stock.base} | ssh -p 2222 dock@{other.address} 'docker load'",
+            f"docker save {stock.base} | ssh -p 2222 nodock@{one.address} 'sudo -n docker load'",
+        ]
+    )
+
+
+@pytest.mark.parametrize("user", ["dock", "nodock"])
+def test_docker_not_on_the_path_of_sessions(user, use, connect, send) -> None:
+    there, here = use("second"), use("modern")
+    stock = crates.stock(here, "modern")
+    host = connect(there, docker="/snap/bin/docker")
+    outcome = send(stock.base, host.destination(user))
+    assert outcome.status == 0, outcome.err
+    sudo = "sudo -n " if user == "nodock" else ""
+    [line] = outcome.echoed
+    assert line == f"docker save {stock.base} | ssh -p 2222 {user}@{host.address} '{sudo}/snap/bin/docker load'"
+    assert crates.layers(there, stock.base) == crates.layers(here, stock.base)
+
+
+def test_no_docker_there(use, connect, send) -> None:
+    here = use("modern")
+    host = connect(here, docker="")
+    outcome = send(crates.stock(here, "modern").base, host.destination())
+    assert (outcome.status, outcome.err) == (
+        1,
+        f"transfer-image: {host.destination()}: docker was not found there; install it, or add it to that user's PATH\n",
+    )
+
+
+def test_dry_run_touches_nothing(use, connect, send, ssh_home, called) -> None:
+    here = use("modern")
+    host = connect(here)
+    outcome = send("--dry-run", "dev", host.destination(), "ada@box")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.out.splitlines() == [
+        f"docker save app-dev:alice | ssh -p 2222 dock@{host.address} 'docker load'",
+        "docker save app-dev:alice | ssh ada@box 'docker load'",
+    ]
+    assert host.authentications() == 0
+    assert not called.exists()
+
+
+def test_what_is_shown_can_be_pasted(use, connect, send, ssh_home, monkeypatch) -> None:
+    there, here = use("second"), use("modern")
+    stock = crates.stock(here, "modern")
+    host = connect(there)
+    Path(ssh_home, ".ssh", "id_ed25519").unlink()
+    monkeypatch.setenv("SSH_KEY", host.key)
+    outcome = send(stock.base, host.destination("nodock"))
+    assert outcome.status == 0, outcome.err
+    [line] = outcome.echoed
+    assert f"ssh -i {host.key} -p 2222 " in line
+    there.docker("image", "rm", stock.base)
+    subprocess.run(["sh", "-c", line], check=True)
+    assert crates.layers(there, stock.base) == crates.layers(here, stock.base)
+
+
+@pytest.mark.parametrize("bad", ["-oProxyCommand=x", "a b", "me@", "box:99999", "ssh://box/path", "", "a\nb"])
+def test_what_is_no_destination(bad, send) -> None:
+    outcome = send("crate:1", "--", bad)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err == (
+        f"transfer-image: {bad!r} is no destination; write the moniker of a dock, or [user@]host[:port]\n"
+    )
+
+
+@pytest.mark.parametrize("without", [(), ("zstd",)])
+def test_slow_link_gets_compressed_bytes(without, use, connect, send, ssh_home) -> None:
+    there, here = use("second"), use("modern")
+    crates.add(here, "crate:modern-zeros", 30_000_000, content="/dev/zero")
+    host = connect(there, without=without)
+    with relaying(host.address, host.port, rate=5e6) as relay:
+        behind = host.at(relay.address, relay.port)
+        behind.admit(ssh_home)
+        outcome = send("crate:modern-zeros", behind.destination())
+        assert outcome.status == 0, outcome.err
+        # busybox is in it too.
+        assert relay.sent < 2_000_000 + SOUNDINGS
+    assert crates.saved(there, "crate:modern-zeros") == crates.layers(here, "crate:modern-zeros")
+
+
+def _screen(written: str) -> list[str]:
+    """Return the lines of a terminal on which that was written."""
+    lines = [""]
+    for part in re.findall(r"\x1b\[\d*[A-Za-z]|\r\n|[^\x1b\r]+", written):
+        if part == "\r\n":
+            lines.append("")
+        elif up := re.fullmatch(r"\x1b\[(\d+)F", part):
+            lines[len(lines) - 1 - int(up[1]) :] = [""]
+        elif not part.startswith("\x1b"):
+            lines[-1] += part
+    return lines
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_progress_on_a_terminal(colour, use, connect, ssh_home, tmp_path, monkeypatch) -> None:
+    there, here = use("second"), use("modern")
+    reference = "crate:modern-large"
+    crates.add(here, reference, 30_000_000)
+    if not colour:
+        monkeypatch.setenv("NO_COLOR", "1")
+    host = connect(there)
+    with relaying(host.address, host.port, rate=10e6) as relay:
+        behind = host.at(relay.address, relay.port)
+        behind.admit(ssh_home)
+        to = behind.destination()
+        terminal = pexpect.spawn(
+            str(Path(sys.executable).parent / "transfer-image"),
+            [reference, to],
+            cwd=str(tmp_path),
+            encoding="utf-8",
+            timeout=60,
+            dimensions=(24, 160),
+        )
+        try:
+            terminal.expect(pexpect.EOF)
+        finally:
+            terminal.close()
+    assert terminal.exitstatus == 0
+    written = str(terminal.before)
+    assert ("\x1b[1mdocker save" in written) == colour
+    pictures = re.findall(
+        re.escape(f"{to}: 0 of 1 layers are there; ")
+        + r"\[(#*)(\.*)\] ([\d.]+) MB of 32.0 MB at [\d.]+ .?B/s, \d+:\d\d left\r\n",
+        written,
+    )
+    assert pictures
+    assert all(len(full) + len(rest) == 24 for full, rest, _ in pictures)
+    gone = [float(each) for *_, each in pictures]
+    assert gone == sorted(gone)
+    *above, last, end = _screen(written)
+    assert re.fullmatch(re.escape(f"{to}: {reference} has arrived: 1 of 1 layers, 32.0 MB in ") + r"[\d.]+ s", last)
+    assert end == ""
+    assert not any(to in line for line in above)
