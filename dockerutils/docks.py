@@ -308,6 +308,11 @@ def _settings(dock: Dock, home: str) -> list[str]:
     ]
 
 
+def is_connected(dock: Dock, home: str) -> bool:
+    """Tell whether there is a shared connection, though it may be a dead one."""
+    return os.path.exists(os.path.join(home, ".docker", _socket(dock)))
+
+
 def shares(dock: Dock, home: str) -> bool:
     """Tell whether ssh can share one connection: not if the path of its socket is too long in that home directory."""
     return len(os.fsencode(os.path.join(home, ".docker", _socket(dock)))) <= _LONGEST_SOCKET

@@ -11,7 +11,7 @@ import pytest
 from dockerutils import docks
 from dockerutils.commands.unregister_dock import main
 from dockerutils.docks import Dock
-from tests.support import call
+from tests.support import call, wait_for
 
 GPU = Dock("gpu", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7")
 
@@ -108,3 +108,12 @@ def test_docker_refuses(unregister, tmp_path, monkeypatch) -> None:
     (tmp_path / "docker").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert unregister("gpu").status == 3
+
+
+def test_its_connection_is_closed(host, ssh_home, tmp_path, capfd) -> None:
+    docks.register(Dock("far", host.address, "dock", host.address, host.address, host.port), ssh_home)
+    subprocess.run(["ssh", "dock-far", "true"], check=True)
+    assert host.sessions()
+    assert call(main, "far", directory=tmp_path, capfd=capfd).status == 0
+    wait_for(lambda: not host.sessions())
+    assert [name for name in os.listdir(f"{ssh_home}/.docker") if name.startswith("dock-")] == []
