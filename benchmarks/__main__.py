@@ -1,4 +1,4 @@
-"""Measure, and print the table."""
+"""Measure, and print the table: of the commands, or with the argument `transfers` of images on their way."""
 
 from __future__ import annotations
 
@@ -9,41 +9,73 @@ import sys
 import time
 from types import FrameType
 
-from benchmarks import measurements
-from benchmarks.lab import Lab, opened
-from benchmarks.timing import run, table
+from benchmarks import docking, lab, machines, measurements, publishing, syncing, transfers
+from benchmarks.lab import Lab
+from benchmarks.timing import Call, run, table
+
+_VERSIONS = "Docker client {{.Client.Version}}, engine {{.Server.Version}}"
 
 
 def main() -> int:
     """Print the circumstances and the table on stdout; what is being done goes to stderr."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
+    measurings = {(): commands, ("transfers",): images, ("docks",): docks}
+    measuring = measurings.get(tuple(sys.argv[1:]))
+    if not measuring:
+        sys.exit("usage: benchmarks/run [transfers | docks]")
     try:
-        with opened() as lab:
-            rows = [
-                *measurements.running(lab),
-                *measurements.starting(lab),
-                *measurements.helping(lab),
-                *measurements.waiting(lab),
-                *measurements.reading(lab),
-            ]
-            print(f"{circumstances(lab)}\n\n{table(rows)}")
+        measuring()
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 0
 
 
-def circumstances(lab: Lab) -> str:
+def commands() -> None:
+    """Measure what the commands cost that are run again and again."""
+    with lab.opened() as place:
+        rows = [
+            *measurements.running(place),
+            *measurements.starting(place),
+            *measurements.helping(place),
+            *measurements.waiting(place),
+            *measurements.reading(place),
+        ]
+        print(f"{circumstances(place)}\n\n{table(rows)}")
+
+
+def images() -> None:
+    """Measure how long images are on their way."""
+    with machines.opened() as place:
+        rows = publishing.publishing(place)
+        results = transfers.measure(place)
+        lines = transfers.lines(results, transfers.length(place, machines.APP))
+        version = run(Call(["docker", "version", "--format", _VERSIONS], place.directory, place.env)).strip()
+        print(f"{measured(version)}\n{transfers.described(place, results)}\n")
+        print(f"{table(lines, transfers.HEADER)}\n\n{table([*transfers.memory(results), *rows])}")
+
+
+def docks() -> None:
+    """Measure what it takes to work with a dock."""
+    with syncing.opened() as place:
+        rows = [*syncing.syncing(place), *docking.docking(place)]
+        version = run(Call(["rsync", "--version"], place.project, place.env)).splitlines()[0].strip()
+        print(f"{measured(version)}\n\n{table(rows)}")
+
+
+def circumstances(place: Lab) -> str:
     """Say when, on what and with what was measured."""
-    versions = "Docker client {{.Client.Version}}, engine {{.Server.Version}}"
-    parts = [
-        time.strftime("%Y-%m-%d"),
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[1]:.1f}",
-        run(lab.call(os.path.join(lab.bin, "python"), "--version")).strip(),
-        run(lab.call("docker", "version", "--format", versions)).strip(),
-        f"Compose {lab.compose}" if lab.compose else "no Compose",
-    ]
-    return f"Measured {'; '.join(parts)}."
+    return measured(
+        run(place.call(os.path.join(place.bin, "python"), "--version")).strip(),
+        run(place.call("docker", "version", "--format", _VERSIONS)).strip(),
+        f"Compose {place.compose}" if place.compose else "no Compose",
+    )
+
+
+def measured(*parts: str) -> str:
+    """Say when, on what machine and with these programs was measured."""
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[1]:.1f}"
+    return f"Measured {'; '.join([time.strftime('%Y-%m-%d'), machine, *parts])}."
 
 
 def _end(signum: int, _: FrameType | None) -> None:

@@ -99,20 +99,20 @@ def opened() -> Iterator[Lab]:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="dockerutils-benchmarks-"))
         # The image's name, which is the project's, is to collide with no other on the user's engine.
         project = os.path.join(directory, os.path.basename(directory))
-        env = _environment(directory)
+        env = environment(directory)
         binaries = install(directory)
         env |= stack.enter_context(_engine(env["DOCKER_CONFIG"]))
-        _write(os.path.join(project, "docker/app/Dockerfile"), _DOCKERFILE)
-        _write(os.path.join(project, "docker/dockerutils.cfg"), _CONFIGURATION)
+        write(os.path.join(project, "docker/app/Dockerfile"), _DOCKERFILE)
+        write(os.path.join(project, "docker/dockerutils.cfg"), _CONFIGURATION)
         large = os.path.join(directory, "large")
         shutil.copytree(project, large)
         sections = "".join(_SECTION % (n, n, n, n) for n in range(1, SECTIONS))
-        _write(os.path.join(large, "docker/dockerutils.cfg"), _CONFIGURATION + sections)
+        write(os.path.join(large, "docker/dockerutils.cfg"), _CONFIGURATION + sections)
         shutil.copy2(_busybox(), os.path.join(project, "busybox"))
 
         printed = run(Call([f"{binaries}/run-image", "app", "--dry-run", "--", "true"], project, env))
         lab = Lab(binaries, project, large, env, _stand_in(directory, env), shlex.split(printed), _compose(env))
-        _write(os.path.join(project, "compose.yml"), _SERVICE.replace("$REFERENCE", lab.reference))
+        write(os.path.join(project, "compose.yml"), _SERVICE.replace("$REFERENCE", lab.reference))
         say("building the image")
         run(lab.command("build-image", "app"))
         stack.callback(run, lab.call("docker", "image", "rm", "--force", lab.reference))
@@ -147,8 +147,8 @@ def _engine(config: str) -> Iterator[dict[str, str]]:
         yield {"DOCKER_HOST": run(Call(address, ROOT, os.environ)).strip()}
 
 
-def _environment(home: str) -> dict[str, str]:
-    """Return a plain user's environment with a home of its own."""
+def environment(home: str) -> dict[str, str]:
+    """Return a plain user's environment with this home."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(_LEFT_OUT)}
     return {**env, "HOME": home, "DOCKER_CONFIG": os.path.join(home, ".docker")}
 
@@ -168,12 +168,13 @@ def _busybox() -> str:
 
 def _stand_in(directory: str, env: Mapping[str, str]) -> dict[str, str]:
     place = os.path.join(directory, "stand-in")
-    _write(os.path.join(place, "docker"), _STAND_IN)
+    write(os.path.join(place, "docker"), _STAND_IN)
     os.chmod(os.path.join(place, "docker"), 0o755)
     return {**env, "PATH": f"{place}:{env['PATH']}", "RECORD": os.path.join(place, "record")}
 
 
-def _write(path: str, text: str) -> None:
+def write(path: str, text: str) -> None:
+    """Write a file, whose directory may be missing."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w") as stream:
         stream.write(text)

@@ -18,6 +18,9 @@ class Call(NamedTuple):
     env: Mapping[str, str]
 
 
+HEADER = ("measured", "median", "against", "its median", "added", "ratio", "wanted")
+
+
 class Series(NamedTuple):
     """What was measured of one thing, round by round."""
 
@@ -26,7 +29,7 @@ class Series(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A line of the table: a measurement, what it is held against, and the figure that is wanted of it."""
+    """A line of the table with that header: a measurement, what it is held against, and what is wanted of it."""
 
     measured: str
     value: str
@@ -102,11 +105,10 @@ def verdict(wanted: str, *, met: bool) -> str:
     return f"{wanted}: {'yes' if met else 'NO'}"
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = HEADER) -> str:
     """Lay the rows out as a Markdown table that reads as plain text too."""
-    header = Row("measured", "median", "against", "its median", "added", "ratio", "wanted")
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    rule = Row(*("-" * width for width in widths))
+    rule = tuple("-" * width for width in widths)
     return "\n".join(
         f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |"
         for row in (header, rule, *rows)
