@@ -292,7 +292,7 @@ def parsed(line: str, variables: str = ":") -> tuple[str, dict[str, object]]:
     What a word means stands in the service's model; https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-parameters.html
     """
     echo = 'aws() { for each; do printf "%s\\0" "$each"; done; }; '
-    script = f"{echo}{variables}; " + re.sub(r"^\w+=\$\((.*)\)$", r"\1", line.split(" || ")[-1])
+    script = f"{echo}{variables}; " + re.sub(r"^\w+=\$\((.*)\)$", r"\1", line.rpartition(" || ")[2])
     words = subprocess.run(["sh", "-uc", script], capture_output=True, check=True).stdout.decode().split("\0")[:-1]
     service, operation, *rest = words
     model = botocore.session.get_session().get_service_model(service)
