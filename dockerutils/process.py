@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _GRACE, _PATIENCE = 0.5, 10.0
 # How often probes are looked at, and how long one that is run again waits before. Seconds.
 _TICK, _PAUSE = 0.01, 0.2
-_STDERR = 2
+STDERR = 2  # the descriptor
 # subprocess.PIPE, which is not imported for the sake of a number.
 PIPE = -1
 
@@ -80,7 +80,7 @@ def run(
                 env={**os.environ, **command.env, **(unshown or {})},
                 cwd=command.directory,
                 stdin=subprocess.PIPE if command.stdin else None,
-                stdout=_STDERR if to_stderr else None,
+                stdout=STDERR if to_stderr else None,
             )
         child.communicate(text)
         status = child.returncode
@@ -100,12 +100,13 @@ def replace(command: Command, *, dry_run: bool = False) -> None:
         return
     sys.stdout.flush()
     # Python ignores SIGPIPE, and an ignored signal would stay ignored in what takes our place.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         if command.directory is not None:
             os.chdir(command.directory)
         os.execvpe(command.argv[0], command.argv, {**os.environ, **command.env})  # noqa: S606
     except OSError as error:
+        signal.signal(signal.SIGPIPE, before)
         raise _not_started(command, error) from error
 
 

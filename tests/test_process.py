@@ -92,6 +92,13 @@ def test_what_cannot_be_started_is_told(action, program: str, message: str, capf
     assert error.value.status == 1
 
 
+def test_a_replacement_that_fails_leaves_us_as_we_were() -> None:
+    before = signal.getsignal(signal.SIGPIPE)
+    with pytest.raises(DockerutilsError):
+        process.replace(Command(["no-such-program"]))
+    assert signal.getsignal(signal.SIGPIPE) == before
+
+
 def test_no_docker(monkeypatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(DockerutilsError) as error:
