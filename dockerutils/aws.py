@@ -1,4 +1,4 @@
-"""Amazon's services, as far as an image needs them: who is calling, and ECR, the registry.
+"""Amazon's services: who is calling, ECR, the registry, and the call of any other, which ec2.py and catalog.py make.
 
 Each call is shown before it is made, as the line of the aws command that does the same. boto3 is imported here alone,
 and only when it is needed. ECR's calls: https://docs.aws.amazon.com/AmazonECR/latest/APIReference/.
@@ -55,15 +55,52 @@ def filled_in(text: str, account: str) -> str:
     return value if template == value else Word(value, template)
 
 
+class Refused(DockerutilsError):
+    """A call that AWS has refused, and the code of its refusal."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing was done: not if AWS itself has failed, nor if the call was made twice."""
+        return re.search(r"Internal|Unavailable|Duplicate", self.code) is None
+
+
+class Contents(NamedTuple):
+    """What stands in a file, as a parameter of a call."""
+
+    path: str
+
+
+class Call(NamedTuple):
+    """A call as the aws command names it, `ec2` and `run-instances`, its parameters as the service names them.
+
+    Without a region it goes to the session's. `query` selects a part of the answer, in JMESPath
+    (https://jmespath.org/specification.html).
+    """
+
+    service: str
+    operation: str
+    parameters: Mapping[str, Any]
+    region: str = ""
+    query: str = ""
+
+
 class Session:
     """AWS as the environment, or AWS's own files, give access to it; in a dry run nothing is called.
 
-    DockerutilsError tells of every call that fails.
+    DockerutilsError tells of every call that fails. With `seconds` an answer is waited for so long, once.
     """
 
-    def __init__(self, environ: Mapping[str, str], *, dry_run: bool) -> None:
+    def __init__(self, environ: Mapping[str, str], *, dry_run: bool, seconds: float | None = None) -> None:
+        self.dry_run = dry_run
         self._environ = environ
-        self._dry_run = dry_run
+        self._seconds = seconds
+        self._shown: set[str] = set()
+        self._variables: set[str] = set()
+        self._clients: dict[tuple[str, str], Any] = {}
 
     @cached_property
     def region(self) -> str:
@@ -77,7 +114,7 @@ class Session:
     def account(self) -> str:
         """Return the number of the account that calls; in a dry run ACCOUNT, which the line that is printed sets."""
         line = _line("sts", "get-caller-identity", self.region, "--query", "Account", "--output", "text")
-        if self._dry_run:
+        if self.dry_run:
             print(f"account=$({line})", flush=True)
             return ACCOUNT
         console.echo(line)
@@ -105,7 +142,7 @@ class Session:
         at = (where.region, "--registry-id", where.account)
         describe = _line("ecr", "describe-repositories", *at, "--repository-names", name)
         create = _line("ecr", "create-repository", *at, "--repository-name", name)
-        if self._dry_run:
+        if self.dry_run:
             print(f"{describe} || {create}", flush=True)
             return
         client = self._client("ecr", where.region)
@@ -129,16 +166,110 @@ class Session:
             asked = {"registryId": where.account, "repositoryName": name, "filter": {"tagStatus": "TAGGED"}}
             return [image["imageTag"] for page in pages.paginate(**asked) for image in page["imageIds"]]
 
+    def ask(self, call: Call, *, variable: str = "", unless: str = "") -> Any:
+        """Make a call, and return the part of the answer, all pages, that its query selects.
+
+        A line that was shown is not shown again. In a dry run the answer is a variable of the shell, called
+        `variable`, which the printed line sets; one from before, `unless`, may make it needless. `Refused` has the
+        code of AWS's refusal.
+        """
+        line = self.line(call)
+        if self.dry_run:
+            print(f'[ "{unless}" != None ] || ' * bool(unless) + (f"{variable}=$({line})" if variable else line))
+            return self.variable(variable)
+        if line not in self._shown:
+            self._shown.add(line)
+            console.echo(line)
+        client, method = self._client(call.service, call.region or self.region), call.operation.replace("-", "_")
+        given = {name: _contents(value) for name, value in call.parameters.items()}
+        with _explained():
+            if client.can_paginate(method):
+                answer = client.get_paginator(method).paginate(**given).build_full_result()
+            else:
+                answer = getattr(client, method)(**given)
+        return _selected(call.query, answer)
+
+    def connect(self, service: str, region: str) -> None:
+        """Get ready for calls, which may then be made in a thread of their own."""
+        self._client(service, region)
+
+    def line(self, call: Call) -> str:
+        """Return the line of the aws command that makes a call; https://docs.aws.amazon.com/cli/latest/reference/."""
+        argv = ["aws", call.service, call.operation, "--region", call.region or self.region]
+        for name, value in call.parameters.items():
+            argv += self._option(name, value)
+        return str(Command([*argv, *(["--query", call.query, "--output", "text"] if call.query else [])]))
+
+    def variable(self, name: str) -> str:
+        """Return what stands, in a dry run, for a value that a line before has given to a variable of the shell."""
+        if name:
+            self._variables.add(name)
+        return f"${{{name}}}" * bool(name)
+
+    def _option(self, name: str, value: Any) -> list[str]:
+        # One aws option stands for two parameters, which are the same here.
+        if name == "MinCount":
+            return []
+        option = "--count" if name == "MaxCount" else "--" + re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
+        if value is True:
+            return [option]
+        if isinstance(value, Contents):
+            return [option, f"fileb://{value.path}"]
+        if isinstance(value, list) and all(isinstance(each, str) for each in value):
+            return [option, *map(self._word, value)]
+        return [option, self._word(value)]
+
+    def _word(self, value: Any) -> str:
+        """Return a value as a word of the aws command, in which the shell fills in our variables."""
+        if isinstance(value, Word):
+            return value
+        if isinstance(value, (dict, list)):
+            import json
+
+            value = json.dumps(value, separators=(",", ":"))
+        text, template = str(value), re.sub(r'([\\"$`])', r"\\\1", str(value))
+        for variable in self._variables:
+            template = template.replace(f"\\${{{variable}}}", f"${{{variable}}}")
+        return Word(text, template) if any(f"${{{variable}}}" in text for variable in self._variables) else text
+
     @cached_property
     def _boto3(self) -> Any:
-        import boto3  # type: ignore[import-untyped]
-
+        try:
+            import boto3  # type: ignore[import-untyped]
+        except ImportError as error:
+            raise DockerutilsError(f"boto3 cannot be imported: {error}; run: pip install boto3") from error
         with _explained():
             return boto3.session.Session()
 
     def _client(self, service: str, region: str) -> Any:
-        with _explained():
-            return self._boto3.client(service, region_name=region)
+        if (service, region) not in self._clients:
+            session = self._boto3
+            with _explained():
+                from botocore.config import Config  # type: ignore[import-untyped]
+
+                once = {"retries": {"total_max_attempts": 1}, "max_pool_connections": 1}
+                limits = {**once, "connect_timeout": self._seconds, "read_timeout": self._seconds}
+                config = Config(**limits) if self._seconds else None
+                self._clients[service, region] = session.client(service, region_name=region, config=config)
+        return self._clients[service, region]
+
+
+def _contents(value: Any) -> Any:
+    if not isinstance(value, Contents):
+        return value
+    with open(value.path, "rb") as file:
+        return file.read()
+
+
+def _selected(query: str, answer: Any) -> Any:
+    if not query:
+        return answer
+    import json
+
+    import jmespath  # type: ignore[import-untyped]
+
+    # As the aws command has it: a time is text.
+    return jmespath.search(query, json.loads(json.dumps(answer, default=lambda time: time.isoformat())))
 
 
 def _line(service: str, operation: str, region: str, *options: str) -> str:
@@ -153,7 +284,7 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise DockerutilsError(_refusal(error)) from error
+        raise Refused(_refusal(error), error.response["Error"].get("Code", "")) from error
     # ValueError: an endpoint that is no URL.
     except (BotoCoreError, ValueError) as error:
         remedy = next((remedy for kind, remedy in _REMEDIES.items() if kind in _kinds(error)), _SEE)
@@ -164,6 +295,7 @@ def _refusal(error: Any) -> str:
     """Explain an answer of AWS that is an error; codes as https://docs.aws.amazon.com/general/latest/gr has them."""
     code, message = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
     remedy = next((remedy for pattern, remedy in _CODES.items() if re.match(pattern, code)), _SEE)
+    message = re.sub(r"\s*Encoded authorization failure message: \S+", "", message)
     return f"AWS refused {error.operation_name}: {message.rstrip('.') or 'no reason given'} ({code}); {remedy}"
 
 
@@ -183,7 +315,17 @@ _REMEDIES = {
     "ConnectionError": _NETWORK,
 }
 _CODES = {
+    r"ResourceNotFoundException": "correct the name; it has to be one of this region",
     r"RepositoryNotFound": "correct the name, or publish the image first",
+    r"Insufficient\w*Capacity": "take another instance type (-i), another subnet (-s), or run the command again later",
+    r"VcpuLimitExceeded|InstanceLimitExceeded": "take a smaller instance type (-i), or have the quota raised",
+    r"RequestLimitExceeded|Throttling": "AWS takes no more calls just now; run the command again later",
+    r"InvalidAMIID": "correct --ami: the image has to be one of this region",
+    r"InvalidSubnet": "correct -s: the subnet has to be one of this region",
+    r"InvalidInstanceType": "correct -i: the region has to have the type",
+    r"Invalid(?:KeyPair|Group)\.Duplicate": "another run has made it just now; run the command again",
+    r"InvalidKeyPair\.NotFound": "correct --key-name: the key pair has to be one of this region",
+    r"InvalidGroup": "correct --security-group: the group has to be one of the subnet's VPC",
     r"Expired|RequestExpired": "renew the credentials: aws sso login, or a new AWS_SESSION_TOKEN",
     r"AccessDenied|Unauthorized": "have the identity that calls allowed to do it",
     r"InvalidClientTokenId|UnrecognizedClient|InvalidSignature|SignatureDoesNotMatch": (

@@ -121,6 +121,19 @@ def reference(name: str) -> str:
     return name
 
 
+def seconds(text: str) -> float:
+    """Return the number that `-t` was given; UserError for one that is none."""
+    import math
+
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise UserError(f"-t: {text!r} is no number of seconds; write one above 0")
+    return number
+
+
 def main(parser: Parser, handle: Callable[[argparse.Namespace], None], argv: Sequence[str] | None) -> int:
     """Run a command: parse, handle, and turn whatever happens into a status and at most one line on stderr."""
     status: object = 0

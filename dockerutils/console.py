@@ -15,6 +15,17 @@ def echo(line: str) -> None:
     print(f"\n{_RULE}\n{_paint('bold', line)}\n", file=sys.stderr, flush=True)
 
 
+def note(command: str, message: str) -> None:
+    """Tell, on stderr, what `command` has done."""
+    print(f"{command}: {one_line(message)}", file=sys.stderr, flush=True)
+
+
+def agreed(question: str) -> bool:
+    """Ask on the terminal; anything but a yes is a no."""
+    print(f"{one_line(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
 def warn(command: str, message: str) -> None:
     """Tell, on stderr, of something that `command` goes on in spite of."""
     print(f"{command}: {_paint('yellow', 'warning:')} {one_line(message)}", file=sys.stderr, flush=True)

@@ -30,9 +30,10 @@ LAYERS = [
         "version_file",
         "print_versions",
     ],
-    ["target", "passage", "transfer", "forwarding"],
+    ["undo", "ec2", "catalog"],
+    ["target", "passage", "transfer", "forwarding", "provision"],
     ["project"],
-    ["build_order", "cli", "sync"],
+    ["build_order", "cli", "sync", "fleet"],
     ["checks"],
     ["commands"],
 ]

@@ -1,8 +1,9 @@
-"""List the docks: whether they answer, their engines, containers, free disk and uptime."""
+"""List the docks: whether they run and answer, their engines, containers, free disk and uptime."""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import re
@@ -11,9 +12,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dockerutils import cli, console, docks, process
+from dockerutils.aws import Session
 from dockerutils.docks import Dock
-from dockerutils.errors import UserError
+from dockerutils.ec2 import TERMINATED, Ec2, Instance, is_ip
+from dockerutils.errors import DockerutilsError
 from dockerutils.process import Captured
+from dockerutils.tasks import Task
 
 _EXAMPLES = """\
   ls-dock                      a table
@@ -72,12 +76,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def handle(args: argparse.Namespace) -> None:
     """Ask all docks at once, over ssh, and lay the answers out; a dock that gives none costs its own row only."""
-    seconds = _seconds(args.timeout)
+    seconds = cli.seconds(args.timeout)
     home = os.path.expanduser("~")
     listed = docks.known(home)
     docks.tell_ssh(listed, home)
-    answers = process.capture_within([_probe(dock, seconds) for dock in listed], seconds, _is_turned_away)
-    rows = [_row(dock, answer, seconds) for dock, answer in zip(listed, answers, strict=True)]
+    on_aws = [dock for dock in listed if dock.instance_id and dock.region]
+    # Those whose state AWS knows are asked when it has told, the others, and those that ssh is connected to, meanwhile.
+    asking = Task(lambda: _states(on_aws, seconds)) if on_aws else None
+    rows = _asked([dock for dock in listed if dock not in on_aws or docks.is_connected(dock, home)], seconds)
+    if asking:
+        instances = asking.result()
+        rows |= {dock: row for dock, instance in instances.items() if (row := _away(dock, instance))}
+        rows |= _asked([dock for dock in on_aws if dock not in rows], seconds)
+    _show(args, [rows[dock] for dock in listed])
+
+
+def _show(args: argparse.Namespace, rows: Sequence[Row]) -> None:
     if args.json:
         print(json.dumps([row._asdict() for row in rows], indent=2))
         return
@@ -88,16 +102,53 @@ def handle(args: argparse.Namespace) -> None:
             console.warn("ls-dock", f"{row.moniker}: {row.reason}")
 
 
-def _seconds(text: str) -> float:
-    import math
+def _states(on_aws: Sequence[Dock], seconds: float) -> dict[Dock, Instance | None]:
+    """Return the instances of docks, None for one that AWS does not know; one call a region, all at the same time.
 
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise UserError(f"-t: {text!r} is no number of seconds; write one above 0")
-    return seconds
+    What AWS does not tell is missing.
+    """
+    session = Session(os.environ, dry_run=False, seconds=seconds)
+    tasks = {}
+    for region in sorted({dock.region or "" for dock in on_aws}):
+        those = [dock for dock in on_aws if dock.region == region]
+        try:
+            ec2 = Ec2(session, region)
+            ec2.connect()
+        except DockerutilsError as error:
+            _warn_of(region, error)
+        else:
+            ids = [dock.instance_id or "" for dock in those]
+            tasks[region] = those, Task(functools.partial(ec2.instances, ids))
+    states: dict[Dock, Instance | None] = {}
+    for region, (those, task) in tasks.items():
+        if failure := task.failure():
+            _warn_of(region, failure)
+        else:
+            states |= {dock: task.result().get(dock.instance_id or "") for dock in those}
+    return states
+
+
+def _warn_of(region: str, error: DockerutilsError) -> None:
+    console.warn("ls-dock", f"what AWS knows of the docks in {region} is missing: {error}")
+
+
+def _asked(those: Sequence[Dock], seconds: float) -> dict[Dock, Row]:
+    """Ask docks over ssh."""
+    answers = process.capture_within([_probe(dock, seconds) for dock in those], seconds, _is_turned_away)
+    return {dock: _row(dock, answer, seconds) for dock, answer in zip(those, answers, strict=True)}
+
+
+def _away(dock: Dock, instance: Instance | None) -> Row | None:
+    """Return the row of a dock that is not asked, because of what AWS knows of it."""
+    row = Row(dock.moniker, dock.address, instance.state if instance else TERMINATED)
+    if row.state in {TERMINATED, "shutting-down"}:
+        return row._replace(reason=f"instance {dock.instance_id} was terminated; run: destroy-dock {dock.moniker}")
+    if instance is None or row.state != RUNNING:
+        return row
+    if dock.ip in {instance.public, instance.private} or not is_ip(dock.ip):
+        return None
+    where = f"instance {instance.id} is at {instance.address} now"
+    return row._replace(state=UNREACHABLE, reason=f"{where}; to follow it, run: start-dock {dock.moniker}")
 
 
 def _probe(dock: Dock, seconds: float) -> list[str]:

@@ -9,15 +9,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import boto3  # type: ignore[import-untyped]
 import pytest
 
-from dockerutils import docks
+from dockerutils import docks, ec2, provision
+from dockerutils.commands import create_dock
 from tests.support import Main, Outcome, call, write_tree
 from tests.testbed import aws as testbed_aws
 from tests.testbed import crates, debian
-from tests.testbed.aws import Aws
+from tests.testbed.aws import Aws, Front
 from tests.testbed.engine import Engine, running
-from tests.testbed.host import Host, serving
+from tests.testbed.host import Host, free_address, serving
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +35,101 @@ def aws(_moto: Aws, isolated: None, monkeypatch: pytest.MonkeyPatch) -> Aws:
     for name, value in _moto.environment().items():
         monkeypatch.setenv(name, value)
     return _moto
+
+
+class Cloud:
+    """An AWS whose instances are a real host, at one address and, when they are started anew, at another one."""
+
+    def __init__(self, front: Front, host: Host, addresses: list[str], home: str, tmp_path: Path) -> None:
+        self.front = front
+        self.host = host
+        self.addresses = addresses
+        self.home = home
+        self.tmp_path = tmp_path
+        kind, key = Path(f"{host.directory}/host_key.pub").read_text().split()[:2]
+        self.key = f"{kind} {key}"
+        front.places = list(addresses)
+        front.console = (
+            "[   12.345] cloud-init: -----BEGIN SSH HOST KEY KEYS-----\r\n"
+            f"ecdsa-sha2-nistp256 AAAAE2Vj= root@ip\r\n{self.key} root@ip\r\n-----END SSH HOST KEY KEYS-----\r\n"
+        )
+
+    @property
+    def ec2(self) -> Any:
+        """A second client, past the front."""
+        return boto3.client("ec2", endpoint_url=self.front.behind)
+
+    def instances(self, *states: str) -> list[Any]:
+        """Return the instances that are not gone, or those in some states."""
+        wanted = states or ("pending", "running", "stopping", "stopped")
+        pages = self.ec2.describe_instances(Filters=[{"Name": "instance-state-name", "Values": list(wanted)}])
+        return [each for reservation in pages["Reservations"] for each in reservation["Instances"]]
+
+    def left(self) -> list[str]:
+        """Return what there is with our tag, and what this machine knows of docks."""
+        ours = [{"Name": "tag:tool", "Values": ["dockerutils"]}]
+        found = [each["InstanceId"] for each in self.instances()]
+        found += [each["GroupId"] for each in self.ec2.describe_security_groups(Filters=ours)["SecurityGroups"]]
+        found += [each["KeyName"] for each in self.ec2.describe_key_pairs(Filters=ours)["KeyPairs"]]
+        found += [each["VolumeId"] for each in self.ec2.describe_volumes(Filters=ours)["Volumes"]]
+        found += [name for name in _under(f"{self.home}/.docker") if name != "dock.lock"]
+        return found + _under(f"{self.home}/.ssh", "config")
+
+    def open(self) -> list[str]:
+        """Return who is let in by the security groups with our tag."""
+        ours = [{"Name": "tag:tool", "Values": ["dockerutils"]}]
+        return [
+            each["CidrIp"]
+            for group in self.ec2.describe_security_groups(Filters=ours)["SecurityGroups"]
+            for rule in group["IpPermissions"]
+            for each in rule["IpRanges"]
+        ]
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that lead there."""
+        return {
+            **self.front.aws.environment(),
+            "DOCKERUTILS_CHECKIP": f"{self.front.aws.url}/checkip",
+            "DOCK_USER": "dock",
+        }
+
+
+def _under(directory: str, *names: str) -> list[str]:
+    there = os.listdir(directory) if os.path.isdir(directory) else []
+    kept = {"contexts", "config.json", "cli-plugins", "buildx", ".token_seed", ".token_seed.lock"}
+    return [name for name in there if (not names or name in names) and name not in kept]
+
+
+@pytest.fixture(scope="session")
+def _front(_moto: Aws) -> Iterator[Front]:
+    with testbed_aws.before(_moto) as front:
+        yield front
+
+
+@pytest.fixture
+def cloud(
+    _moto: Aws, _front: Front, _modern: Engine, ssh_home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Cloud]:
+    """Point boto3 at an AWS, as it is on the first day, whose instances have an sshd and an engine that answer."""
+    _moto.reset()
+    _front.reset()
+    with free_address(22) as other, serving(_modern, port=22, ListenAddress=f"{other}:22") as host:
+        host.admit(ssh_home)
+        os.unlink(f"{ssh_home}/.ssh/known_hosts")
+        cloud = Cloud(_front, host, [host.address, other], ssh_home, tmp_path)
+        for name, value in cloud.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(ec2, "TICK", 0.02)
+        monkeypatch.setattr(provision, "TICK", 0.02)
+        yield cloud
+
+
+@pytest.fixture
+def gpu(cloud: Cloud, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> docks.Dock:
+    """Return a dock that create-dock has made."""
+    outcome = call(create_dock.main, "gpu", "-t", "60", directory=tmp_path, capfd=capfd)
+    assert outcome.status == 0, outcome.err
+    return docks.find("gpu", cloud.home)
 
 
 class Docked:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+import boto3  # type: ignore[import-untyped]
 import pytest
 
 from dockerutils import docks
@@ -168,3 +171,111 @@ def _command_lines() -> Iterator[str]:
                 yield file.read()
         except OSError:
             continue
+
+
+def instance(moniker: str, ip: str, region: str, **more: str) -> Dock:
+    """Register a dock that is an instance of EC2, made without create-dock."""
+    client = boto3.client("ec2", region_name=region)
+    found = client.run_instances(ImageId="ami-00000000000000000", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    dock = Dock(moniker, moniker, "dock", ip, ip, None, None, found, region)._replace(**more)  # type: ignore[arg-type]
+    docks.register(dock, os.environ["HOME"])
+    return dock
+
+
+def test_docks_on_aws(ls, cloud, gpu) -> None:
+    """A stopped one is not probed, though it would answer; one call for each region."""
+    add("plain", cloud.host.address)
+    stopped = instance("stopped", cloud.host.address, "us-east-1")
+    cloud.ec2.stop_instances(InstanceIds=[stopped.instance_id])
+    far = instance("far", "far.example.com", "eu-west-1")
+    boto3.client("ec2", region_name="eu-west-1").terminate_instances(InstanceIds=[far.instance_id])
+    instance("unknown", "203.0.113.9", "eu-west-1", instance_id="i-00000000000000000")
+    instance("moved", "203.0.113.9", "us-east-1")
+    cloud.front.requests.clear()
+    outcome = ls("--json", "-t", "20")
+    states = {record["moniker"]: record["state"] for record in json.loads(outcome.out)}
+    assert states == {
+        "far": "terminated", "gpu": "running", "moved": "unreachable", "plain": "running", "stopped": "stopped",
+        "unknown": "terminated",
+    }  # fmt: skip
+    assert cloud.front.actions() == ["DescribeInstances"] * 2
+    assert len(outcome.echoed) == 2
+    reasons = {record["moniker"]: record["reason"] for record in json.loads(outcome.out)}
+    assert reasons["far"] == f"instance {far.instance_id} was terminated; run: destroy-dock far"
+    assert reasons["moved"].endswith(" now; to follow it, run: start-dock moved")
+    assert "stopped" not in "".join(cloud.host.processes().values())
+
+
+def test_pages_are_followed(ls, cloud, gpu) -> None:
+    second = instance("second", cloud.host.address, "us-east-1")
+    asked: list[bool] = []
+
+    def page(text: str) -> str:
+        asked.append(True)
+        other = second.instance_id if len(asked) == 1 else gpu.instance_id
+        kept = [each for each in re.split(r"(?s)(?=<item>\s*<reservationId>)", text)[1:] if other not in each]
+        token = "<nextToken>more</nextToken>" if len(asked) == 1 else ""
+        head = text.partition("<reservationSet>")[0]
+        body = kept[0].partition("</reservationSet>")[0]
+        return f"{head}<reservationSet>{body}</reservationSet>{token}</DescribeInstancesResponse>"
+
+    cloud.front.answers["DescribeInstances"] = page
+    cloud.front.requests.clear()
+    assert "terminated" not in {record["state"] for record in json.loads(ls("--json", "-t", "20").out)}
+    assert cloud.front.actions() == ["DescribeInstances"] * 2
+
+
+def test_without_credentials_the_ssh_part_stands(ls, cloud, gpu, monkeypatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    outcome = ls("-t", "20")
+    assert outcome.out.splitlines()[1].split()[2] == "running"
+    assert outcome.err.splitlines()[-1] == (
+        "ls-dock: warning: what AWS knows of the docks in us-east-1 is missing: AWS: Unable to locate credentials; set "
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run: aws configure"
+    )
+
+
+def test_without_boto3_the_ssh_part_stands(ls, cloud, gpu, tmp_path, monkeypatch) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "boto3.py").write_text("raise ImportError('broken')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "lib"))
+    outcome = ls("-t", "20")
+    assert outcome.out.splitlines()[1].split()[2] == "running"
+    assert outcome.err == (
+        "ls-dock: warning: what AWS knows of the docks in us-east-1 is missing: boto3 cannot be imported: broken; run: pip "
+        "install boto3\n"
+    )
+
+
+def test_aws_that_does_not_answer_costs_no_more_than_the_limit(ls, cloud, gpu, silent, monkeypatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*silent))
+    began = time.monotonic()
+    outcome = ls("-t", "3")
+    assert outcome.out.splitlines()[1].split()[2] == "running"
+    assert "ls-dock: warning: what AWS knows of the docks in us-east-1 is missing: AWS: Read timeout " in outcome.err
+    assert time.monotonic() - began < 3 * 2 + 3
+
+
+def test_boto3_is_not_imported_without_need(ls, host, tmp_path, monkeypatch) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "boto3.py").write_text("raise SystemExit(99)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "lib"))
+    add("far", host.address, host.port)
+    assert ls().status == 0
+
+
+def test_twenty_docks_cost_little_more_than_one_call(ls, cloud, gpu, tmp_path) -> None:
+    """At its best: this machine may be busy with something else."""
+    for number in range(19):
+        docks.register(gpu._replace(moniker=f"d{number}", address=f"d{number}"), cloud.home)
+    bare = "import boto3; boto3.client('ec2').describe_instances()"
+
+    def ratio() -> float:
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-c", bare], check=True)
+        called = time.monotonic()
+        assert ls("-t", "20").out.count(" running ") == 20
+        return (time.monotonic() - called) / (called - began)
+
+    ls("-t", "20")  # the connections are open then
+    wait_for(lambda: ratio() <= 2.5)

@@ -285,7 +285,7 @@ def answering(*answers: tuple[int, Mapping[str, object]]) -> Iterator[Aws]:
             thread.join()
 
 
-def parsed(line: str, variables: str = ":") -> tuple[str, dict[str, object]]:
+def parsed(line: str, variables: str = ":") -> tuple[str, dict[str, Any]]:
     """Read a line of the aws command as that does: the operation of the API, and its parameters.
 
     `variables` is a line of shell that sets those of the line.
@@ -312,7 +312,7 @@ def parsed(line: str, variables: str = ":") -> tuple[str, dict[str, object]]:
     return api, {names[option]: _meant(members[names[option]], values) for option, values in given.items()}
 
 
-def _meant(shape: Any, values: list[str]) -> object:
+def _meant(shape: Any, values: list[str]) -> Any:
     if shape.type_name == "list" and shape.member.type_name == "string":
         return values
     if shape.type_name == "boolean":

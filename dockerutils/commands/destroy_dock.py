@@ -1,0 +1,94 @@
+"""Destroy docks on AWS, with all that is on their disks, and forget them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+
+from dockerutils import cli, console, contexts, docks, fleet
+from dockerutils.aws import Session
+from dockerutils.catalog import Catalog
+from dockerutils.docks import Dock
+from dockerutils.ec2 import TERMINATED, Ec2
+from dockerutils.errors import DockerutilsError
+from dockerutils.fleet import Ship
+from dockerutils.progress import Lines
+
+_COMMAND = "destroy-dock"
+_EXAMPLES = """\
+  destroy-dock gpu             when you have said y
+  destroy-dock gpu big -y      two, at the same time"""
+
+
+def parser() -> cli.Parser:
+    """Return the parser of destroy-dock."""
+    parser = cli.Parser(_COMMAND, f"{__doc__}", _EXAMPLES)
+    parser.add_argument("docks", metavar="MONIKER|ADDRESS", nargs="*", help="the docks; else where the shell is docked")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    parser.add_argument(
+        "-t", "--timeout", metavar="SECONDS", default="900", help="how long it may take; 900 by default"
+    )
+    parser.add_dry_run()
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return cli.main(parser(), handle, argv)
+
+
+def handle(args: argparse.Namespace) -> None:
+    """Terminate the instances, see them gone, forget the docks; last, delete what was made for them alone."""
+    home = os.path.expanduser("~")
+    deadline = time.monotonic() + cli.seconds(args.timeout)
+    chosen = fleet.chosen(args.docks, os.environ, home)
+    question = f"Destroy {fleet.names(chosen)}, with all that is on the disk?"
+    fleet.agree(question, yes=args.yes, dry_run=args.dry_run)
+    session = Session(os.environ, dry_run=args.dry_run)
+    regions = fleet.locate(chosen, session, home)
+    for region, ships in regions.items():
+        _destroy(Ec2(session, region), Catalog(session, region), ships, deadline, home)
+
+
+def _destroy(ec2: Ec2, catalog: Catalog, ships: Sequence[Ship], deadline: float, home: str) -> None:
+    """Destroy the docks of one region."""
+    products = [ship.dock.provisioned_product for ship in ships if ship.dock.provisioned_product]
+    ids = [ship.instance for ship in ships if not ship.dock.provisioned_product]
+    if ec2.dry_run:
+        for product in products:
+            catalog.terminate(product, deadline)
+        if ids:
+            ec2.terminate(ids)
+        return
+    before = ec2.instances(ids) if ids else {}
+    alive = [each for each in ids if each in before and before[each].state != TERMINATED]
+    if alive:
+        ec2.terminate(alive)
+    lines = Lines()
+    for ship in ships:
+        fleet.hang_up(ship.dock)
+    if alive:
+        ec2.until(alive, {TERMINATED}, deadline, fleet.shown(ships, lines))
+    gone = [each for each in products if catalog.terminate(each, deadline)]
+    for dock, instance in ships:
+        lines.end(dock.moniker)
+        _forget(dock, home)
+        what = "is destroyed" if instance in alive or dock.provisioned_product in gone else "was gone already"
+        console.note(_COMMAND, f"{dock.moniker} {what}: instance {instance}")
+    try:
+        for what in ec2.tidy(list(before.values())):
+            console.note(_COMMAND, f"deleted, since nothing has it any more: {what}")
+    except DockerutilsError as error:
+        console.warn(_COMMAND, f"a key pair or security group may be left: {error}")
+
+
+def _forget(dock: Dock, home: str) -> None:
+    docks.unregister(dock.address, home)
+    if os.environ.get("DOCK_MONIKER") == dock.moniker:
+        console.warn(_COMMAND, f"this shell is docked to {dock.moniker}; run: castoff")
+    try:
+        contexts.drop(dock, dry_run=False)
+    except DockerutilsError as error:
+        console.warn(_COMMAND, f"a docker context {dock.host} may be left: {error}")

@@ -1,0 +1,101 @@
+"""Start docks on AWS that were stopped; it ends when docker answers on each."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import time
+from collections.abc import Sequence
+
+from dockerutils import cli, console, fleet, provision
+from dockerutils.aws import Session
+from dockerutils.docks import Dock
+from dockerutils.ec2 import RUNNING, STOPPED, Ec2, caller
+from dockerutils.errors import DockerutilsError
+from dockerutils.fleet import Ship
+from dockerutils.progress import Lines
+from dockerutils.undo import Undo, all_or_nothing
+
+_COMMAND = "start-dock"
+_EXAMPLES = """\
+  start-dock gpu               its address may be another one then; ssh and docker know it
+  start-dock gpu big           two, at the same time"""
+
+
+def parser() -> cli.Parser:
+    """Return the parser of start-dock."""
+    parser = cli.Parser(_COMMAND, f"{__doc__}", _EXAMPLES)
+    parser.add_argument("docks", metavar="MONIKER|ADDRESS", nargs="*", help="the docks; else where the shell is docked")
+    parser.add_argument(
+        "-t", "--timeout", metavar="SECONDS", default="600", help="how long it may take; 600 by default"
+    )
+    parser.add_dry_run()
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return cli.main(parser(), handle, argv)
+
+
+def handle(args: argparse.Namespace) -> None:
+    """Start the instances, follow their addresses, and wait for docker; what fails is stopped again."""
+    home = os.path.expanduser("~")
+    began = time.monotonic()
+    deadline = began + cli.seconds(args.timeout)
+    chosen = fleet.chosen(args.docks, os.environ, home)
+    session = Session(os.environ, dry_run=args.dry_run)
+    regions = fleet.locate(chosen, session, home)
+    if args.dry_run:
+        for region, ships in regions.items():
+            Ec2(session, region).start([ship.instance for ship in ships])
+        return
+    lines = Lines()
+    with all_or_nothing(_COMMAND, "stopped again") as undo:
+        for region, ships in regions.items():
+            _start(Ec2(session, region), ships, deadline, undo)
+        moored = []
+        for region, ships in regions.items():
+            moored += _follow(Ec2(session, region), ships, deadline, lines, home)
+        show = functools.partial(lines.update, _COMMAND)
+        reasons = provision.await_docker(moored, home, deadline, show, sudo=True)
+        lines.end(_COMMAND)
+        if failure := provision.failure(reasons):
+            raise failure
+    for dock in moored:
+        console.note(_COMMAND, f"{dock.moniker} at {dock.ip} is ready after {time.monotonic() - began:.0f} s")
+        if os.environ.get("DOCK_MONIKER") == dock.moniker and os.environ.get("DOCKER_IP") != dock.ip:
+            console.warn(_COMMAND, f"DOCKER_IP is that of before here; run: castoff; source dock {dock.moniker}")
+
+
+def _start(ec2: Ec2, ships: Sequence[Ship], deadline: float, undo: Undo) -> None:
+    """Start those that do not run, with the door open for this machine."""
+    found = fleet.there(ec2, ships)
+    stopping = [each.id for each in found.values() if each.state == "stopping"]
+    if stopping:
+        ec2.until(stopping, {STOPPED}, deadline)
+    groups = sorted({group for each in found.values() for group in each.groups})
+    try:
+        ec2.let_in(groups, fleet.user(os.environ), functools.partial(caller, os.environ), undo)
+    except DockerutilsError as error:
+        console.warn(_COMMAND, f"whether this machine is let in is not known: {error}")
+    idle = [each.id for each in found.values() if each.state in {STOPPED, "stopping"}]
+    if idle:
+
+        def stop() -> str:
+            ec2.stop(idle)
+            return " ".join(idle)
+
+        with undo.making(" ".join(idle), lambda: ec2.stop_line(idle), stop):
+            ec2.start(idle)
+
+
+def _follow(ec2: Ec2, ships: Sequence[Ship], deadline: float, lines: Lines, home: str) -> list[Dock]:
+    """Wait until they run, and write their addresses into the records; return the docks as they are then."""
+    found = ec2.until([ship.instance for ship in ships], {RUNNING}, deadline, fleet.shown(ships, lines))
+    moored = []
+    for dock, instance in ships:
+        lines.end(dock.moniker)
+        moored.append(fleet.followed(dock, found[instance], home))
+    return moored

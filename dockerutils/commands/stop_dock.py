@@ -1,0 +1,62 @@
+"""Stop docks on AWS: what is on their disks stays, and only that is paid for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+
+from dockerutils import cli, console, fleet
+from dockerutils.aws import Session
+from dockerutils.ec2 import STOPPED, Ec2
+from dockerutils.progress import Lines
+
+_COMMAND = "stop-dock"
+_EXAMPLES = """\
+  stop-dock                    where this shell is docked, when you have said y
+  stop-dock gpu big -y         two, at the same time"""
+
+
+def parser() -> cli.Parser:
+    """Return the parser of stop-dock."""
+    parser = cli.Parser(_COMMAND, f"{__doc__}", _EXAMPLES)
+    parser.add_argument("docks", metavar="MONIKER|ADDRESS", nargs="*", help="the docks; else where the shell is docked")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    parser.add_argument(
+        "-t", "--timeout", metavar="SECONDS", default="600", help="how long it may take; 600 by default"
+    )
+    parser.add_dry_run()
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return cli.main(parser(), handle, argv)
+
+
+def handle(args: argparse.Namespace) -> None:
+    """Stop the instances, and wait until they have stopped."""
+    home = os.path.expanduser("~")
+    deadline = time.monotonic() + cli.seconds(args.timeout)
+    docks = fleet.chosen(args.docks, os.environ, home)
+    fleet.agree(f"Stop {fleet.names(docks)}?", yes=args.yes, dry_run=args.dry_run)
+    session = Session(os.environ, dry_run=args.dry_run)
+    regions = fleet.locate(docks, session, home)
+    for region, ships in regions.items():
+        ec2 = Ec2(session, region)
+        if not args.dry_run:
+            fleet.there(ec2, ships)
+        ec2.stop([ship.instance for ship in ships])
+    if args.dry_run:
+        return
+    lines = Lines()
+    for dock in docks:
+        fleet.hang_up(dock)
+    for region, ships in regions.items():
+        Ec2(session, region).until([ship.instance for ship in ships], {STOPPED}, deadline, fleet.shown(ships, lines))
+        for ship in ships:
+            lines.end(ship.dock.moniker)
+            console.note(
+                _COMMAND, f"{ship.dock.moniker} has stopped; to start it again: start-dock {ship.dock.moniker}"
+            )

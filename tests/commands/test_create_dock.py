@@ -1,0 +1,644 @@
+"""create-dock: an instance of EC2 becomes a dock, or nothing is left of it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import boto3  # type: ignore[import-untyped]
+import pytest
+
+from dockerutils import docks, provision
+from dockerutils.catalog import Catalog, Provisioned
+from dockerutils.commands import destroy_dock
+from dockerutils.commands.create_dock import main
+from dockerutils.docks import Dock
+from dockerutils.process import Captured
+from tests.support import Outcome, call, script, wait_for
+from tests.testbed import aws as testbed
+
+# All that is asked of AWS, in this order, on the first day.
+ACTIONS = [
+    "DescribeInstanceTypes", "DescribeImages", "DescribeImages", "DescribeVpcs", "DescribeSecurityGroups",
+    "CreateSecurityGroup", "AuthorizeSecurityGroupIngress", "DescribeKeyPairs", "ImportKeyPair", "RunInstances",
+    "DescribeInstances", "GetConsoleOutput",
+]  # fmt: skip
+MAKING = ["CreateSecurityGroup", "AuthorizeSecurityGroupIngress", "ImportKeyPair", "RunInstances"]
+ALLOWED = "have the identity that calls allowed to do it"
+RENEW = "renew the credentials: aws sso login, or a new AWS_SESSION_TOKEN"
+
+
+@pytest.fixture
+def create(cloud, tmp_path, capfd):
+    """Return a function that calls the command in this process."""
+    return lambda *argv: call(main, *argv, directory=tmp_path, capfd=capfd)
+
+
+@pytest.fixture
+def recorded(monkeypatch) -> list[tuple[str, dict[str, Any]]]:
+    """Return the operations that boto3 is asked for from now on, and their parameters."""
+    import botocore.client  # type: ignore[import-untyped]
+
+    calls: list[tuple[str, dict[str, Any]]] = []
+    make = botocore.client.BaseClient._make_api_call
+
+    def recording(self, operation, parameters):
+        calls.append((operation, dict(parameters)))
+        return make(self, operation, parameters)
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", recording)
+    return calls
+
+
+def test_an_instance_becomes_a_dock(create, cloud) -> None:
+    outcome = create("gpu", "-i", "g5.xlarge", "-v", "200")
+    assert (outcome.status, outcome.out) == (0, "")
+    assert cloud.front.actions() == ACTIONS
+    [instance] = cloud.instances()
+    address, identity = cloud.addresses[0], f"{cloud.home}/.ssh/id_ed25519"
+    assert docks.known(cloud.home) == [
+        Dock("gpu", address, "dock", address, address, None, identity, instance["InstanceId"], "us-east-1")
+    ]
+    tags = {tag["Key"]: tag["Value"] for tag in instance["Tags"]}
+    assert (tags["Name"], tags["user"], tags["tool"]) == ("gpu", "alice", "dockerutils")
+    assert (instance["InstanceType"], instance["ImageId"]) == ("g5.xlarge", testbed.NEWEST)
+    assert instance["MetadataOptions"]["HttpTokens"] == "required"
+    assert instance["KeyName"].startswith("dockerutils-alice-")
+    [volume] = cloud.ec2.describe_volumes()["Volumes"]
+    assert (volume["Size"], volume["VolumeType"], volume["Encrypted"]) == (200, "gp3", True)
+    assert cloud.open() == ["127.0.0.1/32"]
+    # The keys of the console are those that the first connection was held against; none was added.
+    known = Path(cloud.home, ".docker", address, "known_hosts").read_text().splitlines()
+    assert known == [f"{instance['InstanceId']} {key}" for key in ("ecdsa-sha2-nistp256 AAAAE2Vj=", cloud.key)]
+    assert outcome.err.splitlines()[-1].startswith(f"create-dock: gpu at {address} is ready after ")
+    answer = subprocess.run(["ssh", "dock-gpu", "docker version -f ok"], capture_output=True, text=True, check=False)
+    assert answer.stdout == "ok\n"
+
+
+def test_what_is_printed_is_what_is_asked(create, recorded) -> None:
+    outcome = create("gpu")
+    lines = [line for line in outcome.echoed if line.startswith("aws ")]
+    assert [testbed.parsed(line) for line in lines] == recorded[: len(lines)]
+    assert [operation for operation, _ in recorded] == ACTIONS
+
+
+def test_dry_run_prints_and_calls_nothing(create, cloud, recorded, monkeypatch) -> None:
+    monkeypatch.setenv("DOCKERUTILS_CHECKIP", "http://127.0.0.1:9/")
+    outcome = create("gpu", "--dry-run", "-s", "subnet-1")
+    assert (outcome.status, outcome.err, cloud.front.requests, recorded) == (0, "", [], [])
+    lines = outcome.out.splitlines()
+    assert lines[0] == "address=$(curl -fsS http://127.0.0.1:9/)"
+    variables = {"address": "203.0.113.7", "group": "sg-1", "image": "ami-1", "device": "/dev/xvda", "vpc": "vpc-1"}
+    variables |= {"architecture": "x86_64", "key": "None"}
+    assigned = "; ".join(f"{name}={value}" for name, value in variables.items())
+    read = [testbed.parsed(line, assigned) for line in lines[1:]]
+    assert [operation for operation, _ in read] == [*ACTIONS[:3], "DescribeSubnets", *ACTIONS[4:10]]
+    asked = dict(read)
+    assert asked["AuthorizeSecurityGroupIngress"] == {
+        "GroupId": "sg-1",
+        "IpPermissions": [
+            {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "203.0.113.7/32"}]}
+        ],
+    }
+    run = asked["RunInstances"]
+    assert (run["SubnetId"], run["SecurityGroupIds"], run["ImageId"]) == ("subnet-1", ["sg-1"], "ami-1")
+    assert run["BlockDeviceMappings"][0]["DeviceName"] == "/dev/xvda"
+    assert cloud.left() == []
+
+
+def test_all_of_it_may_be_named(create, cloud) -> None:
+    vpc = cloud.ec2.create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
+    subnet = cloud.ec2.create_subnet(VpcId=vpc, CidrBlock="10.1.0.0/24")["Subnet"]["SubnetId"]
+    group = cloud.ec2.create_security_group(GroupName="x", Description="x", VpcId=vpc)["GroupId"]
+    public = Path(cloud.home, ".ssh", "id_ed25519.pub")
+    cloud.ec2.import_key_pair(KeyName="mine", PublicKeyMaterial=public.read_bytes())
+    cloud.ec2.modify_subnet_attribute(SubnetId=subnet, MapPublicIpOnLaunch={"Value": True})
+    identity = str(public.with_suffix(""))
+    outcome = create(
+        "gpu", "-s", subnet, "--ami", testbed.NEWEST_ARM, "--key-name", "mine", "--identity", identity,
+        "--security-group", group, "-i", "m6g.large",
+    )  # fmt: skip
+    assert outcome.status == 0
+    [instance] = cloud.instances()
+    assert (instance["SubnetId"], instance["ImageId"], instance["KeyName"]) == (subnet, testbed.NEWEST_ARM, "mine")
+    assert [each["GroupId"] for each in instance["SecurityGroups"]] == [group]
+    assert set(cloud.front.actions()) == {"DescribeImages", "RunInstances", "DescribeInstances", "GetConsoleOutput"}
+    assert docks.find("gpu", cloud.home).identity == identity
+
+
+def test_the_image_is_of_the_types_architecture(create, cloud) -> None:
+    create("arm", "-i", "m6g.large")
+    assert cloud.instances()[0]["ImageId"] == testbed.NEWEST_ARM
+
+
+def test_an_older_lts_where_the_newest_is_missing(create, cloud, monkeypatch) -> None:
+    monkeypatch.setattr(time, "gmtime", lambda: time.struct_time((2025, 1, 1, 0, 0, 0, 0, 1, 0)))
+    assert create("old").status == 0
+    assert cloud.instances()[0]["ImageId"] == "ami-00000000000000003"
+
+
+def test_a_second_dock_shares_group_and_key(create, cloud) -> None:
+    assert create("gpu").status == 0
+    cloud.front.requests.clear()
+    assert create("big").status == 0
+    assert not set(MAKING[:3]) & set(cloud.front.actions())
+    assert len({each["KeyName"] for each in cloud.instances()}) == 1
+    assert len({each["SecurityGroups"][0]["GroupId"] for each in cloud.instances()}) == 1
+
+
+def test_the_group_follows_where_the_user_is(create, cloud) -> None:
+    create("gpu", "--cidr", "10.0.0.0/8")
+    assert cloud.open() == ["10.0.0.0/8"]
+    create("big")
+    assert cloud.open() == ["127.0.0.1/32"]
+
+
+def test_a_changed_rule_is_put_back(create, cloud) -> None:
+    create("gpu", "--cidr", "10.0.0.0/8")
+    cloud.front.refuse("RunInstances", "UnauthorizedOperation")
+    assert create("big").status == 1
+    assert cloud.open() == ["10.0.0.0/8"]
+    assert [dock.moniker for dock in docks.known(cloud.home)] == ["gpu"]
+
+
+@pytest.mark.parametrize("action", list(dict.fromkeys(ACTIONS[:-1])))
+def test_a_call_that_is_refused(create, cloud, action) -> None:
+    cloud.front.refuse(action, "UnauthorizedOperation")
+    outcome = create("gpu")
+    assert outcome.status == 1
+    assert (
+        outcome.err.splitlines()[-1] == f"create-dock: AWS refused {action}: Because (UnauthorizedOperation); {ALLOWED}"
+    )
+    cloud.front.reset()
+    assert cloud.left() == []
+
+
+@pytest.mark.parametrize("action", MAKING)
+def test_a_call_that_fails_though_it_was_done(create, cloud, action) -> None:
+    cloud.front.refuse(action, "InternalError", done=True)
+    outcome = create("gpu")
+    assert (outcome.status, cloud.left()) == (1, [])
+    assert "create-dock: AWS refused" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        ("InsufficientInstanceCapacity", "take another instance type (-i), another subnet (-s), or run the command again later"),
+        ("VcpuLimitExceeded", "take a smaller instance type (-i), or have the quota raised"),
+        ("RequestLimitExceeded", "AWS takes no more calls just now; run the command again later"),
+        ("InvalidKeyPair.Duplicate", "another run has made it just now; run the command again"),
+    ],
+)  # fmt: skip
+def test_refusals_say_what_to_do(create, cloud, code, remedy) -> None:
+    action = "ImportKeyPair" if "KeyPair" in code else "RunInstances"
+    cloud.front.refuse(action, code)
+    outcome = create("gpu")
+    assert outcome.err.splitlines()[-1] == f"create-dock: AWS refused {action}: Because ({code}); {remedy}"
+    assert cloud.left() == []
+
+
+def test_throttling_is_tried_again(create, cloud, monkeypatch) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "5")
+    cloud.front.refuse("RunInstances", "RequestLimitExceeded", 1)
+    assert create("gpu").status == 0
+    tokens = {each.parameters["ClientToken"] for each in cloud.front.requests if each.action == "RunInstances"}
+    assert (cloud.front.actions().count("RunInstances"), len(tokens)) == (2, 1)
+
+
+def test_what_aws_does_not_know_everywhere_yet(create, cloud) -> None:
+    cloud.front.refuse("AuthorizeSecurityGroupIngress", "InvalidGroup.NotFound", 2)
+    cloud.front.refuse("RunInstances", "InvalidKeyPair.NotFound", 2)
+    assert create("gpu").status == 0
+    assert cloud.front.actions().count("AuthorizeSecurityGroupIngress") == 3
+
+
+def test_a_group_is_deleted_when_aws_lets_go_of_it(create, cloud) -> None:
+    cloud.front.refuse("DescribeInstances", "UnauthorizedOperation", 1)
+    cloud.front.refuse("DeleteSecurityGroup", "DependencyViolation", 3)
+    assert create("gpu").status == 1
+    assert cloud.front.actions().count("DeleteSecurityGroup") == 4
+    assert cloud.left() == []
+
+
+def test_a_group_that_another_dock_has_got_into_stays(create, cloud) -> None:
+    """Two runs at the same time: the one that has made the group fails."""
+
+    def join(_: testbed.Request) -> bytes:
+        [group] = cloud.ec2.describe_security_groups(Filters=[{"Name": "tag:tool", "Values": ["dockerutils"]}])[
+            "SecurityGroups"
+        ]
+        cloud.ec2.run_instances(ImageId=testbed.NEWEST, MinCount=1, MaxCount=1, SecurityGroupIds=[group["GroupId"]])
+        return testbed.refusal("VcpuLimitExceeded")
+
+    cloud.front.before["RunInstances"] = join
+    cloud.front.refuse("DeleteSecurityGroup", "DependencyViolation")
+    outcome = create("gpu")
+    assert (outcome.status, len(cloud.instances()), cloud.open()) == (1, 1, ["127.0.0.1/32"])
+    assert "may be left" not in outcome.err
+
+
+def test_what_is_gone_already_is_not_said_to_be_removed(create, cloud) -> None:
+    """Whoever was interrupted before AWS had done anything is told of nothing."""
+    cloud.front.refuse("CreateSecurityGroup", "InternalError")
+    cloud.front.refuse("ImportKeyPair", "InternalError")
+    assert "removed again" not in create("gpu").err
+    del cloud.front.before["CreateSecurityGroup"]
+    cloud.front.refuse("DeleteSecurityGroup", "InvalidGroup.NotFound")
+    assert "removed again" not in create("gpu").err
+
+
+def test_credentials_that_expire_in_the_middle(create, cloud) -> None:
+    def expire(_: testbed.Request) -> None:
+        for action in ("DescribeInstances", "TerminateInstances", "DescribeKeyPairs", "DeleteSecurityGroup"):
+            cloud.front.refuse(action, "ExpiredToken")
+
+    cloud.front.after["RunInstances"] = expire
+    outcome = create("gpu")
+    [instance] = cloud.instances()
+    key, group = instance["KeyName"], instance["SecurityGroups"][0]["GroupId"]
+    assert outcome.status == 1
+    at = "--region us-east-1"
+
+    def left(what: str, action: str, line: str) -> str:
+        refused = f"AWS refused {action}: Because (ExpiredToken); {RENEW}"
+        return f"create-dock: warning: {what} may be left: {refused}; to mend that, run: aws ec2 {line}"
+
+    assert [line for line in outcome.err.splitlines() if line.startswith("create-dock: ")] == [
+        left("the instance of gpu", "TerminateInstances", f"terminate-instances {at} --instance-ids {instance['InstanceId']}"),
+        left(f"key pair {key}", "DescribeKeyPairs", f"delete-key-pair {at} --key-name {key}"),
+        left("security group dockerutils-alice", "DeleteSecurityGroup", f"delete-security-group {at} --group-id {group}"),
+        f"create-dock: AWS refused DescribeInstances: Because (ExpiredToken); {RENEW}",
+    ]  # fmt: skip
+    assert docks.known(cloud.home) == []
+
+
+def test_what_may_have_been_made_is_looked_for(create, cloud) -> None:
+    """When neither the making nor the looking is answered, the line that is told finds it."""
+    cloud.front.refuse("RunInstances", "InternalError", done=True)
+    cloud.front.refuse("DescribeInstances", "InternalError")
+    outcome = create("gpu")
+    [instance] = cloud.instances()
+    run = next(tag["Value"] for tag in instance["Tags"] if tag["Key"] == "dockerutils:run")
+    assert (
+        "to mend that, run: aws ec2 terminate-instances --region us-east-1 --instance-ids $(aws ec2 describe-instances "
+        f'--region us-east-1 --filters \'[{{"Name":"tag:dockerutils:run","Values":["{run}"]}}]\' --query '
+        "'Reservations[].Instances[].InstanceId' --output text)\n"
+    ) in outcome.err
+
+
+def test_no_default_vpc(create, cloud) -> None:
+    cloud.front.replace["DescribeVpcs"] = b"<DescribeVpcsResponse><vpcSet/></DescribeVpcsResponse>"
+    outcome = create("gpu")
+    assert outcome.err.splitlines()[-1] == "create-dock: there is no default VPC in us-east-1; name a subnet with -s"
+    assert (outcome.status, cloud.left()) == (1, [])
+
+
+def test_no_image(create, cloud) -> None:
+    cloud.front.replace["DescribeImages"] = b"<DescribeImagesResponse><imagesSet/></DescribeImagesResponse>"
+    assert create("gpu").err.splitlines()[-1] == (
+        "create-dock: no image of an Ubuntu LTS for x86_64 is in us-east-1; name one with --ami"
+    )
+
+
+def test_the_name_of_the_key_pair_is_taken(create, cloud, tmp_path) -> None:
+    assert create("gpu").status == 0
+    name = cloud.instances()[0]["KeyName"]
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other"], check=True)
+    cloud.ec2.delete_key_pair(KeyName=name)
+    cloud.ec2.import_key_pair(KeyName=name, PublicKeyMaterial=(tmp_path / "other.pub").read_bytes())
+    outcome = create("big")
+    assert outcome.status == 1
+    assert outcome.err.splitlines()[-1] == (
+        f"create-dock: the key pair {name} has another key than {cloud.home}/.ssh/id_ed25519.pub; name a right one with "
+        f"--key-name, or run: aws ec2 delete-key-pair --region us-east-1 --key-name {name}"
+    )
+
+
+def test_an_instance_that_never_answers(create, cloud) -> None:
+    cloud.front.places = ["127.0.0.254"]
+    outcome = create("gpu", "-t", "3")
+    assert outcome.status == 1
+    assert outcome.err.splitlines()[-1].startswith(
+        "create-dock: gpu has not answered in time: ssh said: ssh: connect to "
+    )
+    assert outcome.err.splitlines()[-1].endswith("see whether its network lets it in, or allow more time with -t")
+    assert "create-dock: removed again: instance i-" in outcome.err
+    assert cloud.left() == []
+
+
+def test_docker_never_answers(create, cloud, monkeypatch) -> None:
+    monkeypatch.setenv("DOCK_USER", "plain")
+    outcome = create("gpu", "-t", "3")
+    assert outcome.err.splitlines()[-1].startswith("create-dock: gpu has not answered in time: docker there said: ")
+    assert cloud.left() == []
+
+
+def test_an_instance_that_ends_by_itself(create, cloud) -> None:
+    cloud.front.after["RunInstances"] = lambda _: (
+        cloud.ec2.terminate_instances(InstanceIds=[each["InstanceId"] for each in cloud.instances()]) and None
+    )
+    outcome = create("gpu")
+    assert outcome.err.splitlines()[-1].startswith("create-dock: AWS has terminated i-")
+    assert cloud.left() == []
+
+
+def test_an_instance_that_is_pending_for_ever(create, cloud) -> None:
+    cloud.front.answers["DescribeInstances"] = lambda text: text.replace("<name>running</name>", "<name>pending</name>")
+    outcome = create("gpu", "-t", "0.1")
+    assert outcome.err.splitlines()[-1].endswith(" is pending; look again with ls-dock, or allow more time with -t")
+    assert cloud.left() == []
+
+
+def test_somebody_else_answers(create, cloud) -> None:
+    """The host that answers has not the key that the instance has written on its console."""
+    cloud.host.rotate_host_key()
+    outcome = create("gpu", "-t", "30")
+    assert "the host key of i-" in outcome.err.splitlines()[-1]
+    assert cloud.left() == []
+
+
+def test_without_the_console_the_first_connection_counts(create, cloud, monkeypatch) -> None:
+    monkeypatch.setattr(provision, "KEYS_AFTER", 0.1)
+    cloud.front.console = ""
+    outcome = create("gpu")
+    assert outcome.status == 0
+    assert (
+        "create-dock: warning: AWS does not tell the host keys of gpu; those of the first connection are taken for its own\n"
+    ) in outcome.err
+    assert cloud.key.split()[1] in Path(cloud.home, ".docker", cloud.addresses[0], "known_hosts").read_text()
+
+
+@pytest.mark.parametrize("code", ["UnsupportedOperation", "UnauthorizedOperation"])
+def test_the_console_of_an_older_type(create, cloud, code, monkeypatch) -> None:
+    monkeypatch.setattr(provision, "KEYS_AFTER", 0.1)
+
+    def latest(request: testbed.Request) -> bytes | None:
+        return testbed.refusal(code) if "Latest" in request.parameters else None
+
+    cloud.front.before["GetConsoleOutput"] = latest
+    outcome = create("gpu")
+    assert ("warning" in outcome.err) == (code == "UnauthorizedOperation")
+
+
+def test_an_address_of_before(create, cloud) -> None:
+    """A dock that is stopped has an address no more; AWS may give it to another one."""
+    address = cloud.addresses[0]
+    old = Dock("old", address, "dock", address, address, None, None, "i-0old", "us-east-1")
+    docks.register(old, cloud.home)
+    docks.know_keys(old, ["ssh-ed25519 AAAA"], cloud.home)
+    assert create("gpu").status == 0
+    assert {dock.moniker: dock.address for dock in docks.known(cloud.home)} == {"gpu": address, "old": "i-0old"}
+    assert Path(cloud.home, ".docker", "i-0old", "known_hosts").read_text() == "i-0old ssh-ed25519 AAAA\n"
+
+
+def test_the_address_of_a_dock_that_is_none_of_aws(create, cloud) -> None:
+    address = cloud.addresses[0]
+    docks.register(Dock("mine", address, "dock", address, address), cloud.home)
+    outcome = create("gpu")
+    assert outcome.err.splitlines()[-1] == f"create-dock: mine is registered at {address}; run: unregister-dock mine"
+    assert cloud.instances() == []
+
+
+def test_without_docker_here(create, cloud, tmp_path, monkeypatch) -> None:
+    for name in ("ssh",):
+        os.symlink(f"/usr/bin/{name}", tmp_path / name)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    outcome = create("gpu")
+    assert outcome.status == 0
+    assert (
+        "create-dock: warning: there is no docker context dock-gpu: docker was not found on PATH; install the docker "
+        "command-line client, or add its directory to PATH\n"
+    ) in outcome.err
+
+
+def test_docker_refuses_a_context(create, cloud, tmp_path, monkeypatch) -> None:
+    (tmp_path / "docker").write_text("#!/bin/sh\nexit 3\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert (create("gpu").status, cloud.left()) == (3, [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("action", list(dict.fromkeys(ACTIONS)))
+def test_interrupted_at_each_call(cloud, tmp_path, action, number) -> None:
+    """Before AWS has answered, when it has done already what it was asked."""
+    command = [str(Path(sys.executable).parent / "create-dock"), "gpu"]
+    came = threading.Event()
+
+    def interrupt(_: testbed.Request) -> None:
+        if not came.is_set():
+            came.set()
+            child.send_signal(number)
+
+    cloud.front.after[action] = interrupt
+    child = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    _, err = child.communicate(timeout=60)
+    assert came.is_set()
+    assert child.returncode == 128 + number, err
+    assert "Traceback" not in err
+    assert cloud.left() == []
+
+
+def test_interrupted_while_it_waits_and_again(cloud, tmp_path) -> None:
+    """The first Ctrl-C takes everything away; another one says what is left."""
+    cloud.front.places = ["127.0.0.254"]
+    cloud.front.refuse("DeleteSecurityGroup", "DependencyViolation")
+    command = [str(Path(sys.executable).parent / "create-dock"), "gpu"]
+    child = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: "GetConsoleOutput" in cloud.front.actions())
+        child.send_signal(signal.SIGINT)
+        wait_for(lambda: "DeleteSecurityGroup" in cloud.front.actions())
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=60)
+    finally:
+        child.kill()
+    [group] = [each for each in cloud.left() if each.startswith("sg-")]
+    assert (child.returncode, cloud.left()) == (130, [group])
+    assert (
+        "create-dock: warning: security group dockerutils-alice may be left: interrupted; to mend that, run: "
+        f"aws ec2 delete-security-group --region us-east-1 --group-id {group}\n"
+    ) in err
+
+
+def test_what_cloud_init_is_told() -> None:
+    from dockerutils.ec2 import user_data
+
+    header, text = user_data("ubuntu").split("\n")
+    told = json.loads(text)
+    assert header == "#cloud-config"
+    assert told["packages"] == ["docker.io", "rsync", "zstd"]
+    assert told["runcmd"][-1] == ["usermod", "-aG", "docker", "ubuntu"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["-x"], None),
+        (["a b"], "'a b' is no moniker; use up to 100 letters, digits, '_', '.', '+' and '-', a letter or digit first"),
+        (["gpu", "-u", "-l"], "'-l' is no user; use letters, digits, '_', '.', '@', '+' and '-', a letter, digit or '_' first"),
+        (["taken"], "'taken' means taken at 203.0.113.7 already; choose another moniker, or run: unregister-dock taken"),
+        (["gpu", "-v", "0"], "-v: '0' is no size of a disk; write a number of GB, from 1 to 65536"),
+        (["gpu", "-v", "1T"], "-v: '1T' is no size of a disk; write a number of GB, from 1 to 65536"),
+        (["gpu", "-t", "x"], "-t: 'x' is no number of seconds; write one above 0"),
+        (["gpu", "--cidr", "0.0.0.0/0"], "--cidr: 0.0.0.0/0 is everybody; name the network that you connect from"),
+        (["gpu", "--cidr", "::/0"], "--cidr: ::/0 is everybody; name the network that you connect from"),
+        (["gpu", "--cidr", "x"], "--cidr: 'x' does not appear to be an IPv4 or IPv6 network; write ADDRESS/32 for one address"),
+        (["gpu", "--identity", "x"], "--identity goes with --key-name; name your public key with --public-key"),
+        (["gpu", "--key-name", "k", "--identity", "/no/key"], "/no/key is no file; correct --identity"),
+        (["gpu", "--public-key", "/no/key"], "/no/key is no file; correct --public-key"),
+        (["gpu", "--public-key", '/k"'], "'/k\"' is no path of a key; use an absolute one without quotes, backslashes and dollar signs"),
+        (["gpu", "--public-key", "/etc/passwd"], "/etc/passwd is no public key of the kinds ed25519 and rsa, which EC2 takes; name another file"),
+        (["gpu"], "~/.ssh has no key that EC2 takes; run: ssh-keygen -t ed25519, or name one with --public-key"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_before_anything_is_made(argv, message, isolated, tmp_path, capfd) -> None:
+    docks.register(Dock("taken", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7"), os.environ["HOME"])
+    outcome = call(main, *argv, directory=tmp_path, capfd=capfd)
+    assert (outcome.status, outcome.out) == (2, "")
+    if message:
+        assert outcome.err == f"create-dock: {message}\n"
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b""])
+def test_the_address_of_this_machine_is_not_told(create, cloud, answer) -> None:
+    cloud.front.address = answer
+    outcome = create("gpu")
+    assert outcome.status == 1
+    assert outcome.err.endswith("; say who may connect: --cidr ADDRESS/32\n")
+    assert cloud.front.requests == []
+
+
+def test_no_region_and_no_credentials(isolated, ssh_home, tmp_path, capfd, monkeypatch) -> None:
+    run = ["gpu", "--cidr", "203.0.113.7/32"]
+    assert call(main, *run, directory=tmp_path, capfd=capfd) == Outcome(
+        1, "", "create-dock: no AWS region is configured; set AWS_REGION, or run: aws configure set region NAME\n"
+    )
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    outcome = call(main, *run, directory=tmp_path, capfd=capfd)
+    assert outcome.err.splitlines()[-1] == (
+        "create-dock: AWS: Unable to locate credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
+        "or run: aws configure"
+    )
+
+
+def test_a_user_who_is_let_use_docker_just_now(create, cloud, monkeypatch) -> None:
+    """Groups are those of the time of the login: each attempt is a login of its own."""
+    monkeypatch.setenv("DOCK_USER", "plain")
+    answers: list[Captured] = []
+    again = provision.again
+
+    def let_use(answer: Captured, show: Any) -> bool:
+        if answer.status not in (0, docks.SSH_FAILED) and not answers:
+            group = cloud.host.run("stat -Lc %g /var/run/docker.sock").strip()
+            cloud.host.run(f"usermod -aG {group} plain")
+        answers.append(answer)
+        return again(answer, show)
+
+    monkeypatch.setattr(provision, "again", let_use)
+    assert create("gpu", "-t", "30").status == 0
+    assert (answers[0].status == 0, answers[-1].status) == (False, 0)
+    assert cloud.host.authentications() == len(answers)
+
+
+def test_the_user_data_reaches_the_instance(create, cloud) -> None:
+    create("gpu")
+    [instance] = cloud.instances()
+    told = cloud.ec2.describe_instance_attribute(InstanceId=instance["InstanceId"], Attribute="userData")
+    assert base64.b64decode(told["UserData"]["Value"]).decode().splitlines()[0] == "#cloud-config"
+
+
+def test_the_console_script(cloud, tmp_path) -> None:
+    assert script("create-dock", "gpu", directory=tmp_path).status == 0
+    assert [dock.moniker for dock in docks.known(cloud.home)] == ["gpu"]
+
+
+@pytest.fixture
+def product(cloud, monkeypatch):
+    """Let Service Catalog provision an instance, and tell of it what it is given."""
+    found = cloud.ec2.run_instances(ImageId=testbed.NEWEST, MinCount=1, MaxCount=1)["Instances"][0]
+    terminated: list[str] = []
+
+    provision_really = Catalog.provision
+
+    def provision(self, wanted, deadline, undo):
+        if self._dry_run:
+            return provision_really(self, wanted, deadline, undo)
+        undo.add("product", str, lambda: "product")
+        return Provisioned("pp-1", *told)
+
+    told: list[str | None] = [found["InstanceId"], None]
+    monkeypatch.setattr(Catalog, "provision", provision)
+
+    def terminate(_, name, deadline) -> bool:
+        terminated.append(name)
+        return True
+
+    monkeypatch.setattr(Catalog, "terminate", terminate)
+    return told, terminated
+
+
+def test_a_product_becomes_a_dock_and_is_destroyed(create, cloud, product, tmp_path, capfd) -> None:
+    argv = ["--product-name", "dock", "--product-version", "v1", "--param", "Team=vision", "-v", "100"]
+    assert create("gpu", *argv, "--identity", f"{cloud.home}/.ssh/id_ed25519").status == 0
+    dock = docks.find("gpu", cloud.home)
+    assert (dock.provisioned_product, dock.instance_id) == ("pp-1", product[0][0])
+    outcome = call(destroy_dock.main, "gpu", "-y", directory=tmp_path, capfd=capfd)
+    assert (outcome.status, product[1], docks.known(cloud.home)) == (0, ["pp-1"], [])
+    assert "TerminateInstances" not in cloud.front.actions()
+
+
+def test_a_product_that_tells_its_address_alone(create, cloud, product) -> None:
+    cloud.front.places = [cloud.addresses[0]]
+    boto3.client("ec2").describe_instances()
+    product[0][:] = [None, cloud.addresses[0]]
+    assert create("gpu", "--product-name", "dock").status == 0
+    assert docks.find("gpu", cloud.home).instance_id == cloud.instances()[0]["InstanceId"]
+
+
+def test_a_product_whose_address_nobody_has(create, cloud, product) -> None:
+    product[0][:] = [None, "203.0.113.99"]
+    outcome = create("gpu", "--product-name", "dock")
+    assert (outcome.status, outcome.err.splitlines()[-2:]) == (
+        1,
+        [
+            "create-dock: removed again: product",
+            "create-dock: no instance in us-east-1 has the address 203.0.113.99 that the product tells",
+        ],
+    )
+
+
+def test_a_product_in_a_dry_run(create, cloud, tmp_path, capfd) -> None:
+    outcome = create("gpu", "--product-name", "dock", "--dry-run")
+    assert (outcome.status, outcome.err, cloud.front.requests) == (0, "", [])
+    assert len(outcome.out.splitlines()) == 5
+    dock = Dock("sc", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7", None, None, "i-1", "us-east-1", "pp-1")
+    docks.register(dock, cloud.home)
+    outcome = call(destroy_dock.main, "sc", "--dry-run", directory=tmp_path, capfd=capfd)
+    assert outcome.out.startswith(
+        "aws servicecatalog terminate-provisioned-product --region us-east-1 --provisioned-product-id pp-1 "
+    )
+    assert (outcome.err, cloud.front.requests) == ("", [])
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--product-version", "v1"], "--product-version and --param go with --product-name"),
+        (["--param", "a=b"], "--product-version and --param go with --product-name"),
+        (["--product-name", "dock", "--param", "a"], "--param: 'a' is no KEY=VALUE"),
+        (["--product-name", "dock", "--ami", "x"], "--ami does not go with --product-name; the product settles that"),
+        (["--product-name", "dock", "--cidr", "x"], "--cidr does not go with --product-name; the product settles that"),
+    ],
+)
+def test_options_that_do_not_go_together(argv, message, isolated, tmp_path, capfd) -> None:
+    assert call(main, "gpu", *argv, directory=tmp_path, capfd=capfd) == Outcome(2, "", f"create-dock: {message}\n")

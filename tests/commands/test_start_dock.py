@@ -1,0 +1,175 @@
+"""start-dock: it ends when docker answers, wherever the instance is then."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from dockerutils import docks
+from dockerutils.commands.start_dock import main
+from dockerutils.docks import Dock
+from tests.support import call
+
+
+@pytest.fixture
+def start(gpu, cloud, tmp_path, capfd):
+    """Return a function that calls the command where there is a dock that is stopped."""
+    cloud.ec2.stop_instances(InstanceIds=[gpu.instance_id])
+    cloud.front.requests.clear()
+    return lambda *argv: call(main, *argv, directory=tmp_path, capfd=capfd)
+
+
+def test_a_changed_address_is_followed(start, cloud, gpu) -> None:
+    before = Path(docks.known_hosts(gpu, cloud.home)).read_text()
+    outcome = start("gpu")
+    address = cloud.addresses[1]
+    moved = gpu._replace(address=address, hostname=address, ip=address)
+    assert (outcome.status, outcome.out, docks.known(cloud.home)) == (0, "", [moved])
+    assert Path(docks.known_hosts(moved, cloud.home)).read_text() == before
+    assert not Path(cloud.home, ".docker", gpu.address).exists()
+    assert f"aws ec2 start-instances --region us-east-1 --instance-ids {gpu.instance_id}" in outcome.echoed
+    assert outcome.err.splitlines()[-1].startswith(f"start-dock: gpu at {address} is ready after ")
+    # And ssh asks nothing.
+    answer = subprocess.run(
+        ["ssh", "-o", "StrictHostKeyChecking=yes", "dock-gpu", "docker version -f ok"], capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert answer.stdout == "ok\n"
+
+
+def test_one_that_runs_is_waited_for_alone(start, cloud, gpu, monkeypatch) -> None:
+    start("gpu")
+    cloud.front.requests.clear()
+    monkeypatch.setenv("DOCK_MONIKER", "gpu")
+    monkeypatch.setenv("DOCKER_IP", gpu.ip)
+    outcome = start()
+    assert (outcome.status, "StartInstances" in cloud.front.actions()) == (0, False)
+    assert outcome.err.splitlines()[-1] == (
+        "start-dock: warning: DOCKER_IP is that of before here; run: castoff; source dock gpu"
+    )
+
+
+def test_one_that_is_stopping(start, cloud) -> None:
+    left = [2]
+
+    def stopping(text: str) -> str:
+        left[0] -= 1
+        return text.replace("<name>stopped</name>", "<name>stopping</name>") if left[0] >= 0 else text
+
+    cloud.front.answers["DescribeInstances"] = stopping
+    assert start("gpu").status == 0
+    assert cloud.instances("running")
+
+
+def test_it_ends_when_docker_answers(start, cloud) -> None:
+    cloud.host.run("mv /usr/bin/docker /usr/bin/docker.later 2> /dev/null || umount /usr/bin/docker")
+    outcome = start("gpu", "-t", "3")
+    assert outcome.status == 1
+    assert outcome.err.splitlines()[-1].startswith("start-dock: gpu has not answered in time: docker there said: ")
+    # What it has started is stopped again.
+    assert cloud.instances("stopped")
+    assert "start-dock: stopped again: " in outcome.err
+
+
+def test_within_two_seconds_of_docker_answering(start, cloud, gpu, monkeypatch) -> None:
+    from dockerutils import provision
+
+    began: list[float] = []
+    again = provision.again
+
+    def later(answer, show):
+        if not began or time.monotonic() < began[0]:
+            began[:] = began or [time.monotonic() + 3]
+            return True
+        return again(answer, show)
+
+    monkeypatch.setattr(provision, "again", later)
+    assert start("gpu").status == 0
+    assert time.monotonic() - began[0] < 2
+
+
+def test_the_group_lets_in_where_the_user_is_now(start, cloud) -> None:
+    cloud.front.address = b"198.51.100.7\n"
+    assert start("gpu").status == 0
+    assert cloud.open() == ["198.51.100.7/32"]
+
+
+def test_a_network_that_was_named_stays(start, cloud, gpu) -> None:
+    [group] = cloud.instances()[0]["SecurityGroups"]
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "10.0.0.0/8"}]}
+    cloud.ec2.authorize_security_group_ingress(GroupId=group["GroupId"], IpPermissions=[rule])
+    cloud.front.address = b"198.51.100.7\n"
+    assert start("gpu").status == 0
+    assert sorted(cloud.open()) == ["10.0.0.0/8", "127.0.0.1/32"]
+
+
+def test_where_the_user_is_cannot_be_told(start, cloud) -> None:
+    cloud.front.address = b"?"
+    outcome = start("gpu")
+    assert outcome.status == 0
+    assert "start-dock: warning: whether this machine is let in is not known: http://127.0.0.1:" in outcome.err
+
+
+def test_the_address_has_gone_to_another_dock(start, cloud, gpu) -> None:
+    address = cloud.addresses[1]
+    docks.register(Dock("old", address, "dock", address, address, None, None, "i-0old", "us-east-1"), cloud.home)
+    assert start("gpu").status == 0
+    assert {dock.moniker: dock.address for dock in docks.known(cloud.home)} == {"gpu": address, "old": "i-0old"}
+
+
+def test_a_dock_kept_under_its_id_gets_an_address_again(start, cloud, gpu) -> None:
+    docks.vacate(gpu.address, cloud.home)
+    assert start("gpu").status == 0
+    [dock] = docks.known(cloud.home)
+    assert (dock.address, dock.ip, dock.hostname) == (cloud.addresses[1],) * 3
+
+
+def test_a_name_is_trusted_to_lead_there(start, cloud, gpu) -> None:
+    named = gpu._replace(address="localhost", hostname="localhost", ip="localhost")
+    docks.change(gpu, named, cloud.home)
+    start("gpu", "-t", "0.5")
+    assert docks.known(cloud.home) == [named]
+
+
+def test_terminated_behind_our_back(start, cloud, gpu) -> None:
+    cloud.ec2.terminate_instances(InstanceIds=[gpu.instance_id])
+    outcome = start("gpu")
+    assert outcome.status == 1
+    assert outcome.err.splitlines()[-1] == (
+        f"start-dock: the instance of gpu, {gpu.instance_id}, was terminated; run: destroy-dock gpu"
+    )
+
+
+def test_what_cannot_be_stopped_again_is_told(start, cloud, gpu) -> None:
+    cloud.front.refuse("StopInstances", "UnauthorizedOperation")
+    cloud.front.places = ["127.0.0.254"]
+    outcome = start("gpu", "-t", "1")
+    assert outcome.status == 1
+    assert (
+        f"start-dock: warning: {gpu.instance_id} may be left: AWS refused StopInstances: Because (UnauthorizedOperation); "
+        "have the identity that calls allowed to do it; to mend that, run: aws ec2 stop-instances --region us-east-1 "
+        f"--instance-ids {gpu.instance_id}\n"
+    ) in outcome.err
+
+
+def test_the_group_may_not_be_changed(start, cloud) -> None:
+    cloud.front.address = b"198.51.100.7\n"
+    cloud.front.refuse("AuthorizeSecurityGroupIngress", "UnauthorizedOperation")
+    outcome = start("gpu")
+    assert outcome.status == 0
+    assert "whether this machine is let in is not known: AWS refused AuthorizeSecurityGroupIngress" in outcome.err
+
+
+def test_no_capacity(start, cloud) -> None:
+    cloud.front.refuse("StartInstances", "InsufficientInstanceCapacity")
+    outcome = start("gpu")
+    assert outcome.err.splitlines()[-1].startswith("start-dock: AWS refused StartInstances: Because (Insuff")
+    assert cloud.instances("stopped")
+
+
+def test_dry_run(start, cloud, gpu) -> None:
+    outcome = start("gpu", "--dry-run")
+    assert outcome == (0, f"aws ec2 start-instances --region us-east-1 --instance-ids {gpu.instance_id}\n", "")
+    assert cloud.front.requests == []

@@ -1,0 +1,122 @@
+"""stop-dock: instances are stopped, on somebody's word, and nothing is forgotten."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from dockerutils import docks
+from dockerutils.commands import create_dock
+from dockerutils.commands.stop_dock import main
+from dockerutils.docks import Dock
+from tests.support import Outcome, call
+from tests.testbed import aws as testbed
+
+
+@pytest.fixture
+def stop(gpu, tmp_path, capfd):
+    """Return a function that calls the command where there is a dock."""
+    return lambda *argv: call(main, *argv, directory=tmp_path, capfd=capfd)
+
+
+def test_stop(stop, cloud, gpu) -> None:
+    subprocess.run(["ssh", "dock-gpu", "true"], check=True)
+    outcome = stop("gpu", "-y")
+    [instance] = cloud.instances()
+    assert (outcome.status, outcome.out, instance["State"]["Name"]) == (0, "", "stopped")
+    assert f"aws ec2 stop-instances --region us-east-1 --instance-ids {gpu.instance_id}" in outcome.echoed
+    assert outcome.err.splitlines()[-1] == "stop-dock: gpu has stopped; to start it again: start-dock gpu"
+    assert docks.known(cloud.home) == [gpu]
+    # The shared connection does not wait for a host that is gone.
+    assert subprocess.run(["ssh", "-O", "check", "dock-gpu"], check=False, capture_output=True).returncode == 255
+    assert stop("gpu", "-y").status == 0
+
+
+def test_where_the_shell_is_docked(stop, cloud, gpu, monkeypatch) -> None:
+    monkeypatch.setenv("DOCK_MONIKER", "gpu")
+    assert stop("--yes").status == 0
+    assert cloud.instances("stopped")
+
+
+def test_several_in_one_call(stop, cloud, tmp_path, capfd) -> None:
+    cloud.front.places += [cloud.addresses[0]] * 2
+    cloud.front.console = cloud.front.console
+    assert call(create_dock.main, "big", directory=tmp_path, capfd=capfd).status == 0
+    cloud.front.requests.clear()
+    assert stop("gpu", "big", "gpu", "-y").status == 0
+    assert cloud.front.actions() == ["DescribeInstances", "StopInstances", "DescribeInstances"]
+    assert len(cloud.instances("stopped")) == 2
+
+
+def test_a_dock_without_instance_id_is_found_by_its_address(stop, cloud, gpu) -> None:
+    docks.change(gpu, gpu._replace(instance_id=None, region=None), cloud.home)
+    assert stop("gpu", "-y").status == 0
+    assert cloud.instances("stopped")
+    # What was found is noted: the address is about to go. And the keys of the host are known as before.
+    assert docks.known(cloud.home) == [gpu]
+    assert cloud.key in Path(docks.known_hosts(gpu, cloud.home)).read_text()
+
+
+def test_by_its_private_address_and_by_its_name(stop, cloud, gpu) -> None:
+    [instance] = cloud.instances()
+    for where in (instance["PrivateIpAddress"], instance["PrivateDnsName"]):
+        other = Dock("by-it", where, "dock", where, where)
+        docks.register(other, cloud.home)
+        assert stop("by-it", "-y").status == 0
+        assert docks.find("by-it", cloud.home).instance_id == instance["InstanceId"]
+        docks.unregister(where, cloud.home)
+
+
+def test_a_dock_that_is_not_on_aws(stop, cloud) -> None:
+    docks.register(Dock("mine", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7"), cloud.home)
+    outcome = stop("gpu", "mine", "-y")
+    assert outcome.status == 1
+    assert outcome.err.splitlines()[-1] == (
+        "stop-dock: mine is not on AWS: no instance in us-east-1 has the address 203.0.113.7; if it is in another region, "
+        "set AWS_REGION"
+    )
+    assert cloud.instances("running")
+
+
+def test_terminated_behind_our_back(stop, cloud, gpu) -> None:
+    cloud.ec2.terminate_instances(InstanceIds=[gpu.instance_id])
+    outcome = stop("gpu", "-y")
+    assert outcome.err.splitlines()[-1] == (
+        f"stop-dock: the instance of gpu, {gpu.instance_id}, was terminated; run: destroy-dock gpu"
+    )
+
+
+def test_dry_run(stop, cloud, gpu) -> None:
+    docks.change(gpu, gpu._replace(instance_id=None, region=None), cloud.home)
+    cloud.front.requests.clear()
+    outcome = stop("gpu", "--dry-run")
+    first, last = outcome.out.splitlines()
+    assert first.startswith("instance=$(aws ec2 describe-instances --region us-east-1 --filters ")
+    assert last == 'aws ec2 stop-instances --region us-east-1 --instance-ids "${instance}"'
+    assert testbed.parsed(last, "instance=i-1") == ("StopInstances", {"InstanceIds": ["i-1"]})
+    assert (outcome.status, outcome.err, cloud.front.requests) == (0, "", [])
+
+
+def test_without_a_terminal_it_is_not_asked(stop, cloud, gpu) -> None:
+    assert stop("gpu") == Outcome(
+        2, "", f"stop-dock: there is no terminal to ask on: Stop gpu at {gpu.ip}? Add -y for yes\n"
+    )
+    assert cloud.instances("running")
+
+
+@pytest.mark.parametrize(("answer", "state"), [("n", "running"), ("", "running"), ("y", "stopped")])
+def test_on_a_terminal_it_is_asked(cloud, gpu, answer, state) -> None:
+    command = str(Path(sys.executable).parent / "stop-dock")
+    child = pexpect.spawn(command, ["gpu"], encoding="utf-8", timeout=60, env=dict(os.environ))
+    child.expect_exact(f"Stop {'gpu'} at {gpu.ip}? [y/N] ")
+    child.sendline(answer)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert [each["State"]["Name"] for each in cloud.instances()] == [state]
+    assert child.exitstatus == (0 if answer == "y" else 1)
+    assert ("nothing was done; answer y, or add -y" in str(child.before)) == (answer != "y")
