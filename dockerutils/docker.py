@@ -112,6 +112,13 @@ def published(options: Sequence[str]) -> list[Port]:
     return found
 
 
+def without_port(options: Sequence[str], number: int) -> list[str]:
+    """Return options of `docker run` without those that publish that port of the container."""
+    pairs = _pairs(options, _PUBLISH)
+    kept = (pair for pair in pairs if not pair[0] or pair[1].partition("/")[0].rpartition(":")[2] != str(number))
+    return [word for pair in kept for word in pair if word]
+
+
 def bound(options: Sequence[str]) -> list[str]:
     """Return the paths of the engine's host that options of `docker run` mount."""
     volumes = [word.partition(":")[0] for option, word in _pairs(options, _VOLUME) if option and ":" in word]

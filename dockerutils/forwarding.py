@@ -17,8 +17,10 @@ from dockerutils.process import Command
 
 
 @contextmanager
-def forwarded(dock: Dock, ports: Sequence[Port], *, container: str = "", dry_run: bool = False) -> Iterator[None]:
-    """Make ports that a dock's engine publishes answer on localhost for the time of the block.
+def forwarded(
+    dock: Dock, ports: Sequence[Port], *, container: str = "", here: int | None = None, dry_run: bool = False
+) -> Iterator[None]:
+    """Make ports of a dock answer on localhost for the time of the block, at the same numbers, or one alone at `here`.
 
     With `container`, which the block starts detached, for as long as that runs. CommandFailed when the dock is not
     reached, or a port is taken here.
@@ -26,8 +28,8 @@ def forwarded(dock: Dock, ports: Sequence[Port], *, container: str = "", dry_run
     if not ports:
         yield
         return
-    specifications = [_specification(port) for port in ports]
-    _begin(dock, ports, specifications, dry_run=dry_run)
+    specifications = [_specification(port, here or port.number) for port in ports]
+    _begin(dock, specifications, dry_run=dry_run)
     try:
         yield
     except BaseException:
@@ -43,14 +45,14 @@ def forwarded(dock: Dock, ports: Sequence[Port], *, container: str = "", dry_run
             process.capture(cancel)  # the connection may have gone before
 
 
-def _begin(dock: Dock, ports: Sequence[Port], specifications: Sequence[str], *, dry_run: bool) -> None:
+def _begin(dock: Dock, specifications: Sequence[str], *, dry_run: bool) -> None:
     if not dry_run:
         _connect(dock)
     try:
         process.run(Command(_argv("forward", dock.host, specifications)), dry_run=dry_run, to_stderr=True)
     except CommandFailed as failure:
         process.capture(_argv("cancel", dock.host, specifications))  # those that were not taken
-        numbers = ", ".join(str(port.number) for port in ports)
+        numbers = ", ".join(each.split(":")[1] for each in specifications)
         raise CommandFailed(
             failure.status,
             f"ssh cannot listen here on {numbers}, and says why above; free that port, or publish another",
@@ -68,9 +70,9 @@ def _argv(operation: str, host: str, specifications: Sequence[str]) -> list[str]
     return ["ssh", "-O", operation, *(word for each in specifications for word in ("-L", each)), host]
 
 
-def _specification(port: Port) -> str:
+def _specification(port: Port, here: int) -> str:
     there = "localhost" if port.address in ("", "0.0.0.0", "::") else port.address  # noqa: S104 - it is the dock's
-    return f"127.0.0.1:{port.number}:{f'[{there}]' if ':' in there else there}:{port.number}"
+    return f"127.0.0.1:{here}:{f'[{there}]' if ':' in there else there}:{port.number}"
 
 
 if __name__ == "__main__":

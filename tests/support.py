@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import pytest
 
 T = TypeVar("T")
+_ROOT = Path(__file__).parents[1]
 Main = Callable[[list[str]], int]
 
 
@@ -40,6 +42,19 @@ def write_tree(root: Path, files: Mapping[str, str]) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(textwrap.dedent(text).lstrip("\n"), encoding="utf-8")
     return root
+
+
+def clone(directory: Path) -> Path:
+    """Make `directory` a clone of this project, with the changes that are not committed, and nothing git ignores."""
+    subprocess.run(["git", "clone", "--quiet", _ROOT, directory], check=True)
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in filter(None, subprocess.check_output(listing, cwd=_ROOT, text=True).split("\0")):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        if (_ROOT / name).exists():
+            shutil.copy2(_ROOT / name, directory / name)
+        else:
+            (directory / name).unlink(missing_ok=True)
+    return directory
 
 
 def script(name: str, *argv: str, directory: Path, stdin: str = "", **options: Any) -> Outcome:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support import script
+from tests.support import clone, script
 
-ROOT = Path(__file__).parents[1]
 SOMEONE = 4321
 
 
@@ -20,16 +18,7 @@ SOMEONE = 4321
 def _project(tmp_path: Path, python_image: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a clone of the project with the changes that are not committed yet, and nothing that git ignores."""
     monkeypatch.setenv("BASE", python_image)
-    project = tmp_path / "dockerutils"
-    subprocess.run(["git", "clone", "--quiet", ROOT, project], check=True)
-    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    for name in filter(None, subprocess.check_output(listing, cwd=ROOT, text=True).split("\0")):
-        (project / name).parent.mkdir(parents=True, exist_ok=True)
-        if (ROOT / name).exists():
-            shutil.copy2(ROOT / name, project / name)
-        else:
-            (project / name).unlink(missing_ok=True)
-    return project
+    return clone(tmp_path / "dockerutils")
 
 
 def test_dev_runs_what_is_edited_outside_and_leaves_nothing_of_roots(engine, project):

@@ -1,0 +1,181 @@
+"""Run Jupyter on a dock itself, without a container, and open it here."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from dockerutils import cli, console, docks, forwarding, notebook, process
+from dockerutils.docker import Port
+from dockerutils.docks import Dock
+from dockerutils.errors import CommandFailed, DockerutilsError
+from dockerutils.notebook import Visit
+
+_EXAMPLES = """\
+  nb-dock gpu                   Jupyter on the dock gpu; the browser opens, Ctrl-C ends it
+  nb-dock                       on the dock that this shell is docked to
+  nb-dock gpu --no-browser      print the URL, and open no browser"""
+
+_AGAIN = 1.0  # seconds between two looks at a Jupyter that another nb-dock has started
+
+# Where Jupyter notes, in files of its own that nobody else may read, what of ours runs there.
+_RUNTIME = "$HOME/.local/share/dockerutils/jupyter"
+_PREFIXES = (
+    *("~/.venv", "~/venv", "~/.local", "~/miniforge3", "~/mambaforge", "~/miniconda3", "~/anaconda3"),
+    *("/opt/conda", "/opt/miniforge3", "/opt/miniconda3", "/opt/anaconda3", "/opt/jupyter", "/opt/venv"),
+    *("/usr/local", "/usr"),
+)
+
+# What a dock is asked: where something listens, which Jupyter of ours runs, and where its program is: on the PATH, on
+# that of a login shell, which files like .profile add to, or in a usual place.
+_SURVEY = f"""\
+cat /proc/net/tcp /proc/net/tcp6 2>/dev/null
+for each in "{_RUNTIME}"/*server-*.json; do
+    pid=${{each##*-}}
+    if kill -0 "${{pid%.json}}" 2>/dev/null; then printf 'server %s\\n' "$(tr -d '\\n' <"$each")"; fi
+done
+for name in jupyter-lab jupyter-notebook; do
+    login=$("${{SHELL:-sh}}" -lc "command -v $name" </dev/null 2>/dev/null | tail -n 1)
+    for each in "$(command -v $name)" "$login" {" ".join(f"{prefix}/bin/$name" for prefix in _PREFIXES)}; do
+        case $each in
+            /*) [ ! -x "$each" ] || printf 'program %s\\n' "$each" ;;
+        esac
+    done
+done
+"""
+
+# Jupyter reads nothing; what stands on stdin behind the token is the connection: when that ends, Jupyter ends.
+_START = f"""\
+IFS= read -r {notebook.TOKEN}; export {notebook.TOKEN} JUPYTER_RUNTIME_DIR="{_RUNTIME}"; exec 3<&0; \
+PROGRAM --no-browser --ip={notebook.LOOPBACK} --port=PORT --port-retries=0 \
+$(test "$(id -u)" != 0 || echo --allow-root) </dev/null 2>&1 3<&- & jupyter=$!; \
+{{ cat <&3; kill $jupyter; }} >/dev/null 2>&1 & \
+wait $jupyter; status=$?; kill $!; exit $status"""
+
+
+class Found(NamedTuple):
+    """What a dock has: the ports in use, the programs that start Jupyter, and the records of those that run."""
+
+    listening: set[int]
+    programs: list[str]
+    running: list[dict[str, object]]
+
+
+def parser() -> cli.Parser:
+    """Return the parser of nb-dock."""
+    parser = cli.Parser("nb-dock", f"{__doc__}", _EXAMPLES)
+    parser.add_argument(
+        "dock", metavar="MONIKER", nargs="?", help="the dock, by moniker or address; else where the shell is docked"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="print the URL, and open no browser")
+    parser.add_dry_run()
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return cli.main(parser(), handle, argv)
+
+
+def handle(args: argparse.Namespace) -> None:
+    """Join the Jupyter that runs on the dock, or start one."""
+    dock = docks.choose(args.dock, os.environ, os.path.expanduser("~"))
+    found = survey(dock)
+    if found.running:
+        join(dock, found.running[0], args)
+    elif found.programs:
+        start(dock, found, args)
+    else:
+        raise DockerutilsError(
+            f"dock {dock.moniker} has no Jupyter, on its PATH or in a usual place; install it there: ssh-dock "
+            f"{dock.moniker} -- sh -c 'python3 -m venv ~/.venv && ~/.venv/bin/pip install jupyterlab'"
+        )
+
+
+def survey(dock: Dock) -> Found:
+    """Ask a dock what it has; CommandFailed tells why it is not reached."""
+    import json
+
+    lines = notebook.ask(dock, _SURVEY)
+    listening = notebook.listening(lines)
+    records = []
+    for line in lines:
+        if line.startswith("server "):
+            with suppress(ValueError):  # it is being written just now
+                records.append(json.loads(line.removeprefix("server ")))
+    running = [each for each in records if each["port"] in listening]
+    return Found(listening, [line.removeprefix("program ") for line in lines if line.startswith("program ")], running)
+
+
+def start(dock: Dock, found: Found, args: argparse.Namespace) -> None:
+    """Start Jupyter, and wait for its end, or ours, which is its end as well."""
+    visit = Visit("nb-dock", notebook.free_port(None), notebook.token())
+    # Another number than here: the dock may be this machine.
+    there = next(port for port in range(notebook.PORT, 1 << 16) if port not in {visit.port, *found.listening})
+    script = _START.replace("PROGRAM", shlex.quote(found.programs[0])).replace("=PORT ", f"={there} ")
+    source = process.Input(f"(printf '%s\\n' \"${notebook.TOKEN}\"; cat)", lambda: f"{visit.token}\n")
+    command = process.Command(["ssh", dock.host, f"sh -c {shlex.quote(script)}"], stdin=source)
+    with forwarding.forwarded(dock, [Port(notebook.LOOPBACK, there)], here=visit.port, dry_run=args.dry_run):
+        if args.dry_run:
+            print(command)
+        else:
+            console.echo(str(command))
+            _attend(dock, command, visit, args)
+
+
+def _attend(dock: Dock, command: process.Command, visit: Visit, args: argparse.Namespace) -> None:
+    """Run Jupyter for as long as it runs; CommandFailed tells of one that has not come up."""
+    late: list[bool] = []
+    with process.children() as family:
+        child = family.start(command.argv, stdin=process.PIPE, stdout=process.STDERR)
+        assert command.stdin
+
+        def give_up() -> None:
+            late.append(True)
+            child.end()
+
+        with suppress(BrokenPipeError):
+            child.write(command.stdin.read().encode())
+        with notebook.awaited(visit, browser=not args.no_browser, environ=os.environ, late=give_up) as there:
+            status = child.wait()
+        complaint = child.complaint
+    if late:
+        raise DockerutilsError(_silent(dock))
+    if status == docks.SSH_FAILED:
+        raise CommandFailed(status, docks.explain(dock, complaint))
+    if not there.is_set():
+        raise CommandFailed(
+            status or 1,
+            f"Jupyter on dock {dock.moniker} ended with status {status} before it answered; what it said last stands "
+            "above",
+        )
+    if status:
+        raise CommandFailed(status, f"Jupyter on dock {dock.moniker} ended with status {status}; it says why above")
+
+
+def join(dock: Dock, record: dict[str, object], args: argparse.Namespace) -> None:
+    """Bring the Jupyter that runs there here as well, until it ends, or we do, which it outlives."""
+    there = int(str(record["port"]))
+    visit = Visit("nb-dock", notebook.free_port(None), str(record["token"]))
+    with forwarding.forwarded(dock, [Port(notebook.LOOPBACK, there)], here=visit.port, dry_run=args.dry_run):
+        if args.dry_run:
+            return
+        console.note("nb-dock", f"Jupyter runs on dock {dock.moniker} already; this joins it")
+        with notebook.awaited(visit, browser=not args.no_browser, environ=os.environ, late=lambda: None) as answered:
+            if not answered.wait(notebook.PATIENCE):
+                raise DockerutilsError(_silent(dock))
+            while visit.status():
+                time.sleep(_AGAIN)
+    console.note("nb-dock", f"Jupyter on dock {dock.moniker} has ended")
+
+
+def _silent(dock: Dock) -> str:
+    return (
+        f"Jupyter on dock {dock.moniker} has not answered for {notebook.PATIENCE:.0f} s; see what it says above, and "
+        "whether the dock is busy"
+    )

@@ -1,0 +1,241 @@
+"""nb-dock: a real Jupyter on a real host, brought here."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from dockerutils import notebook
+from dockerutils.commands.nb_dock import main
+from tests.commands.conftest import Docked
+from tests.support import wait_for
+from tests.testbed.jupyter import Running, program
+
+
+@pytest.fixture(scope="session")
+def jupyterlab() -> str:
+    """Return the directory of a Python that has JupyterLab, on the hosts too."""
+    return program()
+
+
+@pytest.fixture
+def dock(docked: Docked, jupyterlab: str) -> Docked:
+    """Return a shell that is docked to a host where JupyterLab is in a usual place."""
+    docked.host.run(f"ln -s {jupyterlab} ~/.venv", "dock")
+    return docked
+
+
+@pytest.fixture
+def start(docked: Docked):
+    """Return a function that runs nb-dock, ended with the test."""
+    running = []
+
+    def begin(*argv: str) -> Running:
+        running.append(Running(["nb-dock", *argv], docked.root, None, {}))
+        return running[-1]
+
+    yield begin
+    for each in running:
+        with each:
+            pass
+
+
+def jupyters(docked: Docked) -> list[str]:
+    """Return the command lines of Jupyter on the host, its shell's not among them."""
+    lines = docked.host.processes().values()
+    return [line for line in lines if "--port-retries=0" in line and "sh -c" not in line]
+
+
+def fake(docked: Docked, text: str) -> None:
+    """Have another program in the place of Jupyter."""
+    docked.host.run("mkdir -p ~/.venv/bin", "dock")
+    path = Path(docked.host.home("dock"), ".venv", "bin", "jupyter-lab")
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def test_jupyter_runs_on_the_dock_and_ends_with_the_command(dock: Docked, start) -> None:
+    before = dock.host.authentications()
+    jupyter = start("gpu")
+    url = jupyter.url()
+    token = url.partition("?token=")[2]
+    api = url.replace("?", "api/status?")
+    assert jupyter.ask(url.partition("?")[0] + "api/status") == 403
+    assert jupyter.ask(api) == 200
+    (line,) = jupyters(dock)
+    assert "--ip=127.0.0.1" in line
+    everything = Path("/proc").glob("[0-9]*/cmdline")
+    assert not any(token.encode() in _bytes(path) for path in everything)
+    assert jupyter.end(signal.SIGINT) == (130, ""), jupyter.said
+    wait_for(lambda: not jupyters(dock))
+    assert jupyter.ask(api) == 0
+    assert token not in jupyter.said
+    assert "Serving notebooks from local directory" in jupyter.said
+    assert dock.host.authentications() == before + 1  # one connection for all
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def test_a_second_one_joins_the_first(dock: Docked, start) -> None:
+    first = start("gpu")
+    url = first.url()
+    second = start()
+    other = second.url()
+    assert other.partition("?")[2] == url.partition("?")[2]
+    assert other != url
+    assert "nb-dock: Jupyter runs on dock gpu already; this joins it\n" in second.said
+    assert second.ask(other.replace("?", "api/status?")) == 200
+    assert len(jupyters(dock)) == 1
+    third = start("gpu")
+    third.url()
+    assert third.end(signal.SIGINT) == (130, "")
+    assert first.ask(url.replace("?", "api/status?")) == 200
+    first.end(signal.SIGTERM)
+    assert second.wait() == (0, "")
+    assert second.said.endswith("\nnb-dock: Jupyter on dock gpu has ended\n")
+
+
+def test_a_dry_run_shows_it_all(dock: Docked) -> None:
+    outcome = dock(main, "--dry-run")
+    forward, run, cancel = outcome.out.splitlines()
+    port = re.fullmatch(r"ssh -O forward -L 127\.0\.0\.1:(\d+):127\.0\.0\.1:(\d+) dock-gpu", forward)
+    assert port
+    assert run.startswith("(printf '%s\\n' \"$JUPYTER_TOKEN\"; cat) | ssh dock-gpu 'sh -c ")
+    assert f"{dock.host.home('dock')}/.venv/bin/jupyter-lab --no-browser --ip=127.0.0.1 --port={port[2]} " in run
+    assert cancel == forward.replace("forward", "cancel")
+    assert jupyters(dock) == []
+
+
+def test_a_dry_run_of_one_that_joins(dock: Docked, start) -> None:
+    start("gpu").url()
+    outcome = dock(main, "--dry-run")
+    forward, cancel = outcome.out.splitlines()
+    assert re.fullmatch(r"ssh -O forward -L 127\.0\.0\.1:\d+:127\.0\.0\.1:\d+ dock-gpu", forward)
+    assert cancel == forward.replace("forward", "cancel")
+
+
+def test_a_dock_without_jupyter(docked: Docked) -> None:
+    outcome = docked(main)
+    assert outcome.status == 1
+    assert outcome.err == (
+        "nb-dock: dock gpu has no Jupyter, on its PATH or in a usual place; install it there: ssh-dock gpu -- sh -c "
+        "'python3 -m venv ~/.venv && ~/.venv/bin/pip install jupyterlab'\n"
+    )
+
+
+@pytest.mark.parametrize("where", ["login", "notebook"])
+def test_jupyter_is_found(docked: Docked, where: str) -> None:
+    name, path = ("jupyter-lab", "~/my own/bin") if where == "login" else ("jupyter-notebook", "~/anaconda3/bin")
+    quoted = path.replace(" ", "\\ ")
+    docked.host.run(
+        f"mkdir -p {quoted}; touch {quoted}/{name}; chmod +x {quoted}/{name}; "
+        f"echo 'PATH=$PATH:$HOME/my\\ own/bin; echo welcome' >>~/.profile; echo '. ~/.profile' >~/.bash_profile",
+        "dock",
+    )
+    outcome = docked(main, "--dry-run")
+    assert f"{docked.host.home('dock')}/{path[2:]}/{name}" in outcome.out
+
+
+def test_jupyter_that_ends_before_it_answers(docked: Docked) -> None:
+    fake(docked, "echo no such option >&2; exit 3")
+    outcome = docked(main)
+    assert outcome.status == 3
+    assert outcome.err.endswith(
+        "\nno such option\nnb-dock: Jupyter on dock gpu ended with status 3 before it answered; what it said last "
+        "stands above\n"
+    )
+
+
+SERVER = """\
+import http.server, os, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(204)
+        self.end_headers()
+        self.server.over = True
+port = int(next(word for word in sys.argv if word.startswith("--port="))[7:])
+server = http.server.HTTPServer(("127.0.0.1", port), Handler)
+server.over = False
+while not (server.over and os.path.exists("go")):
+    server.timeout = 0.1
+    server.handle_request()
+sys.exit(4)
+"""
+
+
+def test_jupyter_that_fails_later(docked: Docked, start) -> None:
+    fake(docked, f"exec python3 -c '{SERVER}' \"$@\"")
+    jupyter = start()
+    jupyter.url()
+    docked.host.run("touch go", "dock")
+    assert jupyter.wait() == (4, "")
+    assert jupyter.said.endswith("nb-dock: Jupyter on dock gpu ended with status 4; it says why above\n")
+
+
+def test_jupyter_that_ends_well(docked: Docked, start) -> None:
+    fake(docked, f"exec python3 -c '{SERVER.replace('exit(4)', 'exit(0)')}' \"$@\"")
+    jupyter = start()
+    jupyter.url()
+    docked.host.run("touch go", "dock")
+    assert jupyter.wait() == (0, "")
+
+
+def test_jupyter_that_does_not_answer_in_time_is_ended(docked: Docked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notebook, "PATIENCE", 0.5)
+    fake(docked, "exec sleep 613 # --port-retries=0")
+    outcome = docked(main)
+    assert outcome.status == 1
+    assert outcome.err.splitlines()[-1] == (
+        "nb-dock: Jupyter on dock gpu has not answered for 0 s; see what it says above, and whether the dock is busy"
+    )
+    wait_for(lambda: not any("sleep 613" in line for line in docked.host.processes().values()))
+
+
+def test_a_server_that_has_been_noted_and_does_not_answer(docked: Docked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notebook, "PATIENCE", 0.5)
+    runtime = ".local/share/dockerutils/jupyter"
+    listen = "exec python3 -c 'import socket, time; s = socket.create_server((\"127.0.0.1\", 0)); print(s.getsockname()[1], flush=True); time.sleep(600)' >port & echo $! >pid"
+    docked.host.run(f"mkdir -p {runtime}; ({listen}) </dev/null 2>/dev/null", "dock")
+    home = Path(docked.host.home("dock"))
+    port = wait_for(lambda: (home / "port").read_text().strip())
+    pid = (home / "pid").read_text().strip()
+    (home / runtime / f"jpserver-{pid}.json").write_text(f'{{\n"port": {port}, "token": "x"}}')
+    (home / runtime / f"jpserver-{int(pid) + 1}.json").write_text("{")
+    (home / runtime / "jpserver-1.json").write_text("{")
+    outcome = docked(main)
+    docked.host.run(f"kill {pid}")
+    assert outcome.status == 1
+    assert "nb-dock: Jupyter on dock gpu has not answered for 0 s" in outcome.err.splitlines()[-1]
+
+
+def test_a_dock_that_is_cut_off(dock: Docked, start) -> None:
+    jupyter = start()
+    jupyter.url()
+    dock.host.cut()
+    status, _ = jupyter.wait()
+    assert status == 255
+    assert re.search(r"nb-dock: ssh said: .*; see whether the host runs, and what ssh dock-gpu says\n$", jupyter.said)
+    wait_for(lambda: not jupyters(dock))
+
+
+def test_a_dock_that_is_not_known(docked: Docked) -> None:
+    outcome = docked(main, "cpu")
+    assert outcome.status == 2
+    assert outcome.err == "nb-dock: 'cpu' is no dock; known: gpu\n"
+
+
+def test_a_dock_whose_host_does_not_answer(docked: Docked) -> None:
+    path = Path(os.environ["HOME"], ".docker", docked.host.address, "connection_config.txt")
+    path.write_text(re.sub("DOCK_PORT=.*", "DOCK_PORT=1", path.read_text()))
+    outcome = docked(main)
+    assert outcome.status == 255
+    assert re.fullmatch(r"nb-dock: ssh said: .*Connection refused; see whether .*\n", outcome.err)

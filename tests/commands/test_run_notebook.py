@@ -1,0 +1,425 @@
+"""run-notebook: what it composes, and what happens when the container does what it should, or something else."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import socket
+import stat
+import sys
+import threading
+import time
+import webbrowser
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pexpect
+import pytest
+
+from dockerutils import notebook
+from dockerutils.commands.run_notebook import main
+from tests.support import App, call, wait_for, write_tree
+from tests.testbed.jupyter import BIN, Running
+from tests.testbed.registry import daemon
+from tests.testbed.relay import inside
+
+BOX = "[notebook]\nname = local/busybox:latest\nprefix = False\n"
+# A web server that says 404 to the question: it is there.
+WEB = "sh -c 'echo started; trap \"exit 0\" INT TERM; httpd -f -p 8888 -h /bin & wait'"
+CHOICE = (
+    "write docker/notebook/Dockerfile, or name another image in [notebook] of docker/dockerutils.cfg: prefix = False "
+    "and, for one of jupyter/docker-stacks, name = jupyter/scipy-notebook"
+)
+
+
+@pytest.fixture
+def app(tmp_path, capfd):
+    """Return a project in a directory with a space, and run-notebook called there."""
+    return App(main, write_tree(tmp_path / "My App", {"docker/dev/Dockerfile": "FROM local/busybox\n"}), capfd)
+
+
+def configure(app: App, text: str = "") -> None:
+    app.write({"docker/dockerutils.cfg": f"{BOX}{text}\n"})
+
+
+def dry(app: App, *argv: str) -> list[str]:
+    """Return the lines of a dry run, names and ports in the place of those that change."""
+    outcome = app("--dry-run", *argv)
+    assert (outcome.status, outcome.err) == (0, "")
+    return [re.sub(r"--name \S+", "--name NAME", line) for line in outcome.out.splitlines()]
+
+
+@pytest.fixture
+def no_data(monkeypatch):
+    """Let there be no /data on this machine, whatever there is."""
+    there = os.path.isdir
+    monkeypatch.setattr(os.path, "isdir", lambda path: path != "/data" and there(path))
+
+
+def ran(app: App, rest: str, port: int = 8888, before: str = "") -> str:
+    return (
+        f"docker run --init --name NAME -e JUPYTER_TOKEN --rm {before}-v '{app.root}:/home/jovyan/project' "
+        f"-p 127.0.0.1:{port}:8888 {rest}"
+    )
+
+
+def test_the_default_image_is_pulled(app, no_data):
+    assert dry(app, "-p", "9000") == [
+        "docker pull resero-labs/docker-ds:latest",
+        ran(app, "resero-labs/docker-ds:latest", 9000),
+    ]
+
+
+def test_g_is_the_tag_and_the_options(app, no_data):
+    assert dry(app, "-g", "-p", "9000") == [
+        "docker pull resero-labs/docker-ds:gpu",
+        ran(app, "resero-labs/docker-ds:gpu", 9000, "--runtime=nvidia -e NVIDIA_VISIBLE_DEVICES=all "),
+    ]
+
+
+def test_without_a_pull(app, no_data, monkeypatch):
+    monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
+    assert dry(app, "-p", "9000") == [ran(app, "resero-labs/docker-ds:latest", 9000)]
+
+
+@pytest.mark.parametrize(
+    ("section", "argv", "reference"),
+    [
+        pytest.param("name = jupyter/scipy-notebook\n", [], "jupyter/scipy-notebook:latest", id="latest"),
+        pytest.param("name = jupyter/scipy-notebook\n", ["-g"], "jupyter/scipy-notebook:gpu", id="gpu"),
+        pytest.param("name = jupyter/scipy-notebook:x\n", ["-g"], "jupyter/scipy-notebook:x", id="tag in the name"),
+        pytest.param("name = jupyter/scipy-notebook\ntag = y\n", ["-g"], "jupyter/scipy-notebook:y", id="tag"),
+    ],
+)
+def test_the_configured_image(app, section, argv, reference):
+    app.write({"docker/dockerutils.cfg": f"[notebook]\nprefix = False\n{section}"})
+    pull, run = dry(app, *argv)
+    assert pull == f"docker pull {reference}"
+    assert run.endswith(f" {reference}")
+
+
+def test_the_image_of_the_project_is_built_after_base(app, no_data):
+    app.write({"docker/base/Dockerfile": "FROM x\n", "docker/notebook/Dockerfile": "FROM x\n"})
+    app.write({"docker/dockerutils.cfg": "[notebook]\nvolumes = -v {root}/d:/d\nports = -p 1:2\ngpu = --gpus all\n"})
+    assert dry(app, "-g", "-p", "9000") == [
+        "docker build -t my-app-base:alice -f docker/base/Dockerfile .",
+        "docker build -t my-app-notebook:alice -f docker/notebook/Dockerfile .",
+        f"docker run --init --name NAME -e JUPYTER_TOKEN --rm --gpus all -v '{app.root}:/home/jovyan/project' "
+        f"-v '{app.root}/d:/d' -p 127.0.0.1:9000:8888 -p 1:2 my-app-notebook:alice",
+    ]
+
+
+def test_a_synthetic_one_is_built_under_its_tag(app):
+    app.write({
+        "docker/dockerutils.cfg": "[run_image]\nsynthetic_images = notebook\n[notebook]\nname = dev\ntag = nb\n",
+    })  # fmt: skip
+    build, run = dry(app)
+    assert build == "docker build -t my-app-dev:nb -f docker/dev/Dockerfile ."
+    assert run.endswith(" my-app-dev:nb")
+
+
+def test_what_is_there_is_mounted_and_passed_on(app, monkeypatch):
+    there = os.path.isdir
+    monkeypatch.setattr(os.path, "isdir", lambda path: path == "/data" or there(path))
+    home = Path(os.environ["HOME"])
+    (home / ".aws").mkdir()
+    monkeypatch.setenv("RESERO_JUPYTER_DIFFS", "1")
+    monkeypatch.setenv("DOCKER_DS_DIFFS", "1")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    _, run = dry(app)
+    assert "-e AWS_REGION -e JUPYTER_TOKEN -e RESERO_JUPYTER_DIFFS -e DOCKER_DS_DIFFS --rm" in run
+    assert f"-v '{app.root}:/home/jovyan/project' -v /data:/data -v {home}/.aws:/home/jovyan/.aws -p" in run
+
+
+def test_what_the_section_says_otherwise_holds(app, no_data):
+    configure(
+        app,
+        "volumes = --mount type=bind,source={root}/src,target=/home/jovyan/project\ninteractive = -it\n"
+        "ports = -p 8888:8888 -p7000:7000/tcp --publish=9:8888/tcp\nkeep_container = True\ncmd = start --here",
+    )
+    assert dry(app, "-p", "9000")[1] == (
+        f"docker run --init --name NAME -e JUPYTER_TOKEN --rm --mount 'type=bind,source={app.root}/src,"
+        "target=/home/jovyan/project' -p 127.0.0.1:9000:8888 -p 7000:7000/tcp local/busybox:latest start --here"
+    )
+
+
+def test_an_unknown_key_draws_a_warning(app):
+    configure(app, "volume = -v a:b")
+    outcome = app("--dry-run")
+    assert (
+        outcome.err
+        == "run-notebook: warning: docker/dockerutils.cfg:4: [notebook] volume: unknown key; did you mean volumes?\n"
+    )
+
+
+def test_a_directory_that_is_no_project_will_do(tmp_path, capfd):
+    outcome = call(main, "--dry-run", directory=tmp_path, capfd=capfd)
+    assert f"-v {tmp_path}:/home/jovyan/project " in outcome.out
+
+
+@pytest.mark.parametrize("port", ["0", "x", "65536", "-1"])
+def test_a_port_is_a_number(app, port):
+    outcome = app("-p", port)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err == f"run-notebook: -p: {port!r} is no port; use a number from 1 to 65535\n"
+
+
+def test_a_port_that_only_docker_may_open_is_left_to_docker(app, monkeypatch):
+    def bind(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(socket.socket, "bind", bind)
+    assert "-p 127.0.0.1:80:8888 " in app("--dry-run", "-p", "80").out
+
+
+def test_a_port_that_is_given_and_busy_is_an_error(app):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        outcome = app("--dry-run", "-p", str(port))
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err == f"run-notebook: port {port} is in use here; name another one, or leave out -p\n"
+
+
+def test_no_engine(app):
+    outcome = app()
+    assert outcome.status == 1
+    assert outcome.err == (
+        "run-notebook: no Docker Engine answers at unix:///nonexistent/docker.sock; start it, or point DOCKER_HOST or "
+        "docker context use at one that runs\n"
+    )
+
+
+def test_an_image_that_cannot_be_pulled_and_is_not_here(engine, app):
+    outcome = app()
+    assert outcome.status == 1
+    assert outcome.echoed == ["docker pull resero-labs/docker-ds:latest"]
+    assert outcome.err.splitlines()[-1] == (
+        f"run-notebook: resero-labs/docker-ds:latest cannot be pulled, and is not here; {CHOICE}"
+    )
+
+
+def test_an_image_that_is_not_to_be_pulled_and_is_not_here(engine, app, monkeypatch):
+    monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
+    outcome = app()
+    assert outcome.status == 1
+    assert outcome.err == (
+        "run-notebook: resero-labs/docker-ds:latest is not here, and DOCKER_DS_DONT_PULL is set; unset it, or "
+        f"{CHOICE}\n"
+    )
+
+
+def test_an_image_without_jupyter(engine, app):
+    configure(app, "cmd = sh -c 'echo no jupyter in here; exit 7'")
+    outcome = app()
+    assert outcome.status == 7
+    assert "run-notebook: warning: local/busybox:latest cannot be pulled; the one that is here is run\n" in outcome.err
+    assert outcome.err.endswith(
+        "\nno jupyter in here\nrun-notebook: docker ended with status 7 before Jupyter answered, and what was said last "
+        "stands above; the image is to start Jupyter at port 8888\n"
+    )
+    assert outcome.out == ""
+
+
+def test_a_container_that_ends_well_before_it_answers_has_failed_all_the_same(engine, app, monkeypatch):
+    monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
+    configure(app, "cmd = true")
+    outcome = app()
+    assert outcome.status == 1
+    assert "docker ended with status 0 before Jupyter answered" in outcome.err
+
+
+def test_a_command_that_is_not_in_the_image(engine, app):
+    configure(app, "cmd = jupyter lab")
+    outcome = app()
+    assert outcome.status == 127
+    assert "docker ended with status 127 before Jupyter answered" in outcome.err
+
+
+@pytest.fixture
+def start(engine, app, monkeypatch):
+    """Return a function that runs run-notebook where the engine's ports are, ended with the test."""
+    monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
+    running = []
+
+    def begin(text: str, *argv: str, **environ: str) -> Running:
+        configure(app, text)
+        running.append(Running(["run-notebook", *argv], app.root, daemon(engine), environ))
+        return running[-1]
+
+    yield begin
+    for each in running:
+        with each:
+            pass
+
+
+def containers(engine) -> list[str]:
+    return engine.docker("ps", "-a", "--format", "{{.Names}}").split()
+
+
+def everything_said_to_processes() -> str:
+    """Return the arguments of every process of this machine."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(path.read_text(errors="replace"))
+        except OSError:
+            continue
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_the_url_is_all_of_the_output_and_the_container_ends_with_the_command(engine, start, number):
+    notebook = start(f"cmd = {WEB}")
+    url = notebook.url()
+    token = url.partition("?token=")[2]
+    assert re.fullmatch("[0-9a-f]{48}", token)
+    (name,) = containers(engine)
+    assert f"JUPYTER_TOKEN={token}" in engine.docker("inspect", "-f", "{{.Config.Env}}", name)
+    assert engine.docker("port", name) == "8888/tcp -> 127.0.0.1:8888\n"
+    assert token not in everything_said_to_processes()
+    assert notebook.end(number) == (128 + number, "")
+    assert containers(engine) == []
+    assert token not in notebook.said
+    assert "\nstarted\n" in notebook.said
+
+
+def test_a_second_one_takes_the_next_port(start):
+    first, second = start(f"cmd = {WEB}"), None
+    assert first.url().startswith("http://127.0.0.1:8888/?token=")
+    second = start(f"cmd = {WEB}", "--no-browser")
+    assert second.url().startswith("http://127.0.0.1:8889/?token=")
+
+
+def test_the_url_comes_as_soon_as_jupyter_answers(start, app):
+    wait = "while [ ! -e /home/jovyan/project/go ]; do usleep 1000; done; exec httpd -f -p 8888 -h /bin"
+    notebook = start(f"cmd = sh -c 'echo waiting; {wait}'")
+    wait_for(lambda: "\nwaiting\n" in notebook.said)
+    before = time.monotonic()
+    (app.root / "go").touch()
+    notebook.url()
+    assert time.monotonic() - before < 1
+
+
+def test_the_status_is_the_containers_when_it_ends_later(start, app):
+    notebook = start(
+        "cmd = sh -c 'httpd -p 8888 -h /bin; while [ ! -e /home/jovyan/project/go ]; do usleep 1000; done; exit 5'"
+    )
+    notebook.url()
+    (app.root / "go").touch()
+    assert notebook.wait() == (5, "")
+
+
+def test_jupyter_that_is_late_draws_a_warning_and_is_waited_for(engine, app, capfd, monkeypatch):
+    monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
+    monkeypatch.setattr(notebook, "PATIENCE", 0.2)
+    configure(app, "cmd = sh -c 'sleep 2; exit 3'")
+    outcome = app()
+    assert outcome.status == 3
+    warning = "run-notebook: warning: Jupyter has not answered for 0 s; see above, or press Ctrl-C\n"
+    assert outcome.err.count(warning) == 1
+
+
+PASSWORD = r"""sh -c 'while true; do printf "HTTP/1.0 403 Forbidden\r\n\r\n" | nc -l -p 8888; done'"""
+
+
+def test_a_jupyter_that_has_a_password_of_its_own(start):
+    notebook = start(f"cmd = {PASSWORD}")
+    notebook.url()
+    assert (
+        "run-notebook: warning: Jupyter has a token or password of its own; see what it says of it above\n"
+        in notebook.said
+    )
+
+
+BROWSER = """\
+#!{python}
+import sys, urllib.request
+class Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args):
+        return None
+def get(address):
+    try:
+        return urllib.request.build_opener(Stay).open(address).status, ""
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers["Location"]
+host = sys.argv[1].rpartition("/")[0]
+with open({log!r}, "w") as log:
+    print(sys.argv[1], get(host + "/"), get(sys.argv[1]), file=log)
+"""
+
+
+@pytest.fixture
+def browser(tmp_path, monkeypatch):
+    """Have a browser that writes down what it is told, and return the path of what it writes."""
+    path, log = tmp_path / "browser", tmp_path / "log"
+    path.write_text(BROWSER.format(python=sys.executable, log=str(log)))
+    path.chmod(stat.S_IRWXU)
+    monkeypatch.setenv("BROWSER", f"{path} %s")
+    return log
+
+
+def in_a_terminal(engine, app, *argv: str):
+    command = [*inside(daemon(engine)), str(BIN / "run-notebook"), *argv]
+    return pexpect.spawn(command[0], command[1:], cwd=str(app.root), encoding="utf-8", timeout=60)
+
+
+def test_on_a_terminal_the_browser_opens_and_the_token_is_in_nobodys_arguments(engine, app, browser, monkeypatch):
+    monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
+    configure(app, f"cmd = {WEB}")
+    child = in_a_terminal(engine, app)
+    child.expect(r"(http://127\.0\.0\.1:\d+/\?token=[0-9a-f]{48})")
+    url = child.match[1]
+    wait_for(lambda: browser.exists() and browser.read_text().endswith("\n"))
+    address, _, answers = browser.read_text().partition(" ")
+    assert url.partition("=")[2] not in address
+    assert answers == f"(404, None) (302, {url!r})\n"
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 130
+    assert containers(engine) == []
+
+
+def test_no_browser(engine, app, browser, monkeypatch):
+    monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
+    configure(app, f"cmd = {WEB}")
+    child = in_a_terminal(engine, app, "--no-browser")
+    child.expect(r"token=[0-9a-f]{48}")
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    child.close()
+    assert not browser.exists()
+
+
+def test_without_a_table_of_connections_the_address_itself_is_the_secret(monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("builtins.open", refuse)
+    assert notebook._is_ours(1)
+
+
+def test_a_browser_that_does_not_come_is_not_waited_for(monkeypatch):
+    asked: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", asked.append)
+    monkeypatch.setattr(notebook, "_PICKED_UP", 0.2)
+    notebook._open("http://127.0.0.1:1/?token=x", threading.Event())
+    (address,) = asked
+    with pytest.raises(URLError):
+        urlopen(address, timeout=5)
+
+
+def test_what_another_user_asks_for_is_not_told(monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: 4321)
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        port = client.getsockname()[1]
+        table = f"  1: 0100007F:{port:04X} 0100007F:0000 01 0:0 0:0 0 {os.geteuid() + 1} 0 1\n"
+        monkeypatch.setattr("builtins.open", lambda *_, **__: io.StringIO(f"sl local_address\n{table}"))
+        connection, _ = server.accept()
+        client.sendall(b"GET /secret HTTP/1.1\r\n\r\n")
+        with connection:
+            assert not notebook._lead(connection, "/secret", "http://127.0.0.1:1/?token=x")
+        assert client.recv(100) == b"HTTP/1.0 404 Not Found\r\n\r\n"

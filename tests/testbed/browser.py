@@ -1,0 +1,80 @@
+"""What a person does in JupyterLab, in a real browser: opens a URL, makes a notebook, runs a cell, saves.
+
+A script, so that it can run in the network of an engine: `browser.py URL NAME CODE PICTURE` prints what the cell shows.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+
+from selenium.webdriver import ActionChains, Chrome, ChromeOptions, Keys
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+_DEADLINE = 60
+# Nothing but what the page asks for; root, as which the tests run, has no sandbox.
+_OPTIONS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--window-size=1280,720", "--no-proxy-server"),
+)
+
+
+def main(url: str, name: str, code: str, picture: str) -> None:
+    """Open `url`, make the notebook `name`, run `code` in it, save it; take a picture, and print the cell's output."""
+    options = ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    with tempfile.TemporaryDirectory() as profile:
+        for option in (*_OPTIONS, f"--user-data-dir={profile}"):
+            options.add_argument(option)
+        driver = Chrome(options, Service("/usr/bin/chromedriver"))
+        try:
+            print(_work(driver, url, name, code))
+            driver.save_screenshot(picture)
+        except BaseException:
+            driver.save_screenshot(f"{picture}.failed.png")
+            raise
+        finally:
+            driver.quit()
+
+
+def _work(driver: Chrome, url: str, name: str, code: str) -> str:
+    driver.get(url)
+    _find(driver, '.jp-LauncherCard[data-category="Notebook"]').click()
+    # It takes the first cell's text when the kernel is there.
+    _find(driver, '.jp-NotebookPanel .jp-Toolbar [data-status="idle"]')
+    _find(driver, ".jp-Notebook .jp-Cell .cm-content").click()
+    keys = ActionChains(driver)
+    keys.send_keys(code).key_down(Keys.SHIFT).send_keys(Keys.ENTER).key_up(Keys.SHIFT).perform()
+    shown = _find(driver, ".jp-OutputArea-output pre").text
+    _save(driver)
+    # JupyterLab asks for a name when a notebook is saved for the first time, and saves it before.
+    field = _find(driver, ".jp-Dialog input")
+    field.send_keys(Keys.CONTROL, "a")
+    field.send_keys(name)
+    _find(driver, ".jp-Dialog .jp-mod-accept").click()
+    _find(driver, f'.jp-DirListing-item[title*="{name}"]')
+    _save(driver)
+    return str(shown)
+
+
+def _save(driver: Chrome) -> None:
+    ActionChains(driver).key_down(Keys.CONTROL).send_keys("s").key_up(Keys.CONTROL).perform()
+
+
+def _find(driver: Chrome, selector: str) -> WebElement:
+    """Wait for what the page shows at `selector`."""
+
+    def look(_: Chrome) -> WebElement | None:
+        found = driver.find_elements(By.CSS_SELECTOR, selector)
+        return next((each for each in found if each.is_displayed()), None)
+
+    found = WebDriverWait(driver, _DEADLINE).until(look)
+    assert found
+    return found
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
