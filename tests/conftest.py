@@ -22,6 +22,22 @@ from tests.testbed.host import Host, at_home, serving
 _USERS_OWN = re.compile(r"(AWS|DOCK|DOCKER|DOCKERUTILS|RESERO|SSH|XDG)_.*|NO_COLOR")
 
 
+# Two halves take about the same time: the tests of commands but these, and these with all others.
+_SECOND_HALF = re.compile(r"tests/(?!commands/)|test_(transfer_image|run_notebook|nb_dock)")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--half", choices=["1", "2"], help="run one half of the tests, the other one may run beside it")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    half = config.getoption("--half")
+    if half:
+        left_out = [item for item in items if bool(_SECOND_HALF.search(item.nodeid)) != (half == "2")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """See that Ctrl-C, or a kill, ends the tests and their fixtures: a command called here would take it for its own."""
 
