@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from dockerutils import autostop
 from dockerutils.aws import Call, Contents, Refused, Session
 from dockerutils.errors import DockerutilsError
 from dockerutils.process import Command
@@ -56,7 +57,8 @@ class Wanted(NamedTuple):
     """What an instance is to be.
 
     `user` is who it is for, `login` the user there; `volume` is in GB. It has `key`, a key pair of AWS's, or
-    `public_key`, a file; and the security `group`, or one that lets `source`, a network, in.
+    `public_key`, a file; and the security `group`, or one that lets `source`, a network, in. It stops by itself when
+    it was not in use for `autostop` hours, 0 for never.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Wanted(NamedTuple):
     public_key: str | None = None
     group: str | None = None
     source: str | None = None
+    autostop: float = 0.0
 
 
 class Ec2:
@@ -110,6 +113,12 @@ class Ec2:
     def stop_line(self, ids: Sequence[str]) -> str:
         """Return the line that stops instances."""
         return self._line("stop-instances", {"InstanceIds": list(ids)})
+
+    def survives(self, instance: str) -> bool:
+        """Tell whether an instance that shuts itself down is stopped by that, and not terminated."""
+        asked = {"InstanceId": instance, "Attribute": "instanceInitiatedShutdownBehavior"}
+        query = "InstanceInitiatedShutdownBehavior.Value"
+        return bool(self._ask("describe-instance-attribute", asked, query, "behavior") != "terminate")
 
     def terminate(self, ids: Sequence[str]) -> None:
         """Terminate instances, which may be gone already."""
@@ -396,7 +405,7 @@ class Ec2:
             "BlockDeviceMappings": [{"DeviceName": of["device"], "Ebs": volume}],
             "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"},
             "InstanceInitiatedShutdownBehavior": "stop",
-            "UserData": user_data(wanted.login),
+            "UserData": user_data(wanted.login, wanted.autostop),
             "TagSpecifications": [_tagged(kind, wanted.name, tags) for kind in kinds],
             # The same for each time that this request is sent, so that AWS makes one instance only.
             "ClientToken": f"{TOOL}-{wanted.name[:30]}-{tags[RUN]}",
@@ -451,10 +460,11 @@ def _who(environ: Mapping[str, str]) -> str:
     return environ.get("DOCKERUTILS_CHECKIP") or _WHO
 
 
-def user_data(login: str) -> Word:
+def user_data(login: str, after: float = 0.0) -> Word:
     """Return what cloud-init does when an instance starts for the first time.
 
-    It installs Docker Engine and what sync-up and transfer-image use; at last, the user may use it. JSON is YAML:
+    It installs Docker Engine and what sync-up and transfer-image use; at last, the user may use it. Unless `after` is
+    0, it stops by itself when it was not in use for so many hours. JSON is YAML:
     https://cloudinit.readthedocs.io/en/latest/reference/modules.html
     """
     import json
@@ -465,6 +475,7 @@ def user_data(login: str) -> Word:
         "runcmd": [
             ["apt-get", "install", "-y", "docker-buildx"],  # not every release has it
             ["install", "-d", "-o", login, "/data/workspaces"],
+            *([["sh", "-c", f"{autostop.encoded(autostop.installation(after))} | sh"]] if after else []),
             ["usermod", "-aG", "docker", login],
         ],
     }

@@ -25,6 +25,7 @@ LAYERS = [
         "credentials",
         "registry",
         "docks",
+        "autostop",
         "contexts",
         "ssh",
         "version_file",

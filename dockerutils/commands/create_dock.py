@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from dockerutils import cli, console, contexts, docks, fleet, provision
+from dockerutils import autostop, cli, console, contexts, docks, fleet, provision
 from dockerutils.aws import Session
 from dockerutils.catalog import Catalog, Product
 from dockerutils.docks import Dock
@@ -62,6 +62,7 @@ def parser() -> cli.Parser:
     parser.add_argument("--product-name", metavar="NAME", help="a product of AWS Service Catalog, in place of all that")
     parser.add_argument("--product-version", metavar="NAME", help="its version; the newest by default")
     parser.add_argument("--param", metavar="KEY=VALUE", action="append", default=[], help="a parameter of the product")
+    parser.add_argument("--autostop", metavar="HOURS", help="stop by itself when nobody has used it for so long")
     parser.add_argument(
         "-t", "--timeout", metavar="SECONDS", default="900", help="how long it may take; 900 by default"
     )
@@ -132,6 +133,7 @@ def _maker(args: argparse.Namespace, home: str, login: str) -> tuple[Maker, str 
         public_key=public_key,
         group=args.security_group,
         source=args.cidr,
+        autostop=0.0 if args.autostop is None else autostop.hours(args.autostop, least=0.0001),
     )
     return functools.partial(_launch, wanted), identity
 
@@ -144,6 +146,8 @@ def _launch(wanted: Wanted, session: Session, _: float, undo: Undo) -> Made:
 
 
 def _product(args: argparse.Namespace) -> Product:
+    if args.autostop is not None:
+        raise UserError("--autostop does not go with --product-name; once it is there: start-dock --autostop HOURS")
     for option in ("ami", "public_key", "security_group", "cidr"):
         if getattr(args, option) is not None:
             raise UserError(f"--{option.replace('_', '-')} does not go with --product-name; the product settles that")

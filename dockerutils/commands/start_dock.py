@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Sequence
 
-from dockerutils import cli, console, fleet, provision
+from dockerutils import autostop, cli, console, fleet, process, provision
 from dockerutils.aws import Session
 from dockerutils.docks import Dock
 from dockerutils.ec2 import RUNNING, STOPPED, Ec2, caller
@@ -28,6 +28,9 @@ def parser() -> cli.Parser:
     parser = cli.Parser(_COMMAND, f"{__doc__}", _EXAMPLES)
     parser.add_argument("docks", metavar="MONIKER|ADDRESS", nargs="*", help="the docks; else where the shell is docked")
     parser.add_argument(
+        "--autostop", metavar="HOURS", help="stop by itself when nobody has used it for so long; 0 for never"
+    )
+    parser.add_argument(
         "-t", "--timeout", metavar="SECONDS", default="600", help="how long it may take; 600 by default"
     )
     parser.add_dry_run()
@@ -44,16 +47,19 @@ def handle(args: argparse.Namespace) -> None:
     home = os.path.expanduser("~")
     began = time.monotonic()
     deadline = began + cli.seconds(args.timeout)
+    after = None if args.autostop is None else autostop.hours(args.autostop, least=0)
     chosen = fleet.chosen(args.docks, os.environ, home)
     session = Session(os.environ, dry_run=args.dry_run)
     regions = fleet.locate(chosen, session, home)
     if args.dry_run:
         for region, ships in regions.items():
             Ec2(session, region).start([ship.instance for ship in ships])
+        _autostop(chosen, after, dry_run=True)
         return
     lines = Lines()
     with all_or_nothing(_COMMAND, "stopped again") as undo:
         for region, ships in regions.items():
+            _heed(Ec2(session, region), ships, after)
             _start(Ec2(session, region), ships, deadline, undo)
         moored = []
         for region, ships in regions.items():
@@ -63,10 +69,26 @@ def handle(args: argparse.Namespace) -> None:
         lines.end(_COMMAND)
         if failure := provision.failure(reasons):
             raise failure
+        _autostop(moored, after, dry_run=False)
     for dock in moored:
         console.note(_COMMAND, f"{dock.moniker} at {dock.ip} is ready after {time.monotonic() - began:.0f} s")
         if os.environ.get("DOCK_MONIKER") == dock.moniker and os.environ.get("DOCKER_IP") != dock.ip:
             console.warn(_COMMAND, f"DOCKER_IP is that of before here; run: castoff; source dock {dock.moniker}")
+
+
+def _heed(ec2: Ec2, ships: Sequence[Ship], after: float | None) -> None:
+    """See that none of those that are to stop by themselves would be terminated by that."""
+    for dock, instance in ships if after else ():
+        if not ec2.survives(instance):
+            raise DockerutilsError(
+                f"AWS would terminate {dock.moniker} when it shuts itself down; "
+                f"have the shutdown behavior of {instance} set to stop"
+            )
+
+
+def _autostop(those: Sequence[Dock], after: float | None, *, dry_run: bool) -> None:
+    for dock in those if after is not None else ():
+        process.run(autostop.command(dock, after or 0.0), dry_run=dry_run)
 
 
 def _start(ec2: Ec2, ships: Sequence[Ship], deadline: float, undo: Undo) -> None:

@@ -642,3 +642,28 @@ def test_a_product_in_a_dry_run(create, cloud, tmp_path, capfd) -> None:
 )
 def test_options_that_do_not_go_together(argv, message, isolated, tmp_path, capfd) -> None:
     assert call(main, "gpu", *argv, directory=tmp_path, capfd=capfd) == Outcome(2, "", f"create-dock: {message}\n")
+
+
+def test_autostop_is_in_the_user_data(create, cloud) -> None:
+    from dockerutils import autostop
+
+    assert create("gpu", "--autostop", "1.5").status == 0
+    [request] = [each for each in cloud.front.requests if each.action == "RunInstances"]
+    assert request.parameters["InstanceInitiatedShutdownBehavior"] == "stop"
+    header, text = base64.b64decode(request.parameters["UserData"]).decode().split("\n")
+    step = json.loads(text)["runcmd"][-2]
+    assert (header, step[:2]) == ("#cloud-config", ["sh", "-c"])
+    written = subprocess.run([*step[:2], step[2].removesuffix(" | sh")], capture_output=True, text=True, check=True)
+    assert written.stdout == autostop.installation(1.5)
+
+
+def test_autostop_is_printed_as_it_is_asked(create, recorded) -> None:
+    outcome = create("gpu", "--autostop", "1.5")
+    lines = [line for line in outcome.echoed if line.startswith("aws ")]
+    assert [testbed.parsed(line) for line in lines] == recorded[: len(lines)]
+
+
+def test_autostop_does_not_go_with_a_product(isolated, tmp_path, capfd) -> None:
+    message = "--autostop does not go with --product-name; once it is there: start-dock --autostop HOURS"
+    outcome = call(main, "gpu", "--product-name", "x", "--autostop", "1", directory=tmp_path, capfd=capfd)
+    assert outcome == Outcome(2, "", f"create-dock: {message}\n")

@@ -173,3 +173,73 @@ def test_dry_run(start, cloud, gpu) -> None:
     outcome = start("gpu", "--dry-run")
     assert outcome == (0, f"aws ec2 start-instances --region us-east-1 --instance-ids {gpu.instance_id}\n", "")
     assert cloud.front.requests == []
+
+
+@pytest.fixture
+def systemd(cloud):
+    """Let the dock have a systemctl that notes what it is told, and its user sudo; return what notes that."""
+    cloud.host.run(
+        "printf '#!/bin/sh\\necho \"$*\" >>/tmp/told\\n' >/usr/bin/systemctl; chmod 755 /usr/bin/systemctl; "
+        "mkdir -p /etc/systemd/system; echo 'dock ALL=(root) NOPASSWD: ALL' >/etc/sudoers.d/dock"
+    )
+
+    def told() -> list[str]:
+        return cloud.host.run("cat /tmp/told; rm /tmp/told").splitlines()
+
+    return told
+
+
+def test_autostop_is_set_changed_and_taken_away(start, cloud, systemd) -> None:
+    name = "dockerutils-autostop"
+    for hours in ("2", "0.5"):
+        outcome = start("gpu", "--autostop", hours)
+        assert outcome.status == 0, outcome.err
+        assert [line for line in outcome.echoed if line.endswith(" | base64 -d | ssh dock-gpu -- 'sudo -n sh'")]
+        assert systemd() == ["daemon-reload", f"enable {name}.timer", f"restart {name}.timer"]
+        service = cloud.host.run(f"cat /etc/systemd/system/{name}.service")
+        assert f"/usr/local/sbin/{name} {hours} 22 /run/{name} || systemctl poweroff'" in service
+    assert "OnUnitActiveSec=1min" in cloud.host.run(f"cat /etc/systemd/system/{name}.timer")
+    # As systemd runs it: who is connected just now uses it.
+    line = service.partition("ExecStart=")[2].strip()
+    cloud.host.run(f"{line}; test -s /run/{name}")
+    assert cloud.host.run("cat /tmp/told 2>/dev/null || :") == ""
+    # And when it was in use long ago, and nothing else uses it.
+    cloud.host.run(
+        "for each in ss docker; do mkdir -p /opt/b; printf '#!/bin/sh\\n' >/opt/b/$each; done; chmod 755 /opt/b/*"
+    )
+    cloud.host.run(f"echo 0 >/run/{name}; export PATH=/opt/b:$PATH AUTOSTOP_HOMES=/none AUTOSTOP_NOW=1801; {line}")
+    assert systemd() == ["poweroff"]
+    assert start("gpu", "--autostop", "0").status == 0
+    assert systemd() == [f"disable --now {name}.timer", "daemon-reload"]
+    assert cloud.host.run(f"ls /etc/systemd/system /usr/local/sbin | grep {name} || :") == ""
+    assert start("gpu", "--autostop", "0").status == 0
+
+
+def test_autostop_where_it_would_be_terminated(start, cloud, gpu) -> None:
+    # moto does not tell what was set.
+    cloud.front.replace["DescribeInstanceAttribute"] = (
+        b"<DescribeInstanceAttributeResponse><instanceInitiatedShutdownBehavior><value>terminate</value>"
+        b"</instanceInitiatedShutdownBehavior></DescribeInstanceAttributeResponse>"
+    )
+    outcome = start("gpu", "--autostop", "2")
+    assert (outcome.status, outcome.err.splitlines()[-1]) == (
+        1,
+        "start-dock: AWS would terminate gpu when it shuts itself down; have the shutdown behavior of "
+        f"{gpu.instance_id} set to stop",
+    )
+    assert cloud.instances("stopped")
+
+
+def test_autostop_without_sudo(start, cloud) -> None:
+    assert start("gpu", "--autostop", "2").status == 1
+    assert cloud.instances("stopped")
+
+
+def test_autostop_in_a_dry_run(start, cloud) -> None:
+    outcome = start("gpu", "--autostop", "2", "--dry-run")
+    assert (outcome.status, outcome.err, cloud.front.requests) == (0, "", [])
+    assert outcome.out.splitlines()[-1].endswith(" | base64 -d | ssh dock-gpu -- 'sudo -n sh'")
+
+
+def test_autostop_for_no_number(start) -> None:
+    assert start("gpu", "--autostop", "x").status == 2
