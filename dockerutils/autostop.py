@@ -1,18 +1,19 @@
 """A dock that stops by itself when nobody has used it for some hours: what is put there for that, and taken away.
 
-`shell/autostop` decides; a timer of systemd (man 5 systemd.timer) asks it each minute.
+`shell/autostop` decides, with `busy_kernels.py`; a timer of systemd (man 5 systemd.timer) asks it each minute.
 """
 
 from __future__ import annotations
 
 import os
 
-from dockerutils.docks import Dock
+from dockerutils.dock_records import Dock
 from dockerutils.errors import UserError
 from dockerutils.process import Command, Input
 
 _NAME = "dockerutils-autostop"
 _SCRIPT, _UNIT = f"/usr/local/sbin/{_NAME}", f"/etc/systemd/system/{_NAME}"
+_KERNELS = f"/usr/local/lib/{_NAME}-kernels.py"
 _TIMER = """\
 [Unit]
 Description=Look each minute whether this dock is in use
@@ -43,7 +44,7 @@ def installation(after: float, port: int = 22) -> str:
     if not after:
         return (
             f"if [ -e {_UNIT}.timer ]; then systemctl disable --now {_NAME}.timer; fi && "
-            f"rm -f {_SCRIPT} {_UNIT}.service {_UNIT}.timer && systemctl daemon-reload\n"
+            f"rm -f {_SCRIPT} {_KERNELS} {_UNIT}.service {_UNIT}.timer && systemctl daemon-reload\n"
         )
     # What /run has is gone when a dock starts anew.
     service = f"""\
@@ -52,13 +53,22 @@ Description=Stop this dock when it was not in use for {after:g} h
 
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c '! {_SCRIPT} {after:g} {port} /run/{_NAME} || systemctl poweroff'
+ExecStart=/bin/sh -c '! {_SCRIPT} {after:g} {port} /run/{_NAME} {_KERNELS} || systemctl poweroff'
 """
-    with open(os.path.join(os.path.dirname(__file__), "shell", "autostop"), encoding="utf-8") as file:
-        files = {_SCRIPT: file.read(), f"{_UNIT}.service": service, f"{_UNIT}.timer": _TIMER}
+    files = {
+        _SCRIPT: _text("shell/autostop"),
+        _KERNELS: _text("busy_kernels.py"),
+        f"{_UNIT}.service": service,
+        f"{_UNIT}.timer": _TIMER,
+    }
     written = "".join(f"cat >{path} <<'END_OF_FILE'\n{text}END_OF_FILE\n" for path, text in files.items())
     begun = f"systemctl daemon-reload\nsystemctl enable {_NAME}.timer\nsystemctl restart {_NAME}.timer\n"
     return f"set -e\numask 022\n{written}chmod 755 {_SCRIPT}\nrm -f /run/{_NAME}\n{begun}"
+
+
+def _text(name: str) -> str:
+    with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
+        return file.read()
 
 
 def encoded(script: str) -> str:

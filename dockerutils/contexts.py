@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dockerutils import process
-from dockerutils.docks import Dock
+from dockerutils.dock_records import Dock
 
 
 def keep(dock: Dock, *, dry_run: bool) -> None:

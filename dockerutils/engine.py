@@ -132,9 +132,9 @@ def refusal(stderr: str) -> DockerutilsError:
     """Turn what docker wrote into one line: what is wrong, and what to do."""
     lower = stderr.lower()
     if "identification has changed" in lower:
-        from dockerutils import docks
+        from dockerutils import dock_ssh
 
-        return DockerutilsError(docks.changed_host_key(stderr))
+        return DockerutilsError(dock_ssh.changed_host_key(stderr))
     if over_ssh := re.search(_OVER_SSH, stderr):
         where = f" over ssh ({over_ssh[1].strip() or 'ssh said nothing'})"
     else:

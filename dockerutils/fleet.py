@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from dockerutils import console, docks, process, project
+from dockerutils import console, docks, project
 from dockerutils.aws import Session
-from dockerutils.docks import Dock
+from dockerutils.dock_records import Dock
 from dockerutils.ec2 import TERMINATED, Ec2, Instance, is_ip
 from dockerutils.errors import DockerutilsError, UserError
 from dockerutils.progress import Lines
@@ -68,11 +68,6 @@ def there(ec2: Ec2, ships: Sequence[Ship]) -> dict[str, Instance]:
             name = dock.moniker
             raise DockerutilsError(f"the instance of {name}, {instance}, was terminated; run: destroy-dock {name}")
     return found
-
-
-def hang_up(dock: Dock) -> None:
-    """End ssh's shared connection to a dock, if there is one: it would wait for a host that is gone."""
-    process.capture(["ssh", "-O", "exit", dock.host])
 
 
 def names(those: Sequence[Dock]) -> str:

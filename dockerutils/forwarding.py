@@ -1,6 +1,6 @@
-"""Ports of a dock at the same ports of this machine, over the connection that is shared, while they are needed.
+"""The connection to a dock that is shared: ports of the dock at the same ports of this machine, over it, and its end.
 
-How: ssh(1), `-O forward` and `-O cancel`.
+How: ssh(1), `-O forward`, `-O cancel` and `-O exit`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from dockerutils import process
+from dockerutils.dock_records import Dock
+from dockerutils.dock_ssh import explain
 from dockerutils.docker import Port
-from dockerutils.docks import Dock, explain
 from dockerutils.errors import CommandFailed
 from dockerutils.process import Command
 
@@ -43,6 +44,11 @@ def forwarded(
             process.leave([sys.executable, "-m", __name__, container, dock.host, *specifications])
         else:
             process.capture(cancel)  # the connection may have gone before
+
+
+def hang_up(dock: Dock) -> None:
+    """End the connection, if there is one: it would wait for a host that is gone."""
+    process.capture(["ssh", "-O", "exit", dock.host])
 
 
 def _begin(dock: Dock, specifications: Sequence[str], *, dry_run: bool) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from dockerutils import console, docks, process
-from dockerutils.docks import Dock
+from dockerutils import console, dock_ssh, process
+from dockerutils.dock_records import Dock
 from dockerutils.errors import CommandFailed, DockerutilsError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def ask(dock: Dock, script: str) -> list[str]:
         with suppress(BrokenPipeError):
             output = child.finish(script.encode())
         if status := child.wait():
-            raise CommandFailed(status, docks.explain(dock, child.complaint))
+            raise CommandFailed(status, dock_ssh.explain(dock, child.complaint))
     return os.fsdecode(output).splitlines()
 
 

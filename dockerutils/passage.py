@@ -9,6 +9,7 @@ import time
 from typing import NamedTuple
 
 from dockerutils import ssh
+from dockerutils.dock_ssh import SSH_FAILED
 from dockerutils.errors import CommandFailed
 from dockerutils.process import PIPE, Child, Children
 from dockerutils.target import Compressor, Target, sound
@@ -100,9 +101,9 @@ class Passage:
     def _check(self, loading: Child) -> None:
         """Raise what the end of a failed load means."""
         status, where, complaint = loading.wait(), self._to.where, loading.complaint
-        if status == ssh.FAILED and not complaint.strip():  # who shares a connection leaves without a word then
+        if status == SSH_FAILED and not complaint.strip():  # who shares a connection leaves without a word then
             raise CommandFailed(status, f"{where.name}: the connection was cut; run the command again")
-        if status == ssh.FAILED:
+        if status == SSH_FAILED:
             raise CommandFailed(status, ssh.explain(where, complaint))
         if status and "no space left" in complaint.lower():
             raise CommandFailed(status, f"{where.name}: the disk there is full; free some space, see: docker system df")

@@ -7,8 +7,8 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 
-from dockerutils import console, docks, process
-from dockerutils.docks import Dock
+from dockerutils import console, dock_ssh, process
+from dockerutils.dock_records import Dock
 from dockerutils.ec2 import Ec2
 from dockerutils.errors import DockerutilsError
 from dockerutils.process import Captured
@@ -19,8 +19,6 @@ _CONNECT, KEYS_AFTER, KEYS_AT_ALL = 5, 60.0, 180.0
 TICK = 1.0
 
 _ENGINE = "version -f {{.Server.Version}}"
-# sh's own: a user's shell may be another one. Docker may stand where only an interactive shell looks.
-_PATH = "PATH=$PATH:/usr/local/bin:/snap/bin"
 
 
 def host_keys(ec2: Ec2, instance: str, address: str, deadline: float) -> list[str]:
@@ -51,7 +49,8 @@ def await_docker(
     Each attempt logs in anew: who has just been let use docker is so only then. `sudo`: as root will do as well.
     """
     ask = f"docker {_ENGINE}" + (f" 2>/dev/null || sudo -n docker {_ENGINE}" if sudo else "")
-    probes = [docks.login(dock, home, f"sh -c {shlex.quote(f'{_PATH}; {ask}')}", _CONNECT) for dock in those]
+    script = f"sh -c {shlex.quote(f'{dock_ssh.USUAL_PLACES}; {ask}')}"  # sh's own: a user's shell may be another one
+    probes = [dock_ssh.login(dock, home, script, _CONNECT) for dock in those]
 
     show("waiting for ssh")
     answers = process.capture_within(probes, max(0.0, deadline - time.monotonic()), lambda answer: again(answer, show))
@@ -60,22 +59,22 @@ def await_docker(
 
 def again(answer: Captured, show: Callable[[str], None]) -> bool:
     """Tell whether to ask a dock again, and show what is waited for; a host that is another one is asked once."""
-    if answer.status == 0 or docks.changed_host_key(answer.stderr):
+    if answer.status == 0 or dock_ssh.changed_host_key(answer.stderr):
         return False
-    show("waiting for ssh" if answer.status == docks.SSH_FAILED else "ssh answers; waiting for docker")
+    show("waiting for ssh" if answer.status == dock_ssh.SSH_FAILED else "ssh answers; waiting for docker")
     return True
 
 
 def _reason(dock: Dock, answer: Captured | None) -> str:
     if answer and answer.status == 0:
         return ""
-    if answer and docks.changed_host_key(answer.stderr):
-        return docks.changed_host_key(answer.stderr)
+    if answer and dock_ssh.changed_host_key(answer.stderr):
+        return dock_ssh.changed_host_key(answer.stderr)
     late = f"{dock.moniker} has not answered in time"
     if answer is None:
         return f"{late}: ssh to {dock.ip} said nothing; see whether its network lets port {dock.port or 22} in"
     said = " ".join(answer.stderr.split()) or "nothing"
-    if answer.status == docks.SSH_FAILED:
+    if answer.status == dock_ssh.SSH_FAILED:
         return f"{late}: ssh said: {said}; see whether its network lets it in, or allow more time with -t"
     return f"{late}: docker there said: {said}; allow more time with -t"
 

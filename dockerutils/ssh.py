@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from dockerutils import docks, words
-from dockerutils.docks import Dock
+from dockerutils import dock_records, dock_ssh, docks, words
+from dockerutils.dock_records import Dock
 from dockerutils.errors import UserError
 
 _DESTINATION = re.compile(
@@ -16,7 +16,6 @@ _DESTINATION = re.compile(
     r"(?::(?P<port>\d+))?/?"
 )
 # ssh's own status, when it is not that of what it ran.
-FAILED = docks.SSH_FAILED
 # An answer of a host that does not come in this time, in seconds, does not come.
 _PATIENCE = 15
 
@@ -58,8 +57,8 @@ def destination(name: str, environ: Mapping[str, str], home: str, *, sockets: st
         return Destination(name, tuple(options), dock.host, asking, dock)
     match = _DESTINATION.fullmatch(name)
     user, host = (match["user"], match["host"].strip("[]")) if match else (None, "")
-    fault = docks.fault_in_address(host) or (docks.fault_in_user(user) if user else "")
-    fault = fault or (docks.fault_in_port(match["port"]) if match and match["port"] else "")
+    fault = dock_records.fault_in_address(host) or (dock_records.fault_in_user(user) if user else "")
+    fault = fault or (dock_records.fault_in_port(match["port"]) if match and match["port"] else "")
     if fault or not match:
         raise UserError(f"{name!r} is no destination; write the moniker of a dock, or [user@]host[:port]")
     if match["port"]:
@@ -72,7 +71,7 @@ def destination(name: str, environ: Mapping[str, str], home: str, *, sockets: st
 def explain(where: Destination, stderr: str) -> str:
     """Return what ssh's refusal means: what is wrong; what to do."""
     if where.dock:
-        return docks.explain(where.dock, stderr)
+        return dock_ssh.explain(where.dock, stderr)
     remedy = next((remedy for pattern, remedy in _REMEDIES.items() if re.search(pattern, stderr)), _SEE)
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     said = next((line for line in lines if re.search("|".join(_REMEDIES), line)), lines[-1] if lines else "nothing")

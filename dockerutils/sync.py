@@ -9,7 +9,8 @@ import sys
 from typing import NamedTuple
 
 from dockerutils import console, filters, ignore, process, version_file
-from dockerutils.docks import Dock
+from dockerutils.dock_records import Dock
+from dockerutils.dock_ssh import SSH_FAILED
 from dockerutils.errors import CommandFailed, DockerutilsError, UserError
 from dockerutils.filters import Filter
 from dockerutils.process import Captured, Command
@@ -21,7 +22,6 @@ WORKSPACES = "/data/workspaces"
 _RSYNC = ["rsync", "-rlptOz", "-s", "-e", "ssh"]
 _HERE, _NOWHERE = "./", "/nonexistent/"
 _DELETING = "deleting "
-_NO_CONNECTION = 255
 
 # What a dock is asked when rsync has failed. A directory that is not there yet can be written if its parent can.
 _SURVEY = """\
@@ -161,7 +161,7 @@ def _deleting(copy: Copy, rules: Filter, options: list[str], ways: list[str], *,
     listed = [path for path in doomed if not any(_overlap(path, each) for each in kept)]
     if listed:
         print(f"to be deleted {where}:", *map(console.one_line, listed), sep="\n  ", file=sys.stderr)
-        if ask and sys.stdin.isatty() and sys.stderr.isatty() and not _agreed():
+        if ask and sys.stdin.isatty() and sys.stderr.isatty() and not console.agreed("delete them?"):
             raise DockerutilsError("nothing was deleted, and nothing sent; leave out --delete to send without deleting")
     return ["--delete", *map(filters.excluding, kept), *options]
 
@@ -171,11 +171,6 @@ def _overlap(one: str, other: str) -> bool:
     return one == other or any(
         above.endswith("/") and below.startswith(above) for above, below in ((one, other), (other, one))
     )
-
-
-def _agreed() -> bool:
-    print("delete them? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _unescaped(name: str) -> str:
@@ -189,7 +184,7 @@ def _explained(copy: Copy, status: int, *, sends: bool) -> CommandFailed:
     answer = _probe(["ssh", copy.dock.host, _SURVEY.replace("PATH", quoted)])
     found = answer.stdout.split()
     own = copy.path.removesuffix(f"/code/{copy.project.name}")
-    if answer.status == _NO_CONNECTION:
+    if answer.status == SSH_FAILED:
         message = f"dock {moniker} cannot be reached; ssh says why above: see that it runs, and try ssh-dock {moniker}"
     elif "no-rsync" in found:
         message = f"dock {moniker} has no rsync; install it there: ssh-dock {moniker} -- sudo apt-get install -y rsync"

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "dockerutils"
 
 # Each row may import the rows above it and its own.
 LAYERS = [
-    ["errors"],
+    ["errors", "busy_kernels"],
     ["words", "ini", "files", "references", "versions", "ignore", "filters", "layers", "archive", "store", "tasks"],
     ["console", "progress", "config", "dockerfile"],
     ["process"],
@@ -24,6 +24,8 @@ LAYERS = [
         "aws",
         "credentials",
         "registry",
+        "dock_records",
+        "dock_ssh",
         "docks",
         "autostop",
         "contexts",

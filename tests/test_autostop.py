@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -16,6 +18,7 @@ from dockerutils import autostop
 from dockerutils.errors import UserError
 
 SCRIPT = Path(autostop.__file__).parent / "shell" / "autostop"
+KERNELS = Path(autostop.__file__).parent / "busy_kernels.py"
 
 
 class Dock:
@@ -26,6 +29,11 @@ class Dock:
         self.state = directory / "state"
         for name in ("ss", "docker"):
             self.says(name, "")
+        for name in ("awk", "cat", "timeout"):
+            (directory / "bin" / name).symlink_to(str(shutil.which(name)))
+        python = directory / "bin" / "python3"
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        python.chmod(0o755)
 
     def says(self, name: str, text: str, status: int = 0) -> None:
         path = self.directory / "bin" / name
@@ -45,7 +53,8 @@ class Dock:
             "AUTOSTOP_NOW": str(hour * 3600),
             "AUTOSTOP_HOMES": f"{self.directory}/home/*",
         }
-        argv = [sys.executable, str(SCRIPT), "2", "22", str(self.state)]
+        environ |= {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
+        argv = ["/bin/sh", str(SCRIPT), "2", "22", str(self.state), str(KERNELS)]
         done = subprocess.run(argv, env=environ, check=False, capture_output=True, text=True)
         assert (done.stderr, done.returncode in (0, 1)) == ("", True)
         return done.returncode == 0
@@ -56,9 +65,18 @@ def dock(tmp_path) -> Dock:
     return Dock(tmp_path)
 
 
-@pytest.fixture
-def jupyter():
-    """Return the port of a Jupyter, and the answers it is to give."""
+def self_signed(directory: Path) -> tuple[Path, Path]:
+    """Return a certificate of another host's, and its key."""
+    certificate, key = directory / "certificate.pem", directory / "key.pem"
+    request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=elsewhere", "-days", "1"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(["openssl", *request, *files], check=True, capture_output=True)
+    return certificate, key
+
+
+@pytest.fixture(params=[False, True], ids=["http", "https"])
+def jupyter(request, tmp_path):
+    """Return the port of a Jupyter, whether it speaks TLS, the answers it is to give, and what it was asked."""
     kernels: list[dict[str, str]] = []
     asked: list[tuple[str, str | None]] = []
 
@@ -75,9 +93,13 @@ def jupyter():
             pass
 
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        if request.param:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self_signed(tmp_path))
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield server.server_address[1], kernels, asked
+        yield server.server_address[1], request.param, kernels, asked
         server.shutdown()
         thread.join()
 
@@ -98,7 +120,7 @@ def test_use_and_a_probe_that_fails_put_it_off(dock, name, text, status) -> None
     assert [dock.stops(hour) for hour in (10.99, 11)] == [False, True]
 
 
-@pytest.mark.parametrize("name", ["ss", "docker"])
+@pytest.mark.parametrize("name", ["ss", "docker", "python3"])
 def test_a_probe_that_is_not_there_counts_as_use(dock, name) -> None:
     dock.stops(1)
     (dock.directory / "bin" / name).unlink()
@@ -109,9 +131,9 @@ def test_a_probe_that_is_not_there_counts_as_use(dock, name) -> None:
     ("states", "stops"), [([], True), (["idle"], True), (["idle", "busy"], False), (["starting"], False)]
 )
 def test_kernels(dock, jupyter, states, stops) -> None:
-    port, kernels, asked = jupyter
+    port, secure, kernels, asked = jupyter
     kernels += [{"execution_state": state} for state in states]
-    dock.server(port)
+    dock.server(port, secure=secure)
     dock.stops(1)
     assert dock.stops(9) == stops
     assert asked == [("/base/api/kernels", "token t")] * len(asked)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dockerutils import docks
+from dockerutils.dock_records import Dock
 from tests.support import clone, script, wait_for
 from tests.testbed import images, jupyter
 from tests.testbed.engine import Engine
@@ -95,7 +96,7 @@ def docked(modern_engine: Engine, ssh_home: str, monkeypatch: pytest.MonkeyPatch
     images.add_python(modern_engine)
     with serving(modern_engine, near=True) as host:
         host.admit(ssh_home)
-        docks.register(docks.Dock("gpu", host.address, "dock", host.address, host.address, host.port), ssh_home)
+        docks.register(Dock("gpu", host.address, "dock", host.address, host.address, host.port), ssh_home)
         for name, value in docks.docked(docks.find("gpu", ssh_home)).items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("DOCK_WORKSPACES", f"{host.home('dock')}/work")

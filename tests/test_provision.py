@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dockerutils import docks, provision
-from dockerutils.docks import Dock
+from dockerutils import dock_ssh, provision
+from dockerutils.dock_records import Dock
 from dockerutils.ec2 import Ec2
 from dockerutils.process import Captured
 from dockerutils.provision import keys_on
@@ -37,7 +37,7 @@ def test_the_keys_on_a_console(text, keys) -> None:
             "gpu has not answered in time: ssh to 203.0.113.7 said nothing; see whether its network lets port 22 in",
         ),
         (
-            Captured(docks.SSH_FAILED, "", "ssh: connect: timed out\r\n"),
+            Captured(dock_ssh.SSH_FAILED, "", "ssh: connect: timed out\r\n"),
             "gpu has not answered in time: ssh said: ssh: connect: timed out; see whether its network lets it in, or allow "
             "more time with -t",
         ),

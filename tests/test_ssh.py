@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dockerutils import docks, ssh
-from dockerutils.docks import Dock
+from dockerutils import dock_ssh, docks, ssh
+from dockerutils.dock_records import Dock
 from dockerutils.errors import UserError
 from dockerutils.ssh import Destination
 
@@ -109,4 +109,4 @@ def test_what_ssh_says_is_explained(stderr: str, told: str) -> None:
 def test_of_a_dock_the_docks_explain() -> None:
     dock = Dock("gpu", "10.0.0.7", "me", "10.0.0.7", "10.0.0.7")
     there = Destination("gpu", (), dock.host, (), dock)
-    assert ssh.explain(there, "x\n") == docks.explain(dock, "x\n")
+    assert ssh.explain(there, "x\n") == dock_ssh.explain(dock, "x\n")

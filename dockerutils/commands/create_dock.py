@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from dockerutils import autostop, cli, console, contexts, docks, fleet, provision
+from dockerutils import autostop, cli, console, contexts, dock_records, dock_ssh, docks, fleet, provision
 from dockerutils.aws import Session
 from dockerutils.catalog import Catalog, Product
-from dockerutils.docks import Dock
+from dockerutils.dock_records import Dock
 from dockerutils.ec2 import RUNNING, Ec2, Instance, Wanted, caller, caller_unasked
 from dockerutils.errors import CommandFailed, DockerutilsError, UserError
 from dockerutils.progress import Lines
@@ -101,8 +101,8 @@ def handle(args: argparse.Namespace) -> None:
 
 def _login(args: argparse.Namespace, home: str) -> str:
     """Return the user on the dock; UserError when that, or the dock's name, cannot be."""
-    login = os.environ.get("DOCK_USER", docks.DEFAULT_USER) if args.user is None else args.user
-    if fault := docks.fault_in_moniker(args.name) or docks.fault_in_user(login):
+    login = os.environ.get("DOCK_USER", dock_records.DEFAULT_USER) if args.user is None else args.user
+    if fault := dock_records.fault_in_moniker(args.name) or dock_records.fault_in_user(login):
         raise UserError(fault)
     # No record has that address: the moniker alone may be taken.
     if fault := docks.clash(Dock(args.name, "", login, "", ""), docks.known(home)):
@@ -237,7 +237,7 @@ def _path(text: str) -> str:
 
 
 def _there(path: str, option: str) -> str:
-    if fault := docks.fault_in_identity(path):
+    if fault := dock_records.fault_in_identity(path):
         raise UserError(fault)
     if not os.path.isfile(path):
         raise UserError(f"{path} is no file; correct {option}")
@@ -261,7 +261,7 @@ def _greet(ec2: Ec2, dock: Dock, home: str, deadline: float, lines: Lines) -> No
     assert dock.instance_id
     lines.update(dock.moniker, f"{dock.moniker}: waiting for its host keys")
     keys = provision.host_keys(ec2, dock.instance_id, dock.ip, deadline)
-    docks.know_keys(dock, keys, home)  # if none, the file is there for those of the first connection
+    dock_ssh.know_keys(dock, keys, home)  # if none, the file is there for those of the first connection
     if not keys:
         lines.above(lambda: provision.warn_unverified(_COMMAND, dock))
     show = functools.partial(_show, lines, dock.moniker)

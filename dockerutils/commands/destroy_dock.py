@@ -7,10 +7,10 @@ import os
 import time
 from collections.abc import Sequence
 
-from dockerutils import cli, console, contexts, docks, fleet
+from dockerutils import cli, console, contexts, docks, fleet, forwarding
 from dockerutils.aws import Session
 from dockerutils.catalog import Catalog
-from dockerutils.docks import Dock
+from dockerutils.dock_records import Dock
 from dockerutils.ec2 import TERMINATED, Ec2
 from dockerutils.errors import DockerutilsError
 from dockerutils.fleet import Ship
@@ -68,7 +68,7 @@ def _destroy(ec2: Ec2, catalog: Catalog, ships: Sequence[Ship], deadline: float,
         ec2.terminate(alive)
     lines = Lines()
     for ship in ships:
-        fleet.hang_up(ship.dock)
+        forwarding.hang_up(ship.dock)
     if alive:
         ec2.until(alive, {TERMINATED}, deadline, fleet.shown(ships, lines))
     gone = [each for each in products if catalog.terminate(each, deadline)]

@@ -11,9 +11,9 @@ import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dockerutils import cli, console, docks, process
+from dockerutils import cli, console, dock_ssh, docks, process
 from dockerutils.aws import Session
-from dockerutils.docks import Dock
+from dockerutils.dock_records import Dock
 from dockerutils.ec2 import TERMINATED, Ec2, Instance, is_ip
 from dockerutils.errors import DockerutilsError
 from dockerutils.process import Captured
@@ -30,7 +30,7 @@ RUNNING, NO_ENGINE, UNREACHABLE = "running", "no engine", "unreachable"
 _ASKED = "{{.ServerVersion}} {{.ContainersRunning}} {{.DockerRootDir}}"
 _PROBE = "; ".join(
     [
-        "PATH=$PATH:/usr/local/bin:/snap/bin",
+        dock_ssh.USUAL_PLACES,
         f'ask() {{ "$@" docker info -f "{_ASKED}" 2>/dev/null; }}',
         "said=$(ask) || said=$(ask sudo -n) || said=",
         'root=${said#* } && printf "engine=%s\\n" "$said"',
@@ -83,7 +83,7 @@ def handle(args: argparse.Namespace) -> None:
     on_aws = [dock for dock in listed if dock.instance_id and dock.region]
     # Those whose state AWS knows are asked when it has told, the others, and those that ssh is connected to, meanwhile.
     asking = Task(lambda: _states(on_aws, seconds)) if on_aws else None
-    rows = _asked([dock for dock in listed if dock not in on_aws or docks.is_connected(dock, home)], seconds)
+    rows = _asked([dock for dock in listed if dock not in on_aws or dock_ssh.is_connected(dock, home)], seconds)
     if asking:
         instances = asking.result()
         rows |= {dock: row for dock, instance in instances.items() if (row := _away(dock, instance))}
@@ -157,7 +157,7 @@ def _probe(dock: Dock, seconds: float) -> list[str]:
 
 
 def _is_turned_away(answer: Captured) -> bool:
-    return answer.status == docks.SSH_FAILED and re.search(_TURNED_AWAY, answer.stderr) is not None
+    return answer.status == dock_ssh.SSH_FAILED and re.search(_TURNED_AWAY, answer.stderr) is not None
 
 
 def _row(dock: Dock, answer: Captured | None, seconds: float) -> Row:
@@ -165,7 +165,7 @@ def _row(dock: Dock, answer: Captured | None, seconds: float) -> Row:
     if answer is None:
         return row._replace(reason=f"no answer in {seconds:g} s; see whether the host runs, or wait longer with -t")
     if answer.status:
-        return row._replace(reason=docks.explain(dock, answer.stderr))
+        return row._replace(reason=dock_ssh.explain(dock, answer.stderr))
     engine = re.search(r"(?m)^engine=([\w.+~-]+) (\d+) ", answer.stdout)
     disk = re.search(r"(?ms)^disk=.*?\s\d+\s+\d+\s+(\d+)\s+\d+%", answer.stdout)
     uptime = re.search(r"(?m)^uptime=(\d+)", answer.stdout)

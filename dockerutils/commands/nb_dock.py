@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from dockerutils import cli, console, docks, forwarding, notebook, process
+from dockerutils import cli, console, dock_ssh, docks, forwarding, notebook, process
+from dockerutils.dock_records import Dock
 from dockerutils.docker import Port
-from dockerutils.docks import Dock
 from dockerutils.errors import CommandFailed, DockerutilsError
 from dockerutils.notebook import Visit
 
@@ -146,8 +146,8 @@ def _attend(dock: Dock, command: process.Command, visit: Visit, args: argparse.N
         complaint = child.complaint
     if late:
         raise DockerutilsError(_silent(dock))
-    if status == docks.SSH_FAILED:
-        raise CommandFailed(status, docks.explain(dock, complaint))
+    if status == dock_ssh.SSH_FAILED:
+        raise CommandFailed(status, dock_ssh.explain(dock, complaint))
     if not there.is_set():
         raise CommandFailed(
             status or 1,

@@ -6,8 +6,8 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from dockerutils import cli, console, contexts, docks
-from dockerutils.docks import Dock
+from dockerutils import cli, console, contexts, dock_records, dock_ssh, docks
+from dockerutils.dock_records import Dock
 from dockerutils.errors import CommandFailed, DockerutilsError, UserError
 
 _EXAMPLES = """\
@@ -56,15 +56,15 @@ def handle(args: argparse.Namespace) -> None:
 
 def _dock(args: argparse.Namespace, before: Sequence[Dock]) -> Dock:
     """Return the dock that the arguments describe; what AWS calls it is kept from its record."""
-    moniker = docks.moniker_of(args.address) if args.moniker is None else args.moniker
-    user = os.environ.get("DOCK_USER", docks.DEFAULT_USER) if args.user is None else args.user
+    moniker = dock_records.moniker_of(args.address) if args.moniker is None else args.moniker
+    user = os.environ.get("DOCK_USER", dock_records.DEFAULT_USER) if args.user is None else args.user
     identity = None if args.identity is None else os.path.abspath(os.path.expanduser(args.identity))
     faults = [
-        docks.fault_in_address(args.address),
-        docks.fault_in_moniker(moniker),
-        docks.fault_in_user(user),
-        docks.fault_in_port(args.port) if args.port is not None else "",
-        docks.fault_in_identity(identity) if identity is not None else "",
+        dock_records.fault_in_address(args.address),
+        dock_records.fault_in_moniker(moniker),
+        dock_records.fault_in_user(user),
+        dock_records.fault_in_port(args.port) if args.port is not None else "",
+        dock_records.fault_in_identity(identity) if identity is not None else "",
     ]
     if fault := next(filter(None, faults), ""):
         raise UserError(fault)
@@ -80,7 +80,7 @@ def _warn(dock: Dock, home: str) -> None:
     """Tell of what will not work as it should, on a machine that is unlike others."""
     import pwd
 
-    if not docks.shares(dock, home):
+    if not dock_ssh.shares(dock, home):
         console.warn(
             "register-dock",
             f"{home} is too long a path for ssh's shared connection; every docker call will open one of its own",

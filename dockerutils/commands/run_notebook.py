@@ -9,9 +9,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from dockerutils import cli, console, docker, docks, engine, forwarding, notebook, process, references, sync
+from dockerutils import (
+    cli,
+    console,
+    dock_records,
+    docker,
+    docks,
+    engine,
+    forwarding,
+    notebook,
+    process,
+    references,
+    sync,
+)
 from dockerutils.commands import build_image, run_image
-from dockerutils.docks import Dock
+from dockerutils.dock_records import Dock
 from dockerutils.errors import CommandFailed, DockerutilsError, UserError
 from dockerutils.notebook import Visit
 from dockerutils.process import Command
@@ -71,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def handle(args: argparse.Namespace) -> None:
     """Build or pull the image, and run it where the shell's docker commands go."""
-    if args.port is not None and (fault := docks.fault_in_port(args.port)):
+    if args.port is not None and (fault := dock_records.fault_in_port(args.port)):
         raise UserError(f"-p: {fault}")
     project = here()
     image = chosen(project, use_gpu=args.use_gpu)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from dockerutils import autostop, cli, console, fleet, process, provision
 from dockerutils.aws import Session
-from dockerutils.docks import Dock
+from dockerutils.dock_records import Dock
 from dockerutils.ec2 import RUNNING, STOPPED, Ec2, caller
 from dockerutils.errors import DockerutilsError
 from dockerutils.fleet import Ship

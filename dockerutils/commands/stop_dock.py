@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 
-from dockerutils import cli, console, fleet
+from dockerutils import cli, console, fleet, forwarding
 from dockerutils.aws import Session
 from dockerutils.ec2 import STOPPED, Ec2
 from dockerutils.progress import Lines
@@ -52,7 +52,7 @@ def handle(args: argparse.Namespace) -> None:
         return
     lines = Lines()
     for dock in docks:
-        fleet.hang_up(dock)
+        forwarding.hang_up(dock)
     for region, ships in regions.items():
         Ec2(session, region).until([ship.instance for ship in ships], {STOPPED}, deadline, fleet.shown(ships, lines))
         for ship in ships:

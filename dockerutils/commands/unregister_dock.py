@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from dockerutils import cli, console, contexts, docks, process
+from dockerutils import cli, console, contexts, dock_ssh, docks, forwarding
 from dockerutils.errors import CommandFailed, DockerutilsError
 
 _EXAMPLES = """\
@@ -34,8 +34,8 @@ def handle(args: argparse.Namespace) -> None:
     address = docks.address_of(args.dock, known, home)
     dock = next((each for each in known if each.address == address), None)
     if not args.dry_run:
-        if dock and docks.is_connected(dock, home):
-            process.capture(["ssh", "-O", "exit", dock.host])  # without its stanza nobody would find it
+        if dock and dock_ssh.is_connected(dock, home):
+            forwarding.hang_up(dock)  # without its stanza nobody would find it
         docks.unregister(address, home)
     if dock is None:  # its record is no good, so what it was called is not known
         return

@@ -14,6 +14,7 @@ import pytest
 
 from dockerutils import docks, ec2, provision
 from dockerutils.commands import create_dock
+from dockerutils.dock_records import Dock
 from tests.support import Main, Outcome, call, write_tree
 from tests.testbed import aws as testbed_aws
 from tests.testbed import crates, debian
@@ -125,7 +126,7 @@ def cloud(
 
 
 @pytest.fixture
-def gpu(cloud: Cloud, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> docks.Dock:
+def gpu(cloud: Cloud, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Dock:
     """Return a dock that create-dock has made."""
     outcome = call(create_dock.main, "gpu", "-t", "60", directory=tmp_path, capfd=capfd)
     assert outcome.status == 0, outcome.err
@@ -171,7 +172,7 @@ def docked(
 ) -> Docked:
     """Return a project in a shell that is docked to a real host, where /data/workspaces/alice is the user's own."""
     host.run("install -d -o dock /data/workspaces/alice")
-    docks.register(docks.Dock("gpu", host.address, "dock", host.address, host.address, host.port), ssh_home)
+    docks.register(Dock("gpu", host.address, "dock", host.address, host.address, host.port), ssh_home)
     monkeypatch.setenv("DOCK_MONIKER", "gpu")
     return Docked(write_tree(tmp_path / "app", {"docker/dev/Dockerfile": "FROM scratch\n"}), host, capfd)
 
@@ -190,7 +191,7 @@ def docked_shell(
     """
     with serving(modern_engine, near=True) as host:
         host.admit(ssh_home)
-        docks.register(docks.Dock("gpu", host.address, "dock", host.address, host.address, host.port), ssh_home)
+        docks.register(Dock("gpu", host.address, "dock", host.address, host.address, host.port), ssh_home)
         for name, value in docks.docked(docks.find("gpu", ssh_home)).items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("DOCK_WORKSPACES", f"{host.home('dock')}/work")

@@ -16,11 +16,11 @@ from typing import Any
 import boto3  # type: ignore[import-untyped]
 import pytest
 
-from dockerutils import docks, provision
+from dockerutils import dock_ssh, docks, provision
 from dockerutils.catalog import Catalog, Provisioned
 from dockerutils.commands import destroy_dock
 from dockerutils.commands.create_dock import main
-from dockerutils.docks import Dock
+from dockerutils.dock_records import Dock
 from dockerutils.process import Captured
 from tests.support import Outcome, call, script, wait_for
 from tests.testbed import aws as testbed
@@ -394,7 +394,7 @@ def test_an_address_of_before(create, cloud) -> None:
     address = cloud.addresses[0]
     old = Dock("old", address, "dock", address, address, None, None, "i-0old", "us-east-1")
     docks.register(old, cloud.home)
-    docks.know_keys(old, ["ssh-ed25519 AAAA"], cloud.home)
+    dock_ssh.know_keys(old, ["ssh-ed25519 AAAA"], cloud.home)
     assert create("gpu").status == 0
     assert {dock.moniker: dock.address for dock in docks.known(cloud.home)} == {"gpu": address, "old": "i-0old"}
     assert Path(cloud.home, ".docker", "i-0old", "known_hosts").read_text() == "i-0old ssh-ed25519 AAAA\n"
@@ -538,7 +538,7 @@ def test_a_user_who_is_let_use_docker_just_now(create, cloud, monkeypatch) -> No
     again = provision.again
 
     def let_use(answer: Captured, show: Any) -> bool:
-        if answer.status not in (0, docks.SSH_FAILED) and not answers:
+        if answer.status not in (0, dock_ssh.SSH_FAILED) and not answers:
             group = cloud.host.run("stat -Lc %g /var/run/docker.sock").strip()
             cloud.host.run(f"usermod -aG {group} plain")
         answers.append(answer)

@@ -6,7 +6,7 @@ import os
 
 from dockerutils import docks
 from dockerutils.commands.dock_environment import main
-from dockerutils.docks import Dock
+from dockerutils.dock_records import Dock
 from tests.support import call
 
 

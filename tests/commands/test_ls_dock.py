@@ -18,7 +18,7 @@ import pytest
 
 from dockerutils import docks
 from dockerutils.commands.ls_dock import main
-from dockerutils.docks import Dock
+from dockerutils.dock_records import Dock
 from tests.support import Outcome, call, script, wait_for
 from tests.testbed.host import serving
 

@@ -10,7 +10,7 @@ import pytest
 
 from dockerutils import docks
 from dockerutils.commands.register_dock import main
-from dockerutils.docks import Dock
+from dockerutils.dock_records import Dock
 from tests.support import Outcome, call, script
 
 

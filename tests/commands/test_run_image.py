@@ -14,6 +14,7 @@ import pytest
 
 from dockerutils import docks
 from dockerutils.commands.run_image import main
+from dockerutils.dock_records import Dock
 from tests.support import call, first_line, processes, script, wait_for, write_tree
 
 BIN = Path(sys.executable).parent
@@ -101,7 +102,7 @@ def test_composition(dry, tmp_path, monkeypatch, config, argv, line) -> None:
     ],
 )
 def test_docked_keys(dry, monkeypatch, moniker, line) -> None:
-    docks.register(docks.Dock("gpu", "192.0.2.7", "me", "192.0.2.7", "192.0.2.7"), os.environ["HOME"])
+    docks.register(Dock("gpu", "192.0.2.7", "me", "192.0.2.7", "192.0.2.7"), os.environ["HOME"])
     monkeypatch.setenv("DOCK_MONIKER", moniker)
     assert dry("[dev]\nvolumes = -v /here:/x\nvolumes_docked = -v /there:/x\nargs = --cpus 1") == line
 

@@ -11,7 +11,7 @@ import pytest
 
 from dockerutils import docks
 from dockerutils.commands.ssh_dock import main
-from dockerutils.docks import Dock
+from dockerutils.dock_records import Dock
 from tests.support import call, script
 
 

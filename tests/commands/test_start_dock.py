@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dockerutils import docks
+from dockerutils import dock_ssh, docks
 from dockerutils.commands.start_dock import main
-from dockerutils.docks import Dock
+from dockerutils.dock_records import Dock
 from tests.support import call
 
 
@@ -23,12 +23,12 @@ def start(gpu, cloud, tmp_path, capfd):
 
 
 def test_a_changed_address_is_followed(start, cloud, gpu) -> None:
-    before = Path(docks.known_hosts(gpu, cloud.home)).read_text()
+    before = Path(dock_ssh.known_hosts(gpu, cloud.home)).read_text()
     outcome = start("gpu")
     address = cloud.addresses[1]
     moved = gpu._replace(address=address, hostname=address, ip=address)
     assert (outcome.status, outcome.out, docks.known(cloud.home)) == (0, "", [moved])
-    assert Path(docks.known_hosts(moved, cloud.home)).read_text() == before
+    assert Path(dock_ssh.known_hosts(moved, cloud.home)).read_text() == before
     assert not Path(cloud.home, ".docker", gpu.address).exists()
     assert f"aws ec2 start-instances --region us-east-1 --instance-ids {gpu.instance_id}" in outcome.echoed
     assert outcome.err.splitlines()[-1].startswith(f"start-dock: gpu at {address} is ready after ")
@@ -197,7 +197,8 @@ def test_autostop_is_set_changed_and_taken_away(start, cloud, systemd) -> None:
         assert [line for line in outcome.echoed if line.endswith(" | base64 -d | ssh dock-gpu -- 'sudo -n sh'")]
         assert systemd() == ["daemon-reload", f"enable {name}.timer", f"restart {name}.timer"]
         service = cloud.host.run(f"cat /etc/systemd/system/{name}.service")
-        assert f"/usr/local/sbin/{name} {hours} 22 /run/{name} || systemctl poweroff'" in service
+        asked = f"/usr/local/sbin/{name} {hours} 22 /run/{name} /usr/local/lib/{name}-kernels.py"
+        assert f"! {asked} || systemctl poweroff'" in service
     assert "OnUnitActiveSec=1min" in cloud.host.run(f"cat /etc/systemd/system/{name}.timer")
     # As systemd runs it: who is connected just now uses it.
     line = service.partition("ExecStart=")[2].strip()
@@ -211,7 +212,7 @@ def test_autostop_is_set_changed_and_taken_away(start, cloud, systemd) -> None:
     assert systemd() == ["poweroff"]
     assert start("gpu", "--autostop", "0").status == 0
     assert systemd() == [f"disable --now {name}.timer", "daemon-reload"]
-    assert cloud.host.run(f"ls /etc/systemd/system /usr/local/sbin | grep {name} || :") == ""
+    assert cloud.host.run(f"ls /etc/systemd/system /usr/local/sbin /usr/local/lib | grep {name} || :") == ""
     assert start("gpu", "--autostop", "0").status == 0
 
 

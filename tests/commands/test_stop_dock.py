@@ -10,10 +10,10 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from dockerutils import docks
+from dockerutils import dock_ssh, docks
 from dockerutils.commands import create_dock
 from dockerutils.commands.stop_dock import main
-from dockerutils.docks import Dock
+from dockerutils.dock_records import Dock
 from tests.support import Outcome, call
 from tests.testbed import aws as testbed
 
@@ -59,7 +59,7 @@ def test_a_dock_without_instance_id_is_found_by_its_address(stop, cloud, gpu) ->
     assert cloud.instances("stopped")
     # What was found is noted: the address is about to go. And the keys of the host are known as before.
     assert docks.known(cloud.home) == [gpu]
-    assert cloud.key in Path(docks.known_hosts(gpu, cloud.home)).read_text()
+    assert cloud.key in Path(dock_ssh.known_hosts(gpu, cloud.home)).read_text()
 
 
 def test_by_its_private_address_and_by_its_name(stop, cloud, gpu) -> None:

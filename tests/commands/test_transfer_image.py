@@ -14,7 +14,7 @@ import pytest
 
 from dockerutils import docks
 from dockerutils.commands.transfer_image import main
-from dockerutils.docks import Dock
+from dockerutils.dock_records import Dock
 from tests.support import App
 from tests.testbed import crates
 from tests.testbed.engine import Engine

@@ -10,7 +10,7 @@ import pytest
 
 from dockerutils import docks
 from dockerutils.commands.unregister_dock import main
-from dockerutils.docks import Dock
+from dockerutils.dock_records import Dock
 from tests.support import call, wait_for
 
 GPU = Dock("gpu", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7")

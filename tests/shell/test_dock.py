@@ -16,7 +16,7 @@ import pexpect
 import pytest
 
 from dockerutils import docks
-from dockerutils.docks import Dock
+from dockerutils.dock_records import Dock
 from tests.support import Outcome, script, wait_for
 from tests.testbed.host import Host, at_home, serving
 
