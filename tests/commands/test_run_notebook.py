@@ -300,7 +300,7 @@ def test_the_url_comes_as_soon_as_jupyter_answers(start, app):
     before = time.monotonic()
     (app.root / "go").touch()
     notebook.url()
-    assert time.monotonic() - before < 1
+    assert time.monotonic() - before < 20
 
 
 def test_the_status_is_the_containers_when_it_ends_later(start, app):

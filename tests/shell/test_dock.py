@@ -17,7 +17,7 @@ import pytest
 
 from dockerutils import docks
 from dockerutils.dock_records import Dock
-from tests.support import Outcome, script, wait_for
+from tests.support import Outcome, script
 from tests.testbed.host import Host, at_home, serving
 
 ROOT = Path(__file__).parent.parent.parent
@@ -371,21 +371,3 @@ def test_a_burst_is_no_crowd_at_the_door(modern_engine, ssh_home, tmp_path, monk
         outcome = run(SHELLS["bash"], f"source dock far; docker version -f ok; {burst}")
         assert (*outcome, host.authentications()) == (0, "ok\n", "", 1)
         assert [path.read_text() for path in tmp_path.glob("said-*")] == ["ok\n"] * 8
-
-
-def test_how_long_it_takes(shell, gpu) -> None:
-    """At its best: this machine may be busy with something else."""
-    script = """
-    zmodload zsh/datetime 2> /dev/null || true
-    began=$EPOCHREALTIME
-    source dock gpu
-    docked=$EPOCHREALTIME
-    castoff
-    echo "$began $docked $EPOCHREALTIME"
-    """
-
-    def is_quick() -> bool:
-        began, docked, ended = map(float, run(shell, script).out.split())
-        return docked - began < 0.3 and ended - docked < 0.02
-
-    wait_for(is_quick)
