@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dockerutils import build_order, dockerfile
 from dockerutils.config import KEYS
 from dockerutils.errors import DockerutilsError
-from dockerutils.project import DIRECTORY, Image, Project
+from dockerutils.project import DIRECTORY, LATEST, Image, Project
 
 
 def findings(project: Project) -> list[str]:
@@ -18,7 +18,7 @@ def findings(project: Project) -> list[str]:
     found += _told(lambda: names.extend(project.names()))
     for name in names or project.directories():
         found += _of_image(project, name)
-    found += _told(lambda: build_order.in_order(project, map(project.image, project.directories())))
+    found += _told(lambda: build_order.in_order(project, [_image(project, name) for name in project.directories()]))
     return list(dict.fromkeys(found))
 
 
@@ -26,11 +26,17 @@ def _of_image(project: Project, name: str) -> Iterator[str]:
     yield from project.config.faults(name)
     yield from project.config.unknown_keys(name)
     images: list[Image] = []
-    yield from _told(lambda: images.append(project.image(name)))
+    yield from _told(lambda: images.append(_image(project, name)))
     yield from _of_section(project, name)
     for image in images:
         if image.kind == DIRECTORY:
             yield from _of_dockerfile(project, image)
+
+
+def _image(project: Project, name: str) -> Image:
+    """Return an image; which version of it is the newest, the engine knows, and it is no matter of the files."""
+    tag = project.settings(name).value("tag")
+    return project.image(name, LATEST if tag and tag.text == LATEST else None)
 
 
 def _of_section(project: Project, name: str) -> Iterator[str]:

@@ -169,12 +169,16 @@ class Project:
     def _is_configured(self, section: str) -> bool:
         """Tell whether a section defines a configuration-only image: it has a name, to be taken as it stands.
 
-        Sections of other tools may have keys of the same names, with values that mean nothing here.
+        Sections of other tools may have keys of the same names, with values that mean nothing here. A synthetic image
+        may have `prefix=False` from `[DEFAULT]`: it is that of its directory.
         """
-        if section not in self.config or section in self.directories():
+        directories = self.directories()
+        if section not in self.config or section in directories:
             return False
         values = self.config.peek(section)
-        return "name" in values and config.is_false(values.get("prefix"))
+        if "name" not in values or not config.is_false(values.get("prefix")):
+            return False
+        return values["name"].text not in directories or section not in self.synthetic()
 
     def _synthetic_image(self, name: str, listed: Value, tag: str | None) -> Image:
         settings = self.settings(name)
@@ -240,7 +244,7 @@ def find(workdir: str, environ: Mapping[str, str]) -> Project:
         if parent == directory:
             raise UserError(
                 f"no docker/ directory with a Dockerfile in a sub-directory was found in {workdir} or above it; "
-                "make docker/<name>/Dockerfile at the root of the project"
+                "make docker/<name>/Dockerfile at the root of the project, or run dockerutils init there"
             )
         directory = parent
     return Project(directory, workdir, environ)

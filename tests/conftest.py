@@ -14,7 +14,7 @@ import pytest
 from dockerutils import project as projects
 from dockerutils.project import Project
 from tests.support import write_tree
-from tests.testbed import debian, images
+from tests.testbed import debian, images, nvidia
 from tests.testbed.engine import Engine, running
 from tests.testbed.host import Host, at_home, serving
 
@@ -67,8 +67,14 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def _classic() -> Iterator[Engine]:
-    with running() as engine:
+def nvidia_runtime(tmp_path_factory: pytest.TempPathFactory) -> nvidia.Runtime:
+    """Return the runtime that `engine` has under the name nvidia: it records what it is asked for, and is runc."""
+    return nvidia.runtime(str(tmp_path_factory.mktemp("nvidia")))
+
+
+@pytest.fixture(scope="session")
+def _classic(nvidia_runtime: nvidia.Runtime) -> Iterator[Engine]:
+    with running(**nvidia_runtime.settings) as engine:
         images.add_busybox(engine)
         yield engine
 

@@ -31,7 +31,7 @@ def test_no_root(tmp_path) -> None:
         projects.find(str(tmp_path), {})
     assert str(error.value) == (
         f"no docker/ directory with a Dockerfile in a sub-directory was found in {tmp_path} or above it; "
-        "make docker/<name>/Dockerfile at the root of the project"
+        "make docker/<name>/Dockerfile at the root of the project, or run dockerutils init there"
     )
 
 
@@ -54,6 +54,7 @@ def test_project_name(make_project, directory: str, name: str) -> None:
         pytest.param("[run_image]\nsynthetic_images = sh\n[sh]\nname=dev", "sh", "app-dev:alice", id="synthetic"),
         pytest.param("[run-image]\nsynthetic_images = a, sh\n[a]\nname=dev\n[sh]\nname=dev\n[dev]\ntag=t", "sh", "app-dev:t", id="tag of the directory"),
         pytest.param("[run_image]\nsynthetic_images = sh\n[sh]\nname=dev\ntag=u\n[dev]\ntag=t", "sh", "app-dev:u", id="tag of its own"),
+        pytest.param("[run_image]\nsynthetic_images = sh\n[sh]\nname=dev\n[DEFAULT]\nprefix=False", "sh", "dev:alice", id="no prefix by default"),
         pytest.param("[run_image]\nsynthetic_images = sh\n[sh]\nname=dev\n[dev]\nname=org/x\nprefix=F", "sh", "org/x:alice", id="name of the directory"),
         pytest.param("[nb]\nname = org/ds\nprefix = False\ntag = latest", "nb", "org/ds:latest", id="configuration-only"),
         pytest.param("[nb]\nname = h:5000/org/ds:1.2\nprefix = False", "nb", "h:5000/org/ds:1.2", id="tag in the name"),

@@ -170,7 +170,7 @@ def test_no_docker_directory(tmp_path, capfd) -> None:
     assert (outcome.status, outcome.err) == (
         2,
         f"run-image: no docker/ directory with a Dockerfile in a sub-directory was found in {tmp_path} or above it; "
-        "make docker/<name>/Dockerfile at the root of the project\n",
+        "make docker/<name>/Dockerfile at the root of the project, or run dockerutils init there\n",
     )
 
 
