@@ -9,7 +9,7 @@ import sys
 import time
 from types import FrameType
 
-from benchmarks import docking, lab, machines, measurements, publishing, syncing, transfers
+from benchmarks import completing, docking, lab, machines, measurements, publishing, syncing, transfers
 from benchmarks.lab import Lab
 from benchmarks.timing import Call, run, table
 
@@ -38,6 +38,7 @@ def commands() -> None:
             *measurements.running(place),
             *measurements.starting(place),
             *measurements.helping(place),
+            *completing.completing(place),
             *measurements.waiting(place),
             *measurements.reading(place),
         ]

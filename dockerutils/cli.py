@@ -16,6 +16,9 @@ from dockerutils import console, references
 from dockerutils.errors import DockerutilsError, Terminated, UserError
 from dockerutils.project import Project, find
 
+DOCK = "MONIKER|ADDRESS"  # what a dock that is registered is called, in the usage
+_ELSE_HERE = "the dock; else the one that this shell is docked to"
+
 INTERRUPTED, BROKEN_PIPE = 128 + signal.SIGINT, 128 + signal.SIGPIPE
 
 
@@ -25,20 +28,79 @@ class Parser(argparse.ArgumentParser):
     `passes_on` names that rest; the words arrive in `args.rest`, None when there was no `--`.
     """
 
-    def __init__(self, prog: str, description: str, examples: str, passes_on: str = "") -> None:
+    def __init__(self, prog: str, description: str, examples: str, passes_on: str = "", environment: str = "") -> None:
         super().__init__(
             prog,
             description=description,
+            epilog=f"examples:\n{examples}" + (f"\n\nenvironment:\n{environment}" if environment else ""),
+            formatter_class=_Formatter,
+            allow_abbrev=False,
+            add_help=False,
+        )
+        self._passes_on = passes_on
+        self._positionals.title = "arguments"
+        self._common = self.add_argument_group("common options")
+        self._common.add_argument("-h", "--help", action="help", help="show this page and exit")
+        self._common.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+
+    def add_action(self, name: str, does: str, examples: str) -> argparse.ArgumentParser:
+        """Add an action, a word behind the command with a page of its own, and return its parser."""
+        if not self._subparsers:
+            self._actions_of_its_own = self.add_subparsers(
+                title="actions", dest="action", metavar="ACTION", parser_class=argparse.ArgumentParser
+            )
+        return self._actions_of_its_own.add_parser(
+            name,
+            help=does,
+            description=f"{does[0].upper()}{does[1:]}.",
             epilog=f"examples:\n{examples}",
             formatter_class=_Formatter,
             allow_abbrev=False,
         )
-        self._passes_on = passes_on
-        self.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
 
     def add_dry_run(self) -> None:
         """Add `--dry-run`."""
-        self.add_argument("--dry-run", action="store_true", help="print the commands on stdout and run none of them")
+        self._common.add_argument(
+            "--dry-run", action="store_true", help="print the commands on stdout and run none of them"
+        )
+
+    def add_json(self) -> None:
+        """Add `--json`."""
+        self.add_argument("--json", action="store_true", help="print a JSON array of objects, for programs")
+
+    def add_yes(self) -> None:
+        """Add `-y`, which answers what would be asked."""
+        self.add_argument("-y", "--yes", action="store_true", help="do not ask; needed where there is no terminal")
+
+    def add_timeout(self, default: str, what: str = "how long it may take") -> None:
+        """Add `-t SECONDS`, which `seconds` reads."""
+        self.add_argument(
+            "-t", "--timeout", metavar="SECONDS", default=default, help=f"{what}; {default} seconds by default"
+        )
+
+    def add_user(self) -> None:
+        """Add `-u USER`, the user on a dock."""
+        self.add_argument("-u", "--user", metavar="USER", help="the user there; DOCK_USER, else ubuntu, by default")
+
+    def add_no_browser(self) -> None:
+        """Add `--no-browser`."""
+        self.add_argument("--no-browser", action="store_true", help="print the URL, and open no browser")
+
+    def add_image(self) -> None:
+        """Add the argument IMAGE, an image of the project."""
+        self.add_argument("image", metavar="IMAGE", help="a sub-directory of docker/, or an image of the configuration")
+
+    def add_dock(self, *, here: bool = False) -> None:
+        """Add an argument, the dock; with `here` it may be left out."""
+        self.add_argument("dock", metavar=DOCK, nargs="?" if here else None, help=_ELSE_HERE if here else "the dock")
+
+    def add_dock_option(self) -> None:
+        """Add `--dock`."""
+        self.add_argument("--dock", metavar=DOCK, help=_ELSE_HERE)
+
+    def add_docks(self) -> None:
+        """Add an argument, the docks, if any."""
+        self.add_argument("docks", metavar=DOCK, nargs="*", help="the docks; else the one that this shell is docked to")
 
     def format_usage(self) -> str:
         """Return the usage with the rest behind `--` in it."""
@@ -46,7 +108,8 @@ class Parser(argparse.ArgumentParser):
         return f"{usage.rstrip()} [-- {self._passes_on}]\n" if self._passes_on else usage
 
     def format_help(self) -> str:
-        """Return the help with that usage."""
+        """Return the help with that usage, and with what all commands have in common last."""
+        self._action_groups.sort(key=lambda group: group is self._common)
         return super().format_help().replace(super().format_usage(), self.format_usage(), 1)
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:

@@ -1,6 +1,6 @@
 """The configuration of a project, `docker/dockerutils.cfg`: its keys in one table, and its values, typed and filled in.
 
-What the values of a key may be is said in `KEYS`; README's reference is checked against it.
+What the values of a key may be is said in `KEYS`; the table of docs/configuration.md is checked against it.
 """
 
 from __future__ import annotations

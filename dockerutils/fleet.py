@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from dockerutils import console, docks, project
+from dockerutils import cli, console, docks, project
 from dockerutils.aws import Session
 from dockerutils.dock_records import Dock
 from dockerutils.ec2 import TERMINATED, Ec2, Instance, is_ip
@@ -23,6 +23,17 @@ class Ship(NamedTuple):
 
 
 Fleet = dict[str, list[Ship]]  # by region
+
+
+def parser(command: str, does: str, examples: str, timeout: str) -> cli.Parser:
+    """Return the parser of a command about docks on AWS: which, how long it may take, in seconds, and --dry-run."""
+    parser = cli.Parser(
+        command, does, examples, environment="  AWS_PROFILE, AWS_REGION ...  as the aws command has them"
+    )
+    parser.add_docks()
+    parser.add_timeout(timeout)
+    parser.add_dry_run()
+    return parser
 
 
 def chosen(names: Sequence[str], environ: Mapping[str, str], home: str) -> list[Dock]:

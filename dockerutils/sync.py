@@ -17,6 +17,7 @@ from dockerutils.process import Captured, Command
 from dockerutils.project import Project
 
 WORKSPACES = "/data/workspaces"
+ENVIRONMENT = f"  DOCK_WORKSPACES    where projects are on docks; {WORKSPACES} by default"  # for -h
 
 # Links, modes and times of files as they are; compressed; names out of reach of the dock's shell.
 _RSYNC = ["rsync", "-rlptOz", "-s", "-e", "ssh"]

@@ -33,11 +33,11 @@ LAYERS = [
         "version_file",
         "print_versions",
     ],
-    ["undo", "ec2", "catalog"],
+    ["undo", "ec2", "catalog", "detect"],
     ["target", "passage", "transfer", "forwarding", "notebook", "provision"],
-    ["project"],
-    ["build_order", "cli", "sync", "fleet"],
-    ["checks"],
+    ["project", "recipes"],
+    ["build_order", "cli", "init", "sync", "fleet", "names"],
+    ["checks", "completion"],
     ["commands"],
 ]
 ROW = {module: row for row, modules in enumerate(LAYERS) for module in modules}

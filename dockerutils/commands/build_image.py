@@ -20,12 +20,23 @@ _EXAMPLES = """\
 
 def parser() -> cli.Parser:
     """Return the parser of build-image."""
-    parser = cli.Parser("build-image", f"{__doc__}", _EXAMPLES, passes_on="DOCKER BUILD OPTION ...")
-    parser.add_argument("image", metavar="IMAGE", help="a sub-directory of docker/, all, or clean")
-    parser.add_argument("-f", "--force-build-base", action="store_true", help="build docker/base first")
-    parser.add_argument("-i", "--image-name", metavar="NAME", help="call the image NAME")
-    parser.add_argument("-t", "--image-tag", metavar="TAG", help="tag the image TAG")
-    parser.add_argument("-p", "--pull-base", action="store_true", help="pull newer versions of the FROM images")
+    parser = cli.Parser(
+        "build-image",
+        f"{__doc__} What stands behind -- goes to docker build.",
+        _EXAMPLES,
+        passes_on="DOCKER BUILD OPTION ...",
+    )
+    parser.add_argument(
+        "image",
+        metavar="IMAGE|all|clean",
+        help="a sub-directory of docker/; all of them, in the order that they need; or clean: remove what was built",
+    )
+    base = parser.add_argument_group("what it is built from")
+    base.add_argument("-f", "--force-build-base", action="store_true", help="build docker/base first")
+    base.add_argument("-p", "--pull-base", action="store_true", help="pull newer versions of the FROM images")
+    name = parser.add_argument_group("what it is called")
+    name.add_argument("-i", "--image-name", metavar="NAME", help="call the image NAME")
+    name.add_argument("-t", "--image-tag", metavar="TAG", help="tag the image TAG")
     parser.add_dry_run()
     return parser
 

@@ -1,4 +1,4 @@
-"""Create a dock on AWS: an instance with Docker Engine, registered once ssh and docker answer."""
+"""Create a dock on AWS: an instance with Docker Engine, registered once docker answers."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ from dockerutils.undo import Undo, all_or_nothing
 _COMMAND = "create-dock"
 _EXAMPLES = """\
   create-dock gpu -i g5.xlarge -v 200              with a volume of 200 GB
-  create-dock small -s subnet-0abc                 in a network of your own
+  create-dock small -s subnet-0abc --autostop 2    in a network of your own; it stops when nobody uses it
   create-dock gpu --product-name dock --param Team=vision    of AWS Service Catalog
   create-dock gpu --dry-run                        the aws commands, and nothing is made"""
+_ENVIRONMENT = """\
+  AWS_PROFILE, AWS_REGION ...  as the aws command has them
+  DOCK_USER                    the user there, when -u names none"""
 
 # The key pairs that EC2 takes, as ssh-keygen names the files.
 _PUBLIC_KEYS = ("id_ed25519.pub", "id_rsa.pub")
@@ -45,27 +48,28 @@ Maker = Callable[[Session, float, Undo], Made]
 
 def parser() -> cli.Parser:
     """Return the parser of create-dock."""
-    parser = cli.Parser(_COMMAND, f"{__doc__}", _EXAMPLES)
+    parser = cli.Parser(_COMMAND, f"{__doc__}", _EXAMPLES, environment=_ENVIRONMENT)
     parser.add_argument("name", metavar="NAME", help="what to call it: its moniker")
-    parser.add_argument("-i", "--instance-type", metavar="TYPE", help=f"{_TYPE} by default")
-    parser.add_argument("-s", "--subnet", metavar="ID", help="the subnet; the default VPC has one, if you name none")
-    parser.add_argument("-v", "--volume", metavar="GB", help=f"the size of its disk; {_VOLUME} by default")
-    parser.add_argument("-u", "--user", metavar="USER", help="the user there; DOCK_USER, else ubuntu, by default")
-    parser.add_argument("--ami", metavar="ID", help="the image; the newest Ubuntu LTS by default")
-    keys = parser.add_mutually_exclusive_group()
+    parser.add_user()
+    parser.add_argument("--autostop", metavar="HOURS", help="stop by itself when nobody has used it for so long")
+    parser.add_timeout("900")
+    machine = parser.add_argument_group("the machine")
+    machine.add_argument("-i", "--instance-type", metavar="TYPE", help=f"the type of instance; {_TYPE} by default")
+    machine.add_argument("-s", "--subnet", metavar="ID", help="the subnet; the default VPC has one, if you name none")
+    machine.add_argument("-v", "--volume", metavar="GB", help=f"the size of its disk; {_VOLUME} by default")
+    machine.add_argument("--ami", metavar="ID", help="the image; the newest Ubuntu LTS by default")
+    access = parser.add_argument_group("who gets in")
+    keys = access.add_mutually_exclusive_group()
     keys.add_argument("--key-name", metavar="NAME", help="a key pair that AWS has")
     keys.add_argument("--public-key", metavar="FILE", help="your public key; ~/.ssh/id_ed25519.pub or id_rsa.pub")
-    parser.add_argument("--identity", metavar="FILE", help="the private key that goes with --key-name")
-    groups = parser.add_mutually_exclusive_group()
+    access.add_argument("--identity", metavar="FILE", help="the private key that goes with --key-name")
+    groups = access.add_mutually_exclusive_group()
     groups.add_argument("--security-group", metavar="ID", help="a security group; by default one of yours is made")
     groups.add_argument("--cidr", metavar="NETWORK", help="who may connect; your own address alone by default")
-    parser.add_argument("--product-name", metavar="NAME", help="a product of AWS Service Catalog, in place of all that")
-    parser.add_argument("--product-version", metavar="NAME", help="its version; the newest by default")
-    parser.add_argument("--param", metavar="KEY=VALUE", action="append", default=[], help="a parameter of the product")
-    parser.add_argument("--autostop", metavar="HOURS", help="stop by itself when nobody has used it for so long")
-    parser.add_argument(
-        "-t", "--timeout", metavar="SECONDS", default="900", help="how long it may take; 900 by default"
-    )
+    product = parser.add_argument_group("AWS Service Catalog, in place of the machine and who gets in")
+    product.add_argument("--product-name", metavar="NAME", help="a product")
+    product.add_argument("--product-version", metavar="NAME", help="its version; the newest by default")
+    product.add_argument("--param", metavar="KEY=VALUE", action="append", default=[], help="a parameter; repeatable")
     parser.add_dry_run()
     return parser
 

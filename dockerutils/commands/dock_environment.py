@@ -15,8 +15,13 @@ _EXAMPLES = """\
 
 def parser() -> cli.Parser:
     """Return the parser of dock-environment, which speaks for source dock."""
-    parser = cli.Parser("dock", f"{__doc__}", _EXAMPLES)
-    parser.add_argument("dock", metavar="MONIKER|ADDRESS", help="the dock")
+    parser = cli.Parser(
+        "dock",
+        f"{__doc__}",
+        _EXAMPLES,
+        environment="  DOCKERUTILS_DISABLE_PROMPT   when set, source dock leaves the prompt alone",
+    )
+    parser.add_dock()
     return parser
 
 

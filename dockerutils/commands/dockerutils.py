@@ -1,10 +1,11 @@
-"""Show the commands of the suite, check a project, or explain its configuration."""
+"""Show the commands, start, check or explain a docker/ tree, or make a shell complete it."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import json
+import os
 import pkgutil
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,18 +18,63 @@ from dockerutils.project import Image, Project
 
 _EXAMPLES = """\
   dockerutils                     the commands, a line each
+  dockerutils init                a docker/ tree for a project that has none; nothing is overwritten
   dockerutils check               every fault of docker/dockerutils.cfg and the Dockerfiles
-  dockerutils config dev          the settings of an image, and where each comes from"""
+  dockerutils config dev          the settings of an image, and where each comes from
+  source <(dockerutils completion bash)      complete commands, images and docks; for ~/.bashrc"""
+_INIT = """\
+  dockerutils init --dry-run      what would be written
+  dockerutils init                write it; then: build-image all"""
+_CHECK = """\
+  dockerutils check                       every fault, a line each
+  dockerutils check && build-image all    in CI: build what has none"""
+_CONFIG = """\
+  dockerutils config dev          key, value and place of each setting
+  dockerutils config --json       of all images, for programs"""
+_COMPLETION = """\
+  source <(dockerutils completion bash)      in ~/.bashrc
+  source <(dockerutils completion zsh)       in ~/.zshrc, behind compinit
+  dockerutils completion fish | source       in ~/.config/fish/config.fish"""
+
+# The commands by what they are about, and for what; `source dock` is no program, but a file that the shell reads.
+_SOURCE_DOCK = (
+    "source dock",
+    "Dock this shell: the commands here, and docker, work on that host then; castoff ends it.",
+)
+_TABLE = {
+    "dock: a host with a Docker Engine, reached over ssh": {
+        "creation": ["create-dock", "destroy-dock", "register-dock", "unregister-dock"],
+        "execution": ["start-dock", "stop-dock"],
+        "notebook": ["nb-dock"],
+        "utility": ["source dock", "ls-dock", "ssh-dock", "sync-up", "sync-down", "dock-environment"],
+    },
+    "image: what the Dockerfiles of a project make": {
+        "creation": ["build-image"],
+        "execution": ["run-image", "image-script"],
+        "notebook": ["run-notebook"],
+        "utility": [
+            *("publish-image", "transfer-image", "ls-image", "find-image"),
+            *("make-version", "genversion", "dockerutils"),
+        ],
+    },
+}
 
 
 def parser() -> cli.Parser:
     """Return the parser of dockerutils."""
     parser = cli.Parser("dockerutils", f"{__doc__}", _EXAMPLES)
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", parser_class=argparse.ArgumentParser)
-    actions.add_parser("check", help="validate the configuration and the Dockerfiles; status 1 when anything is wrong")
-    config = actions.add_parser("config", help="show the settings of the images, with the place each comes from")
+    init = parser.add_action("init", "start a docker/ tree that suits the project here; overwrite nothing", _INIT)
+    init.add_argument("--dry-run", action="store_true", help="print the files that would be written, and write none")
+    parser.add_action(
+        "check", "validate the configuration and the Dockerfiles; status 1 when anything is wrong", _CHECK
+    )
+    config = parser.add_action("config", "show the settings of the images, with the place each comes from", _CONFIG)
     config.add_argument("image", nargs="?", metavar="IMAGE", help="show this image alone")
     config.add_argument("--json", action="store_true", help="print a JSON object, by image")
+    completion = parser.add_action(
+        "completion", "print what makes a shell complete commands, images and docks", _COMPLETION
+    )
+    completion.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
     return parser
 
 
@@ -39,27 +85,42 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def handle(args: argparse.Namespace) -> None:
     """Do the action, or list the commands."""
-    if args.action == "check":
+    if args.action == "init":
+        from dockerutils import init
+
+        init.run(os.getcwd(), os.environ, dry_run=args.dry_run)
+    elif args.action == "check":
         check(cli.project())
     elif args.action == "config":
         project = cli.project()
         images = [project.image(args.image)] if args.image else project.images()
         show_config(project, images, as_json=args.json)
+    elif args.action == "completion":
+        from dockerutils import completion
+
+        parsers = {name: module.parser() for name, module in _modules()}
+        print(completion.script(args.shell, parsers), end="")
     else:
         print(f"{overview()}\n\nEach shows its usage with -h; 'dockerutils check' finds what is wrong in a project.")
 
 
 def overview() -> str:
-    """Return the commands, each with the first line of its documentation."""
+    """Return the commands by entity and purpose, each with the first line of its documentation."""
+    does = {name: (module.__doc__ or "").splitlines()[0] for name, module in _modules()} | dict([_SOURCE_DOCK])
+    width = max(map(len, does))
+    lines: list[str] = []
+    for entity, purposes in _TABLE.items():
+        lines += ["", entity] if lines else [entity]
+        for purpose, names in purposes.items():
+            heads = [purpose, *[""] * (len(names) - 1)]
+            lines += [f"  {head:9}  {name:{width}}  {does[name]}" for head, name in zip(heads, names, strict=True)]
+    return "\n".join(lines)
+
+
+def _modules() -> list[tuple[str, Any]]:
+    """Return the modules of the commands, each with the command's name, in alphabetical order."""
     names = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
-    modules = [importlib.import_module(f"{commands.__name__}.{name}") for name in names]
-    return console.table(
-        ("COMMAND", "WHAT IT DOES"),
-        [
-            (name.replace("_", "-"), (module.__doc__ or "").splitlines()[0])
-            for name, module in zip(names, modules, strict=True)
-        ],
-    )
+    return [(name.replace("_", "-"), importlib.import_module(f"{commands.__name__}.{name}")) for name in names]
 
 
 def check(project: Project) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dockerutils import cli, console, process, version_file
 
 _EXAMPLES = """\
-  genversion                                         write _version.py.bld
-  COPY _version.py.bld package/_version.py           use it, in a Dockerfile"""
+  genversion                write it; in a Dockerfile: COPY _version.py.bld package/_version.py
+  genversion --dry-run      print the command, and write nothing"""
 
 
 def parser() -> cli.Parser:

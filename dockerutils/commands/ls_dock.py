@@ -1,4 +1,4 @@
-"""List the docks: whether they run and answer, their engines, containers, free disk and uptime."""
+"""List the docks: whether they run, their engines, containers, free disk and uptime."""
 
 from __future__ import annotations
 
@@ -62,10 +62,8 @@ class Row(NamedTuple):
 def parser() -> cli.Parser:
     """Return the parser of ls-dock."""
     parser = cli.Parser("ls-dock", f"{__doc__}", _EXAMPLES)
-    parser.add_argument("--json", action="store_true", help="print a JSON array of objects")
-    parser.add_argument(
-        "-t", "--timeout", metavar="SECONDS", default="5", help="how long a dock may take to answer; 5 by default"
-    )
+    parser.add_json()
+    parser.add_timeout("5", "how long a dock may take to answer")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""List the images of the project: what they are called, whether they are built, and how many containers run them."""
+"""List the images of the project: their names, whether they are built, how many run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Row(NamedTuple):
 def parser() -> cli.Parser:
     """Return the parser of ls-image."""
     parser = cli.Parser("ls-image", f"{__doc__}", _EXAMPLES)
-    parser.add_argument("--json", action="store_true", help="print a JSON array of objects")
+    parser.add_json()
     return parser
 
 

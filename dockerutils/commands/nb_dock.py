@@ -69,10 +69,8 @@ class Found(NamedTuple):
 def parser() -> cli.Parser:
     """Return the parser of nb-dock."""
     parser = cli.Parser("nb-dock", f"{__doc__}", _EXAMPLES)
-    parser.add_argument(
-        "dock", metavar="MONIKER", nargs="?", help="the dock, by moniker or address; else where the shell is docked"
-    )
-    parser.add_argument("--no-browser", action="store_true", help="print the URL, and open no browser")
+    parser.add_dock(here=True)
+    parser.add_no_browser()
     parser.add_dry_run()
     return parser
 

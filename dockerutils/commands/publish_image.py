@@ -1,4 +1,4 @@
-"""Push an image of the project to Docker Hub, ECR or another registry, as docker/dockerutils.cfg configures it."""
+"""Push an image of the project to Docker Hub, ECR or another registry."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ _EXAMPLES = """\
   publish-image prod                  push what publication_tag names
   publish-image prod -t 1.2           publish <project>-prod:1.2
   publish-image prod --dry-run        show the commands"""
+_ENVIRONMENT = """\
+  DOCKER_USERNAME, DOCKER_PASSWORD   to log in with, when set; else docker's own credentials serve
+  AWS_PROFILE, AWS_REGION ...        for ECR, as the aws command has them"""
 
 _HUB_NAMES = ("docker_hub", "docker", HUB)
 _HOST = r"(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)(?::\d+)?|[A-Za-z0-9-]+:\d+"
@@ -45,8 +48,8 @@ class Destination(NamedTuple):
 
 def parser() -> cli.Parser:
     """Return the parser of publish-image."""
-    parser = cli.Parser("publish-image", f"{__doc__}", _EXAMPLES)
-    parser.add_argument("image", metavar="IMAGE", help="a sub-directory of docker/, or an image of the configuration")
+    parser = cli.Parser("publish-image", f"{__doc__}", _EXAMPLES, environment=_ENVIRONMENT)
+    parser.add_image()
     parser.add_argument("-i", "--image-name", metavar="NAME", help="publish the image called NAME")
     parser.add_argument("-t", "--image-tag", metavar="TAG", help="publish the image tagged TAG")
     parser.add_dry_run()

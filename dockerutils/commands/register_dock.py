@@ -1,4 +1,4 @@
-"""Register a host as a dock, so that source dock, ssh, docker and rsync know it by its moniker."""
+"""Register a host as a dock, known by its moniker to source dock, ssh, docker and rsync."""
 
 from __future__ import annotations
 
@@ -18,10 +18,15 @@ _EXAMPLES = """\
 
 def parser() -> cli.Parser:
     """Return the parser of register-dock."""
-    parser = cli.Parser("register-dock", f"{__doc__}", _EXAMPLES)
+    parser = cli.Parser(
+        "register-dock",
+        f"{__doc__}",
+        _EXAMPLES,
+        environment="  DOCK_USER    the user there, when -u names none",
+    )
     parser.add_argument("address", metavar="ADDRESS", help="the host's name or IP address")
     parser.add_argument("moniker", metavar="MONIKER", nargs="?", help="what to call it; the address by default")
-    parser.add_argument("-u", "--user", metavar="USER", help="the user there; DOCK_USER, else ubuntu, by default")
+    parser.add_user()
     parser.add_argument("-P", "--port", metavar="PORT", help="the port of its sshd")
     parser.add_argument("-i", "--identity", metavar="FILE", help="the private key to use")
     parser.add_dry_run()

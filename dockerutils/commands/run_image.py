@@ -25,17 +25,28 @@ _ELSEWHERE = "mount what is in the project, or a path of the dock that is not he
 
 def parser() -> cli.Parser:
     """Return the parser of run-image."""
-    parser = cli.Parser("run-image", f"{__doc__}", _EXAMPLES, passes_on="COMMAND [ARG ...]")
-    parser.add_argument("image", metavar="IMAGE", help="a sub-directory of docker/, or an image of the configuration")
-    parser.add_argument("-a", "--args", metavar="ARGS", help="docker run options, in the place of the key args")
-    parser.add_argument("-k", "--keep", action="store_true", help="keep the container, and run it detached")
-    parser.add_argument("-c", "--command", metavar="COMMAND", help="command to run, in the place of the key cmd")
-    parser.add_argument("-n", "--network", metavar="NETWORK", help="network to join, in the place of the key network")
-    parser.add_argument("-g", "--use-gpu", action="store_true", help=f"use the GPUs: the key gpu, or {GPU}")
-    parser.add_argument(
+    parser = cli.Parser(
+        "run-image",
+        f"{__doc__} What stands behind -- is its command.",
+        _EXAMPLES,
+        passes_on="COMMAND [ARG ...]",
+        environment="  AWS_ACCESS_KEY_ID, AWS_REGION ...   those of AWS that are set, the container is given too",
+    )
+    parser.add_image()
+    what = parser.add_argument_group("what runs")
+    what.add_argument("-c", "--command", metavar="COMMAND", help="command to run, in the place of the key cmd")
+    what.add_argument(
         "-e", "--env", action="append", default=[], metavar="NAME[=VALUE]", help="add an environment variable"
     )
-    parser.add_argument("--sync", action="store_true", help="docked: sync the project up before, and down after")
+    what.add_argument("-k", "--keep", action="store_true", help="keep the container, and run it detached")
+    docker_run = parser.add_argument_group("how docker runs it")
+    docker_run.add_argument("-a", "--args", metavar="ARGS", help="docker run options, in the place of the key args")
+    docker_run.add_argument(
+        "-n", "--network", metavar="NETWORK", help="network to join, in the place of the key network"
+    )
+    docker_run.add_argument("-g", "--use-gpu", action="store_true", help=f"use the GPUs: the key gpu, or {GPU}")
+    dock = parser.add_argument_group("the dock, in a docked shell")
+    dock.add_argument("--sync", action="store_true", help="sync the project up before, and down after")
     parser.add_dry_run()
     return parser
 

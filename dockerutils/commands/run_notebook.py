@@ -1,4 +1,4 @@
-"""Run JupyterLab in a container, with the project in it, and open it: here, or on the dock of the shell."""
+"""Run JupyterLab in a container, here or on the dock, with the project in it, and open it."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ _EXAMPLES = """\
   run-notebook                     the project in JupyterLab; the browser opens, Ctrl-C ends it
   run-notebook -g                  with the GPUs
   run-notebook -p 9000             at port 9000; --no-browser only prints the URL"""
+_ENVIRONMENT = """\
+  DOCKER_DS_DONT_PULL                     when set, the image is not pulled
+  RESERO_JUPYTER_DIFFS, DOCKER_DS_DIFFS   either is passed on: the image writes .py and .html beside the notebooks"""
 
 _NAME = "notebook"
 _DEFAULT = "resero-labs/docker-ds"
@@ -64,14 +67,14 @@ class Place(NamedTuple):
 
 def parser() -> cli.Parser:
     """Return the parser of run-notebook."""
-    parser = cli.Parser("run-notebook", f"{__doc__}", _EXAMPLES)
+    parser = cli.Parser("run-notebook", f"{__doc__}", _EXAMPLES, environment=_ENVIRONMENT)
     parser.add_argument(
         "-g", "--use-gpu", action="store_true", help="use the GPUs; of an image that is pulled, tag gpu"
     )
     parser.add_argument(
         "-p", "--port", metavar="PORT", help="port of this machine; else 8888, or the next that is free"
     )
-    parser.add_argument("--no-browser", action="store_true", help="print the URL, and open no browser")
+    parser.add_no_browser()
     parser.add_dry_run()
     return parser
 

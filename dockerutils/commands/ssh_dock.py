@@ -19,9 +19,7 @@ _EXAMPLES = """\
 def parser() -> cli.Parser:
     """Return the parser of ssh-dock."""
     parser = cli.Parser("ssh-dock", f"{__doc__}", _EXAMPLES, passes_on="COMMAND [ARG ...]")
-    parser.add_argument(
-        "dock", metavar="MONIKER", nargs="?", help="the dock, by moniker or address; else where the shell is docked"
-    )
+    parser.add_dock(here=True)
     parser.add_dry_run()
     return parser
 

@@ -25,15 +25,10 @@ _EXAMPLES = """\
 
 def parser() -> cli.Parser:
     """Return the parser of start-dock."""
-    parser = cli.Parser(_COMMAND, f"{__doc__}", _EXAMPLES)
-    parser.add_argument("docks", metavar="MONIKER|ADDRESS", nargs="*", help="the docks; else where the shell is docked")
+    parser = fleet.parser(_COMMAND, f"{__doc__}", _EXAMPLES, timeout="600")
     parser.add_argument(
         "--autostop", metavar="HOURS", help="stop by itself when nobody has used it for so long; 0 for never"
     )
-    parser.add_argument(
-        "-t", "--timeout", metavar="SECONDS", default="600", help="how long it may take; 600 by default"
-    )
-    parser.add_dry_run()
     return parser
 
 

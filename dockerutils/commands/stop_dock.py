@@ -20,13 +20,8 @@ _EXAMPLES = """\
 
 def parser() -> cli.Parser:
     """Return the parser of stop-dock."""
-    parser = cli.Parser(_COMMAND, f"{__doc__}", _EXAMPLES)
-    parser.add_argument("docks", metavar="MONIKER|ADDRESS", nargs="*", help="the docks; else where the shell is docked")
-    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
-    parser.add_argument(
-        "-t", "--timeout", metavar="SECONDS", default="600", help="how long it may take; 600 by default"
-    )
-    parser.add_dry_run()
+    parser = fleet.parser(_COMMAND, f"{__doc__}", _EXAMPLES, timeout="600")
+    parser.add_yes()
     return parser
 
 

@@ -15,9 +15,9 @@ _EXAMPLES = """\
 
 def parser() -> cli.Parser:
     """Return the parser of sync-up."""
-    parser = cli.Parser("sync-up", f"{__doc__}", _EXAMPLES)
+    parser = cli.Parser("sync-up", f"{__doc__}", _EXAMPLES, environment=sync.ENVIRONMENT)
     parser.add_argument("--delete", action="store_true", help="delete there what is not here; it is listed first")
-    parser.add_argument("--dock", metavar="MONIKER", help="the dock; else the one that the shell is docked to")
+    parser.add_dock_option()
     parser.add_dry_run()
     return parser
 

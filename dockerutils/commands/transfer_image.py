@@ -1,4 +1,4 @@
-"""Send an image to other hosts over ssh, without a registry: only the layers that they lack."""
+"""Send an image to other hosts over ssh, without a registry: only the layers they lack."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _EXAMPLES = """\
 
 def parser() -> cli.Parser:
     """Return the parser of transfer-image."""
-    parser = cli.Parser("transfer-image", f"{__doc__}", _EXAMPLES)
+    parser = cli.Parser("transfer-image", f"{__doc__}", _EXAMPLES, environment="  SSH_KEY    the private key to use")
     parser.add_argument("image", metavar="IMAGE", help="an image of the project, or NAME[:TAG] of any other")
     parser.add_argument("destinations", metavar="DEST", nargs="+", help="a dock, or [USER@]HOST[:PORT]")
     parser.add_dry_run()

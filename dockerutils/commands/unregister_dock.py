@@ -6,7 +6,8 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from dockerutils import cli, console, contexts, dock_ssh, docks, forwarding
+from dockerutils import cli, console, contexts, dock_ssh, docks, forwarding, words
+from dockerutils.dock_records import Dock
 from dockerutils.errors import CommandFailed, DockerutilsError
 
 _EXAMPLES = """\
@@ -17,7 +18,7 @@ _EXAMPLES = """\
 def parser() -> cli.Parser:
     """Return the parser of unregister-dock."""
     parser = cli.Parser("unregister-dock", f"{__doc__}", _EXAMPLES)
-    parser.add_argument("dock", metavar="MONIKER|ADDRESS", help="the dock")
+    parser.add_dock()
     parser.add_dry_run()
     return parser
 
@@ -39,6 +40,8 @@ def handle(args: argparse.Namespace) -> None:
         docks.unregister(address, home)
     if dock is None:  # its record is no good, so what it was called is not known
         return
+    if dock.instance_id and not args.dry_run:
+        console.warn("unregister-dock", _left(dock))
     if os.environ.get("DOCK_MONIKER") == dock.moniker and not args.dry_run:
         console.warn("unregister-dock", f"this shell is docked to {dock.moniker}; run: castoff")
     try:
@@ -47,3 +50,14 @@ def handle(args: argparse.Namespace) -> None:
         raise
     except DockerutilsError as error:
         console.warn("unregister-dock", f"a docker context {dock.host} may be left: {error}")
+
+
+def _left(dock: Dock) -> str:
+    """Return what is not removed, and what removes it."""
+    region = ["--region", dock.region] if dock.region else []
+    if dock.provisioned_product:
+        what = ["servicecatalog", "terminate-provisioned-product", "--provisioned-product-id", dock.provisioned_product]
+    else:
+        what = ["ec2", "terminate-instances", "--instance-ids", str(dock.instance_id)]
+    line = words.render(["aws", *what, *region])
+    return f"its instance on AWS, {dock.instance_id}, is left as it is and costs; to be rid of it, run: {line}"

@@ -40,8 +40,30 @@ def app(tmp_path, capfd) -> App:
 
 def test_the_page_names_every_command(app) -> None:
     outcome = app()
-    names = [line.split()[0] for line in outcome.out.splitlines()[1 : len(COMMANDS) + 1]]
-    assert (outcome.status, names) == (0, [command.replace("_", "-") for command in COMMANDS])
+    dock, image, _ = outcome.out.split("\n\n")
+    entity, *lines = dock.splitlines()
+    assert (outcome.status, entity) == (0, "dock: a host with a Docker Engine, reached over ssh")
+    assert lines[0].split()[:4] == ["creation", "create-dock", "Create", "a"]
+    assert lines[1].split()[:2] == ["destroy-dock", "Destroy"]
+    heads = [line[:11].split() for part in (dock, image) for line in part.splitlines()[1:]]
+    purposes = ["creation", "execution", "notebook", "utility"]
+    assert [purpose for head in heads for purpose in head] == purposes * 2
+    names = [line[13:31].strip() for part in (dock, image) for line in part.splitlines()[1:]]
+    assert sorted(names) == sorted(["source dock", *(command.replace("_", "-") for command in COMMANDS)])
+    assert max(map(len, outcome.out.splitlines())) <= 120
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_every_command(shell, app) -> None:
+    outcome = app("completion", shell)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert {command for command in COMMANDS if command.replace("_", "-") not in outcome.out.split()} == set()
+    assert "ASK_FOR_NAMES" not in outcome.out
+    assert "TABLE" not in outcome.out
+
+
+def test_completion_of_a_shell_that_is_none(app) -> None:
+    assert app("completion", "tcsh").status == 2
 
 
 def test_check_finds_nothing(app, monkeypatch) -> None:
@@ -52,6 +74,16 @@ def test_check_finds_nothing(app, monkeypatch) -> None:
         "docker/dockerutils.cfg: 2 images, nothing found\n",
         "",
     )
+
+
+def test_check_wants_no_engine_for_the_newest_version(app) -> None:
+    latest = "tag = {latest}\n"
+    app.write(
+        {
+            "docker/dockerutils.cfg": f"[run_image]\nsynthetic_images = shell\n[dev]\n{latest}[shell]\nname = dev\n{latest}"
+        }
+    )
+    assert app("check") == (0, "docker/dockerutils.cfg: 2 images, nothing found\n", "")
 
 
 def test_check_tells_every_finding(app) -> None:

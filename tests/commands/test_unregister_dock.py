@@ -74,6 +74,25 @@ def test_dry_run(unregister, home) -> None:
     assert "dock-gpu" in contexts()
 
 
+@pytest.mark.parametrize(
+    ("product", "line"),
+    [
+        (None, "aws ec2 terminate-instances --instance-ids i-0abc --region eu-west-1"),
+        (
+            "pp-1",
+            "aws servicecatalog terminate-provisioned-product --provisioned-product-id pp-1 --region eu-west-1",
+        ),
+    ],
+)
+def test_the_instance_is_left_and_told_of(product, line, unregister, home) -> None:
+    docks.register(GPU._replace(instance_id="i-0abc", region="eu-west-1", provisioned_product=product), home)
+    assert unregister("gpu", "--dry-run").err == ""
+    assert unregister("gpu").err.startswith(
+        "unregister-dock: warning: its instance on AWS, i-0abc, is left as it is and costs; to be rid of it, run: "
+        f"{line}\n"
+    )
+
+
 def test_a_record_that_is_no_good(unregister, home) -> None:
     record = Path(home, ".docker", "203.0.113.7", "connection_config.txt")
     record.write_text("DOCK_MONIKER=$(x)\n")

@@ -1,0 +1,141 @@
+# shellcheck shell=bash
+# Completion of dockerutils' commands in bash; to have it: source <(dockerutils completion bash)
+# No name that it offers is ever evaluated. It does without the package bash-completion.
+
+_dockerutils_names() {
+    [[ $2 != -* ]] || return # no name begins so
+    ASK_FOR_NAMES "$1" "$2" 2>/dev/null </dev/null
+}
+
+# Set what there is to complete of a command: options, those that take a value with what it can be (`flag values`...),
+# what the first arguments can be, and what more of them can. @images, @docks, @files and @variables are found out.
+_dockerutils_table() {
+    options=() takes=() arguments=() more=
+    case $1 in
+# TABLE
+    esac
+}
+
+# Set words to those before the cursor. bash has parted them at = : @ too: they are one as long as no blank comes.
+_dockerutils_words() {
+    local line=${COMP_LINE:0:COMP_POINT} number word glued=
+    words=()
+    for ((number = 0; number <= COMP_CWORD; number++)); do
+        word=${COMP_WORDS[number]}
+        ((number < COMP_CWORD)) || word=$line
+        if [[ -n $glued ]]; then
+            words[${#words[@]} - 1]+=$word
+        else
+            words+=("$word")
+        fi
+        line=${line#"$word"}
+        glued=yes
+        if [[ $line == [[:blank:]]* ]]; then
+            glued=
+            line=${line#"${line%%[![:blank:]]*}"}
+        fi
+    done
+}
+
+# Set values to what the value of option $1 can be; status 1 when it takes none.
+_dockerutils_takes() {
+    local number
+    for ((number = 0; number < ${#takes[@]}; number += 2)); do
+        if [[ ${takes[number]} == "$1" ]]; then
+            values=${takes[number + 1]}
+            return 0
+        fi
+    done
+    return 1
+}
+
+# Set values to what the last of words can be, and prefix to what stands before it in its word.
+_dockerutils_walk() {
+    local last=$((${#words[@]} - 1)) number place=0
+    for ((number = 1; number < last; number++)); do
+        case ${words[number]} in
+            --)
+                values=@files
+                return
+                ;;
+            -*)
+                if _dockerutils_takes "${words[number]}" && ((++number == last)); then
+                    return
+                fi
+                ;;
+            *) ((++place)) ;;
+        esac
+    done
+    case ${words[last]} in
+        --*=*) _dockerutils_takes "${words[last]%%=*}" || values= ;;
+        -*) values=${options[*]} ;;
+        *) values=${arguments[place]-$more} ;;
+    esac
+}
+
+# Offer those of $values that begin as the word $1 does.
+_dockerutils_offer() {
+    local current=$1 before='' kept='' each name names=()
+    if [[ $current == --*=* ]]; then
+        before=${current%%=*}=
+        current=${current#*=}
+    fi
+    for each in $values; do
+        case $each in
+            @files) return ;; # what bash does by itself when there is nothing to offer
+            @images | @docks)
+                while IFS= read -r name; do names+=("$name"); done < <(_dockerutils_names "${each#@}" "$current")
+                ;;
+            @variables)
+                while IFS= read -r name; do names+=("$name"); done < <(compgen -e)
+                ;;
+            *) names+=("$each") ;;
+        esac
+    done
+    compopt +o default +o bashdefault 2>/dev/null # but not here; bash 3 lacks it
+    # Of a word that holds one of these, bash replaces what stands behind the last of them.
+    each=${COMP_WORDBREAKS//[^=:@]/}
+    [[ -z $each ]] || kept=${1%"${1##*["$each"]}"}
+    # Within quotes that are open a plain name may stand as it is.
+    each=${current#[\"\']}
+    for name in ${names[@]+"${names[@]}"}; do
+        printf -v name %q "$name"
+        if [[ $name == "$current"* || $name != *[\"\'\\]* && $name == "$each"* ]]; then
+            name=$before$name
+            COMPREPLY+=("${name#"$kept"}")
+        fi
+    done
+}
+
+_dockerutils() {
+    local IFS=$' \t\n' options takes arguments more values='' words command
+    COMPREPLY=()
+    _dockerutils_words
+    command=${words[0]##*/}
+    _dockerutils_table "$command ${words[1]}" # an action of dockerutils?
+    if ((${#words[@]} > 2 && ${#options[@]})); then
+        words=("${words[@]:1}")
+    else
+        _dockerutils_table "$command"
+    fi
+    _dockerutils_walk
+    _dockerutils_offer "${words[${#words[@]} - 1]}"
+}
+
+# source dock NAME; all else that is sourced goes to whatever completed it before.
+_dockerutils_source() {
+    local IFS=$' \t\n' values=@docks words
+    COMPREPLY=()
+    _dockerutils_words
+    if [[ ${#words[@]} -eq 3 && ${words[1]##*/} == dock ]]; then
+        _dockerutils_offer "${words[2]}"
+    elif [[ -n ${_dockerutils_before-} ]]; then
+        "$_dockerutils_before" "$@"
+    fi
+}
+
+complete -o bashdefault -o default -F _dockerutils COMMANDS
+if [[ "$(complete -p source 2>/dev/null) " =~ \ -F\ ([^ ]+)\  && ${BASH_REMATCH[1]} != _dockerutils_source ]]; then
+    _dockerutils_before=${BASH_REMATCH[1]}
+fi
+complete -o bashdefault -o default -F _dockerutils_source source .

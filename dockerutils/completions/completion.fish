@@ -1,0 +1,59 @@
+# Completion of dockerutils' commands in fish; to have it: dockerutils completion fish | source
+
+function __dockerutils_names
+    if test $argv[1] = variables
+        set -nx
+        return
+    end
+    set -l begun (commandline -ct | string replace -r -- '^--[^=]*=' '' | string unescape)
+    string match -q -- '-*' "$begun"; and return # no name begins so
+    ASK_FOR_NAMES $argv "$begun" 2>/dev/null </dev/null
+end
+
+# The words before the cursor, behind the command and an action: status 1 when the action is another one.
+function __dockerutils_words
+    set -l words (commandline -opc)[2..]
+    if test -n "$argv[1]"
+        test "$words[1]" = "$argv[1]"; or return 1
+        set -e words[1]
+    end
+    string join -- \n $words
+    return 0 # which join does not for a word alone
+end
+
+# Whether options can stand here: of the command itself, of one of its actions when that is named.
+function __dockerutils_in
+    set -l words (__dockerutils_words $argv[1]); or return 1
+    not contains -- -- $words
+end
+
+# __dockerutils_at ACTION PLACE FLAG...: whether the argument at this place is completed; PLACE- means this and any
+# behind it, FLAGs are the options that take a value.
+function __dockerutils_at
+    set -l words (__dockerutils_words $argv[1]); or return 1
+    contains -- -- $words; and return 1
+    set -l place 1
+    set -l value no
+    for word in $words
+        if test $value = yes
+            set value no
+        else if contains -- $word $argv[3..]
+            set value yes
+        else if not string match -q -- '-*' $word
+            set place (math $place + 1)
+        end
+    end
+    test $place = (string trim -r -c - $argv[2]); and return 0
+    string match -q -- '*-' $argv[2]; and test $place -ge (string trim -r -c - $argv[2])
+end
+
+function __dockerutils_behind
+    contains -- -- (commandline -opc)
+end
+
+for command in COMMANDS
+    complete -c $command -e
+    complete -c $command -f
+    complete -c $command -n __dockerutils_behind -F
+end
+# TABLE
