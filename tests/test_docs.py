@@ -1,0 +1,235 @@
+"""What the pages say is true without running it: links lead somewhere, commands parse, tables are those of the code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from dockerutils import ini
+from dockerutils.config import KEYS, Config
+from tests.support import write_tree
+from tests.test_architecture import COMMANDS
+from tests.testbed import registry
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *DOCS.glob("*.md"), *ROOT.glob("examples/*/README.md"), ROOT / "benchmarks/README.md"]
+)
+NAMES = {command.replace("_", "-"): command for command in COMMANDS}
+
+# Inside a list, a block is indented.
+_BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+_PROMPT = re.compile(r"^(?:\[dock:\S+\] )?\$ ")
+# Where a command line ends, or its next command begins.
+_NEXT = re.compile(r"\s+(?:\|\|?|&&|2?>>?|<)\s+|;\s+")
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+class Block(NamedTuple):
+    """A block of code on a page."""
+
+    language: str
+    text: str
+
+
+def _blocks(page: Path) -> list[Block]:
+    return [Block(language, text) for _, language, text in _BLOCK.findall(page.read_text())]
+
+
+def _prose(page: Path) -> str:
+    return _BLOCK.sub("", page.read_text())
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as forges make them."""
+    titles = re.findall(r"^#+ (.*)$", _prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def _parse(line: str) -> list[str]:
+    """Parse each of our commands in a line, by its own parser, and return which they are."""
+    found = []
+    for part in _NEXT.split(line.replace("…", "...")):
+        words = shlex.split(part, comments=True)
+        while words and re.match(r"\w+=", words[0]):
+            del words[0]
+        if words and words[0] in NAMES:
+            parser = importlib.import_module(f"dockerutils.commands.{NAMES[words[0]]}").parser()
+            # `run-image -g` is a way to name the option, `dockerutils completion` the action.
+            choices = [action.choices or () for action in parser._actions if action.dest == "action"]
+            if not set(words[1:]) <= {*parser._option_string_actions, *chain(*choices)}:
+                parser.parse(words[1:])
+            found.append(words[0])
+    return found
+
+
+@each_page
+def test_links_lead_somewhere(page) -> None:
+    text = re.sub(r"`[^`]*`", "", _prose(page))
+    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"^\[[^\]]+\]: (\S+)$", text, re.MULTILINE)
+    for target in targets:
+        path, _, anchor = target.partition("#")
+        if re.match(r"[a-z]+:", target):
+            assert target.startswith("https://"), target
+            continue
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), target
+        assert there.is_relative_to(ROOT), target
+        assert not anchor or anchor in _anchors(there), target
+
+
+@each_page
+def test_commands_in_the_text_parse(page) -> None:
+    for text in re.findall(r"`([a-z-]+\s[^`]+)`", _prose(page)):
+        _parse(text.replace("\n", " ").replace("\\|", "|"))
+
+
+@each_page
+def test_commands_in_blocks_parse(page) -> None:
+    for block in _blocks(page):
+        if block.language in {"text", "sh"}:
+            for line in block.text.splitlines():
+                if prompt := _PROMPT.match(line):
+                    _parse(line[prompt.end() :])
+
+
+@each_page
+def test_sections_have_keys_that_there_are(page) -> None:
+    for block in _blocks(page):
+        if block.language == "ini":
+            config = Config(ini.parse(block.text, page.name))
+            named = {values["env"].text for values in map(config.section, config) if "env" in values}
+            for name in config:
+                assert config.faults(name) == []
+                assert name in {*named, "run_image"} or list(config.unknown_keys(name)) == []
+
+
+def _strings(node: Any) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict | list):
+        for each in node.values() if isinstance(node, dict) else node:
+            yield from _strings(each)
+
+
+def _jobs() -> list[list[str]]:
+    """The lines of each job of a CI system that a page shows."""
+    jobs = [yaml.safe_load(block.text) for block in _blocks(DOCS / "publishing.md") if block.language == "yaml"]
+    return [[line for string in _strings(job) for line in string.splitlines()] for job in jobs]
+
+
+def test_the_jobs_of_ci_systems_are_yaml_that_builds_and_publishes() -> None:
+    assert len(_jobs()) == 3
+    for lines in _jobs():
+        assert [name for line in lines for name in _parse(line)] == ["build-image", "publish-image"]
+        assert 'pip install "$DOCKERUTILS"' in lines
+
+
+def test_the_jobs_of_ci_systems_publish(engine, tmp_path, monkeypatch) -> None:
+    files = {
+        "docker/prod/Dockerfile": "FROM local/busybox\nCOPY docker/prod/Dockerfile /\n",
+        "docker/dockerutils.cfg": "[prod]\npublication_tag = localhost:5007/org/app:$VERSION\n",
+    }
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+    monkeypatch.setenv("DOCKER_USERNAME", "carol")
+    monkeypatch.setenv("DOCKER_PASSWORD", "s3cret")
+    with registry.serving(engine, "localhost", port=5007, user="carol", password="s3cret") as there:
+        for number, lines in enumerate(_jobs()):
+            tag = f"v{number}"
+            project = write_tree(tmp_path / f"job{number}", files)
+            work = "\n".join(line for line in lines if _parse(line) or line.startswith("cat "))
+            shell = subprocess.run(
+                ["bash", "-ec", work], cwd=project, env={**os.environ, "VERSION": tag, "TRAVIS_TAG": tag},
+                capture_output=True, text=True, timeout=300, check=False,
+            )  # fmt: skip
+            assert shell.returncode == 0, shell.stderr
+            assert shell.stdout.endswith(f"localhost:5007/org/app@{there.digest('org/app', tag)}\n")
+            engine.docker("image", "rm", "--force", f"job{number}-prod:{tag}", f"localhost:5007/org/app:{tag}")
+
+
+def test_our_own_job_runs_the_tests() -> None:
+    job = yaml.safe_load((ROOT / ".travis.yml").read_text())
+    assert {type(version) for version in job["python"]} == {str}
+    assert job["script"].endswith("bin/test")
+
+
+def test_the_table_of_keys_is_that_of_the_code() -> None:
+    rows = [
+        f"| `{key.name}` | {key.read_by} | {key.type} | {f'`{key.default}`' if key.default else ''} | {key.meaning} |"
+        for key in KEYS
+    ]
+    table = "\n".join(["| key | read by | type | default | meaning |", "| --- | --- | --- | --- | --- |", *rows])
+    assert table in (DOCS / "configuration.md").read_text()
+
+
+def test_the_variables_that_are_read_are_told() -> None:
+    sources = [*(ROOT / "dockerutils").rglob("*.py"), ROOT / "dockerutils/shell/dock"]
+    names = r"""["'${]((?:DOCK|DOCKER|DOCKERUTILS|RESERO|SSH)_[A-Z_]*[A-Z]|NO_COLOR|BROWSER)\b"""
+    read = {name for path in sources for name in re.findall(names, path.read_text())}
+    assert "DOCK_WORKSPACES" in read
+    told = "".join(page.read_text() for page in DOCS.glob("*.md"))
+    assert {name for name in read if name not in told} == set()
+
+
+def test_the_table_of_commands_has_every_command() -> None:
+    listed = re.findall(r"^\| `([a-z-]+)[^`]*` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert sorted(set(listed) & set(NAMES)) == sorted(NAMES)
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)", (ROOT / "README.md").read_text()))
+    assert linked == {page.name for page in DOCS.glob("*.md")}
+
+
+def test_the_modules_that_contributors_are_led_to_are_there() -> None:
+    for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines():
+        if line.startswith("| "):
+            directory = ""
+            for path in re.findall(r"`([\w/-]+(?:\.\w+|/[\w-]+))`", line):
+                # Several of one directory are named without it, but for the first.
+                directory = str(Path(path).parent) if "/" in path else directory
+                assert any((ROOT / each).exists() for each in (path, f"{directory}/{path}", f"dockerutils/{path}")), (
+                    path
+                )
+
+
+def _texts(picture: Path, kind: str) -> list[str]:
+    """The texts of one class in a picture; ElementTree.ParseError when it is no XML."""
+    nodes = ElementTree.parse(picture).getroot().iter()
+    return ["".join(node.itertext()) for node in nodes if kind in node.get("class", "").split()]
+
+
+def test_the_diagram_names_commands() -> None:
+    shown = set(_texts(DOCS / "diagram.svg", "command"))
+    assert shown - set(NAMES) == {"source dock"}
+    assert {name for name in NAMES if name.endswith("-dock")} - shown == set()
+
+
+def test_the_picture_of_the_session_can_be_taken_again(engine, python_image, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("BASE", python_image)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+    child = subprocess.run(
+        [sys.executable, DOCS / "record.py"], cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert child.returncode == 0, child.stderr
+    (tmp_path / "session.svg").write_text(child.stdout)
+    for kind in ("typed", "bold"):
+        again, shown = ("\n".join(_texts(path, kind)) for path in (tmp_path / "session.svg", DOCS / "session.svg"))
+        # The time in a container's name is another.
+        assert re.sub(r"_\d\d-\d\d-\d\d_[\d.]+", "", again) == re.sub(r"_\d\d-\d\d-\d\d_[\d.]+", "", shown)
+    assert "landings: 40" in child.stdout
+    engine.docker("image", "rm", "--force", "meteorites-base:alice", "meteorites:alice")

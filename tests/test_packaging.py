@@ -1,0 +1,115 @@
+"""An sdist and a wheel, as a user installs them: made once, from a tagged clone, and used where there is no git."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support import clone, write_tree
+
+ROOT = Path(__file__).parent.parent
+VERSION = "31.4.1"
+
+
+class Made(NamedTuple):
+    """What was built, where it is installed, and what the clone had in git."""
+
+    tracked: list[str]
+    sdist: Path
+    wheel: Path
+    bin: Path
+
+
+def _run(*argv: str | Path, directory: Path) -> str:
+    child = subprocess.run(argv, cwd=directory, capture_output=True, text=True, timeout=300, check=False)
+    assert child.returncode == 0, child.stdout + child.stderr
+    return child.stdout
+
+
+def _only(directory: Path, pattern: str) -> Path:
+    [found] = directory.glob(pattern)
+    return found
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    here = tmp_path_factory.mktemp("packaging")
+    checkout = clone(here / "checkout")
+    git = ["git", "-c", "user.name=Alice", "-c", "user.email=alice@example.com", "-c", "commit.gpgsign=false"]
+    _run("git", "add", "--all", directory=checkout)
+    _run(*git, "commit", "--quiet", "--allow-empty", "-m", "As it stands", directory=checkout)
+    _run(*git, "-c", "tag.gpgsign=false", "tag", f"v{VERSION}", directory=checkout)
+    tracked = _run("git", "ls-files", "-z", directory=checkout).split("\0")[:-1]
+    _run(sys.executable, "-c", "import setuptools.build_meta as b; b.build_sdist('../dist')", directory=checkout)
+    with tarfile.open(_only(here / "dist", "*.tar.gz")) as archive:
+        archive.extractall(here / "elsewhere", filter="data")
+    pip = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check"]
+    offline = ["--no-index", "--no-deps"]
+    source = _only(here / "elsewhere", "*")
+    _run(*pip, "wheel", *offline, "--no-build-isolation", "-w", here / "dist", ".", directory=source)
+    _run(sys.executable, "-m", "venv", "--without-pip", here / "venv", directory=here)
+    python = here / "venv" / "bin" / "python"
+    wheel = _only(here / "dist", "*.whl")
+    _run(*pip, "--python", python, "install", *offline, wheel, directory=here)
+    # What it depends on is taken from where the tests run.
+    site = Path(_run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", directory=here).strip())
+    (site / "others.pth").write_text("".join(f"{path}\n" for path in sys.path if path.endswith("site-packages")))
+    return Made(tracked, _only(here / "dist", "*.tar.gz"), wheel, python.parent)
+
+
+def test_the_version_is_that_of_the_tag(made) -> None:
+    assert made.sdist.name == f"dockerutils-{VERSION}.tar.gz"
+    assert made.wheel.name == f"dockerutils-{VERSION}-py3-none-any.whl"
+
+
+def test_the_sdist_has_what_git_has(made) -> None:
+    with tarfile.open(made.sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert set(made.tracked) - names == set()
+    assert "dockerutils/_version.py" in names
+    assert {name for name in names if name.endswith((".pyc", ".bld")) or name.startswith((".git/", ".venv"))} == set()
+
+
+def test_the_wheel_has_the_whole_package_and_nothing_else(made) -> None:
+    with zipfile.ZipFile(made.wheel) as archive:
+        names = set(archive.namelist())
+    ours = {name for name in made.tracked if name.startswith("dockerutils/")} - {"dockerutils/shell/dock"}
+    assert {name for name in names if ".dist-info/" not in name} == {
+        *ours, "dockerutils/_version.py", f"dockerutils-{VERSION}.data/scripts/dock"
+    }  # fmt: skip
+
+
+def test_every_command_is_installed_and_knows_its_version(made, tmp_path) -> None:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    scripts = parser["options.entry_points"]["console_scripts"].split()[::3]
+    assert "run-image" in scripts
+    for name in scripts:
+        assert _run(made.bin / name, "--version", directory=tmp_path).split()[-1] == VERSION
+
+
+def test_the_commands_work_without_git_and_without_the_sources(made, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", f"{made.bin}:{os.environ['PATH']}")
+    project = write_tree(tmp_path / "app", {"docker/dev/Dockerfile": "FROM scratch\n", "docker/dockerutils.cfg": ""})
+    where = _run("python", "-c", "import dockerutils; print(dockerutils.__file__)", directory=project)
+    assert where.startswith(str(made.bin.parent))
+    assert _run("build-image", "dev", "--dry-run", directory=project) == (
+        "docker build -t app-dev:alice -f docker/dev/Dockerfile .\n"
+    )
+    assert "nothing found" in _run("dockerutils", "check", directory=project)
+    assert "build-image" in _run("dockerutils", directory=tmp_path)
+    assert "run-image" in _run("dockerutils", "completion", "bash", directory=tmp_path)
+    write_tree(tmp_path / "roman", {"roman.py": "print(2026)"})
+    assert "wrote docker/base/Dockerfile\n" in _run("dockerutils", "init", directory=tmp_path / "roman")
+    _run("register-dock", "203.0.113.7", "gpu", directory=tmp_path)
+    # The sourced script, and the command that it asks.
+    docked = 'set -eu; source dock gpu; echo "$DOCKER_HOST"; castoff'
+    assert _run("bash", "-c", docked, directory=tmp_path) == "ssh://dock-gpu\n"
