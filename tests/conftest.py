@@ -45,9 +45,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         session.shouldstop = "interrupted"
         signal.default_int_handler(number, frame)
 
+    # Also where a shell has it ignored, as in the background: what the tests start would ignore it too.
     for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, interrupt)
+        signal.signal(number, interrupt)
 
 
 @pytest.fixture(autouse=True)
