@@ -22,8 +22,8 @@ from tests.testbed.host import Host, at_home, serving
 _USERS_OWN = re.compile(r"(AWS|DOCK|DOCKER|DOCKERUTILS|RESERO|SSH|XDG)_.*|NO_COLOR")
 
 
-# Two halves take about the same time: the tests of commands but these, and these with all others.
-_SECOND_HALF = re.compile(r"tests/(?!commands/)|test_(transfer_image|run_notebook|nb_dock)")
+# Two halves take about the same time: in the first are those of commands but these, the examples, and what init writes.
+_SECOND_HALF = re.compile(r"tests/(?!commands/|examples/|test_init)|test_(transfer_image|run_notebook|nb_dock)")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from dockerutils import autostop
+from dockerutils import autostop, busy_kernels
 from dockerutils.errors import UserError
 
 SCRIPT = Path(autostop.__file__).parent / "shell" / "autostop"
-KERNELS = Path(autostop.__file__).parent / "busy_kernels.py"
+KERNELS = Path(busy_kernels.__file__)
 
 
 class Dock:
@@ -61,7 +61,8 @@ class Dock:
 
 
 @pytest.fixture
-def dock(tmp_path) -> Dock:
+def dock(tmp_path, monkeypatch) -> Dock:
+    monkeypatch.setenv("AUTOSTOP_HOMES", f"{tmp_path}/home/*")
     return Dock(tmp_path)
 
 
@@ -136,6 +137,7 @@ def test_kernels(dock, jupyter, states, stops) -> None:
     dock.server(port, secure=secure)
     dock.stops(1)
     assert dock.stops(9) == stops
+    assert (busy_kernels.main() == 0) == stops
     assert asked == [("/base/api/kernels", "token t")] * len(asked)
     assert asked
 
@@ -145,12 +147,14 @@ def test_a_jupyter_that_does_not_answer_counts_as_use(dock, more) -> None:
     dock.server(1, **more)
     dock.stops(1)
     assert not dock.stops(9)
+    assert busy_kernels.main() == 1
 
 
 def test_a_jupyter_that_has_ended_does_not_count(dock) -> None:
     dock.server(1, pid=1 << 30)
     dock.stops(1)
     assert dock.stops(9)
+    assert busy_kernels.main() == 0
 
 
 @pytest.mark.parametrize("text", ["", "rubbish", "360000"], ids=["cut off", "rubbish", "of a later time"])

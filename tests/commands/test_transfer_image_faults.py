@@ -176,10 +176,10 @@ def test_cut_off_in_the_middle(bed, fault, status, lines) -> None:
 def test_cut_off_before_a_containerd_store(bed) -> None:
     outcome = bed.in_the_middle(_cut)
     assert _lines(outcome) == [_CUT_OFF.format(to=bed.to)]
-    # That keeps what came of a layer, out of reach of docker, until the layer comes or its time is over.
+    # That may keep what came of a layer, out of reach of docker, until the layer comes or its time is over.
     (ingest,) = (place for place in crates.traces(bed.there) if place.endswith("/ingest"))
     wait_for(lambda: not bed.host.processes(), 10)
-    assert len(crates.traces(bed.there)[ingest]) == 1
+    assert len(crates.traces(bed.there)[ingest]) <= 1
     bed.runs()
     assert crates.traces(bed.there)[ingest] == []
 
