@@ -5,9 +5,12 @@ A script, so that it can run in the network of an engine: `browser.py URL NAME C
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
+from contextlib import suppress
 
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions, Keys
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -15,6 +18,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 _DEADLINE = 60
+_ATTEMPTS = 4
+_CELL = ".jp-Notebook .jp-Cell .cm-content"
 # Nothing but what the page asks for; root, as which the tests run, has no sandbox.
 _OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync"),
@@ -45,9 +50,9 @@ def _work(driver: Chrome, url: str, name: str, code: str) -> str:
     _find(driver, '.jp-LauncherCard[data-category="Notebook"]').click()
     # It takes the first cell's text when the kernel is there.
     _find(driver, '.jp-NotebookPanel .jp-Toolbar [data-status="idle"]')
-    _find(driver, ".jp-Notebook .jp-Cell .cm-content").click()
-    keys = ActionChains(driver)
-    keys.send_keys(code).key_down(Keys.SHIFT).send_keys(Keys.ENTER).key_up(Keys.SHIFT).perform()
+    _find(driver, _CELL).click()
+    ActionChains(driver).send_keys(code).perform()
+    _run(driver)
     shown = _find(driver, ".jp-OutputArea-output pre").text
     _save(driver)
     # JupyterLab asks for a name when a notebook is saved for the first time, and saves it before.
@@ -58,6 +63,22 @@ def _work(driver: Chrome, url: str, name: str, code: str) -> str:
     _find(driver, f'.jp-DirListing-item[title*="{name}"]')
     _save(driver)
     return str(shown)
+
+
+def _run(driver: Chrome) -> None:
+    """Run the first cell, and wait for its end; once more when nothing comes of it, for it is lost now and then."""
+
+    def prompt(_: Chrome) -> str:
+        return _find(driver, ".jp-Notebook .jp-Cell .jp-InputPrompt").text
+
+    for _ in range(_ATTEMPTS):
+        _find(driver, _CELL).click()
+        ActionChains(driver).key_down(Keys.SHIFT).send_keys(Keys.ENTER).key_up(Keys.SHIFT).perform()
+        with suppress(TimeoutException):
+            WebDriverWait(driver, _DEADLINE / _ATTEMPTS).until(lambda it: prompt(it) != "[ ]:")
+            break
+    # [*] until then, and a number from then on.
+    WebDriverWait(driver, _DEADLINE).until(lambda it: re.fullmatch(r"\[\d+\]:", prompt(it)))
 
 
 def _save(driver: Chrome) -> None:
