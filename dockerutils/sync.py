@@ -19,8 +19,9 @@ from dockerutils.project import Project
 WORKSPACES = "/data/workspaces"
 ENVIRONMENT = f"  DOCK_WORKSPACES    where projects are on docks; {WORKSPACES} by default"  # for -h
 
-# Links, modes and times of files as they are; compressed; names out of reach of the dock's shell.
-_RSYNC = ["rsync", "-rlptOz", "-s", "-e", "ssh"]
+# Links, modes and times of files as they are; compressed; names out of reach of the dock's shell. The list of files
+# goes as a whole: bit by bit, each few hundred of them would cost a trip there and back.
+_RSYNC = ["rsync", "-rlptOz", "--no-inc-recursive", "-s", "-e", "ssh"]
 _HERE, _NOWHERE = "./", "/nonexistent/"
 _DELETING = "deleting "
 

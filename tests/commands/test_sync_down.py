@@ -11,7 +11,7 @@ from dockerutils.commands.sync_up import main as sync_up
 from tests.commands.conftest import Docked
 
 COPY = "/data/workspaces/alice/code/app"
-RSYNC = "rsync -rlptOz -s -e ssh --info=name,del -u"
+RSYNC = "rsync -rlptOz --no-inc-recursive -s -e ssh --info=name,del -u"
 
 
 def test_what_is_new_there_comes_back(docked: Docked) -> None:

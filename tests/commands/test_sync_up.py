@@ -19,7 +19,7 @@ from tests.support import call, script, wait_for, write_tree
 from tests.testbed.host import Host, serving
 
 COPY = "/data/workspaces/alice/code/app"
-RSYNC = f"rsync -rlptOz -s -e ssh --info=name,del '--rsync-path=mkdir -p {COPY} && exec rsync'"
+RSYNC = f"rsync -rlptOz --no-inc-recursive -s -e ssh --info=name,del '--rsync-path=mkdir -p {COPY} && exec rsync'"
 
 
 def test_what_a_build_context_holds_goes_to_the_dock(docked: Docked) -> None:
@@ -107,7 +107,7 @@ def test_delete_lists_first_and_spares_what_docker_leaves_out(docked: Docked) ->
     assert (first, sorted(listed)) == ("to be deleted on dock gpu:", ["  b/d", "  gone/e", "  logs/x.log2", "  old"])
     assert docked.there() == kept - {"b/d", "gone/e", "logs/x.log2", "old"}
     assert dry == (0, f"{outcome.echoed[0]}\n", outcome.err[: outcome.err.index("\n\n") + 1])
-    assert shlex.split(outcome.echoed[0])[7:10] == ["--delete", "--exclude=/gone/logs/z.log", "--exclude=/logs/x.log"]
+    assert shlex.split(outcome.echoed[0])[8:11] == ["--delete", "--exclude=/gone/logs/z.log", "--exclude=/logs/x.log"]
 
 
 @pytest.mark.parametrize(("answer", "status", "remains"), [("n", 1, True), ("", 1, True), ("y", 0, False)])
@@ -143,7 +143,7 @@ def test_the_version_file_is_the_one_for_builds(docked: Docked) -> None:
     assert outcome.status == 0
     assert outcome.echoed == [
         f"{RSYNC} '--exclude=/the app/_version.py' --exclude=/versioneer.py --exclude=/_version.py.bld ./ dock-gpu:{COPY}/",
-        f"rsync -rlptOz -s -e ssh '--rsync-path=mkdir -p '\"'\"'{COPY}/the app'\"'\"' && exec rsync'"
+        f"rsync -rlptOz --no-inc-recursive -s -e ssh '--rsync-path=mkdir -p '\"'\"'{COPY}/the app'\"'\"' && exec rsync'"
         f" _version.py.bld 'dock-gpu:{COPY}/the app/_version.py'",
     ]
     assert docked.host.run(f"cat {COPY}/the*/_version.py") == (docked.root / "_version.py.bld").read_text()
