@@ -95,6 +95,8 @@ def _show(args: argparse.Namespace, rows: Sequence[Row]) -> None:
         return
     header = ("MONIKER", "ADDRESS", "STATE", "ENGINE", "CONTAINERS", "FREE", "UPTIME")
     print(console.table(header, [_cells(row) for row in rows]))
+    if not rows:
+        console.note("ls-dock", "no dock is known yet; run: register-dock ADDRESS MONIKER, or create-dock NAME")
     for row in rows:
         if row.reason:
             console.warn("ls-dock", f"{row.moniker}: {row.reason}")

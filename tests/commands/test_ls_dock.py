@@ -145,9 +145,9 @@ def test_none(isolated, tmp_path, capfd) -> None:
     assert call(main, directory=tmp_path, capfd=capfd) == (
         0,
         "MONIKER  ADDRESS  STATE  ENGINE  CONTAINERS  FREE  UPTIME\n",
-        "",
+        "ls-dock: no dock is known yet; run: register-dock ADDRESS MONIKER, or create-dock NAME\n",
     )
-    assert call(main, "--json", directory=tmp_path, capfd=capfd).out == "[]\n"
+    assert call(main, "--json", directory=tmp_path, capfd=capfd) == (0, "[]\n", "")
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "x", "nan", "inf", ""])
