@@ -232,7 +232,7 @@ def needs(root: Path, *extras: str) -> list[str]:
         pytest.param(
             {
                 "setup.py": "import setuptools, versioneer\nN = ['a']\nsetuptools.setup(install_requires=N, version=v())\n",
-                "setup.cfg": "[options]\nsetup_requires = c\ninstall_requires =\n  b>1; x\n\n  a\n[x]\ny = %z\n",
+                "setup.cfg": "[options]\nsetup_requires = c\ninstall_requires =\n  # why\n  b>1; x\n\n  a\n[x]\ny = %z\n",
             },
             ["setuptools", "wheel", "versioneer", "c", "b>1; x", "a"],
             id="setup.py and setup.cfg",
