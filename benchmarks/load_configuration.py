@@ -4,7 +4,7 @@ import json
 import sys
 import time
 
-from dockerutils import config
+from dockerutils.project import config
 
 REPEATS = 30
 

@@ -11,8 +11,8 @@ from types import FrameType
 
 import pytest
 
-from dockerutils import project as projects
-from dockerutils.project import Project
+from dockerutils.project import project as projects
+from dockerutils.project.project import Project
 from tests.support import write_tree
 from tests.testbed import debian, images, nvidia
 from tests.testbed.engine import Engine, running
@@ -23,7 +23,7 @@ _USERS_OWN = re.compile(r"(AWS|DOCK|DOCKER|DOCKERUTILS|RESERO|SSH|XDG)_.*|NO_COL
 
 
 # Two halves take about the same time: in the first are those of commands but these, the examples, and what init writes.
-_SECOND_HALF = re.compile(r"tests/(?!commands/|examples/|test_init)|test_(transfer_image|run_notebook|nb_dock)")
+_SECOND_HALF = re.compile(r"tests/(?!commands/|examples/|scaffold/)|test_(transfer_image|run_notebook|nb_dock)")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -17,8 +17,8 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from dockerutils import ini
-from dockerutils.config import KEYS, Config
+from dockerutils.project import ini
+from dockerutils.project.config import KEYS, Config
 from tests.support import write_tree
 from tests.test_architecture import COMMANDS
 from tests.testbed import registry
@@ -195,16 +195,20 @@ def test_every_page_is_reached_from_the_readme() -> None:
     assert linked == {page.name for page in DOCS.glob("*.md")}
 
 
-def test_the_modules_that_contributors_are_led_to_are_there() -> None:
-    for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines():
-        if line.startswith("| "):
-            directory = ""
-            for path in re.findall(r"`([\w/-]+(?:\.\w+|/[\w-]+))`", line):
-                # Several of one directory are named without it, but for the first.
-                directory = str(Path(path).parent) if "/" in path else directory
-                assert any((ROOT / each).exists() for each in (path, f"{directory}/{path}", f"dockerutils/{path}")), (
-                    path
-                )
+def test_contributing_names_every_package_and_only_files_that_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    paragraphs = re.findall(r"(?ms)^- \*\*`(\w+)/`\*\*: (.*?)(?=^- \*\*|\n\n)", text)
+    packages = {path.name for path in (ROOT / "dockerutils").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert {package for package, _ in paragraphs} == packages
+    for package, paragraph in paragraphs:
+        for name in re.findall(r"`(\w+\.py|\w+/)`", paragraph):
+            assert (ROOT / "dockerutils" / package / name).exists(), (package, name)
+    tables = re.findall(r"(?m)^\| .* \| (`tests/.*) \|$", text)
+    assert len(tables) > 5
+    for row in tables:
+        directory = Path(re.findall(r"`([\w/.]+)`", row)[0]).parent
+        for path in re.findall(r"`([\w/]+\.py)`", row):
+            assert (ROOT / path).exists() or (ROOT / directory / path).exists(), path
 
 
 def _texts(picture: Path, kind: str) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dockerutils import cli
+from dockerutils.cli import program
 from dockerutils.commands import dockerutils as suite
 from tests.test_architecture import COMMANDS, PACKAGE
 
@@ -19,7 +19,7 @@ HANDFUL = 5
 COMMON = {"--help", "--version", "--dry-run"}
 
 
-def _parsers() -> Iterator[tuple[str, cli.Parser, argparse.ArgumentParser]]:
+def _parsers() -> Iterator[tuple[str, program.Parser, argparse.ArgumentParser]]:
     """Yield each page: its name, the command's parser, and that of the page, which may be an action's."""
     for command in COMMANDS:
         parser = importlib.import_module(f"dockerutils.commands.{command}").parser()
@@ -74,7 +74,7 @@ def test_options_are_grouped(name, parser, shown) -> None:
         for group in shown._action_groups
     ]
     assert max(map(len, groups)) <= HANDFUL
-    if isinstance(shown, cli.Parser):
+    if isinstance(shown, program.Parser):
         common = shown._option_string_actions
         assert {"-h", "--help", "--version"} <= common.keys()
         text = shown.format_help()

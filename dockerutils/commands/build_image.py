@@ -6,11 +6,14 @@ import argparse
 import os
 from collections.abc import Iterator, Sequence
 
-from dockerutils import build_order, cli, console, docker, dockerfile, engine, files, process, version_file
-from dockerutils.errors import CommandFailed, DockerutilsError, UserError
-from dockerutils.ini import Value
-from dockerutils.process import Command
-from dockerutils.project import DIRECTORY, LATEST, Image, Project, renamed
+from dockerutils.cli import program
+from dockerutils.core import console, files, process
+from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
+from dockerutils.core.process import Command
+from dockerutils.docker import engine, invocation
+from dockerutils.project import build_order, dockerfile, version_file
+from dockerutils.project.ini import Value
+from dockerutils.project.project import DIRECTORY, LATEST, Image, Project, renamed
 
 _EXAMPLES = """\
   build-image dev                     build docker/dev/Dockerfile as <project>-dev:<user>
@@ -18,9 +21,9 @@ _EXAMPLES = """\
   build-image dev -f -- --no-cache    base first; everything behind -- goes to docker build"""
 
 
-def parser() -> cli.Parser:
+def parser() -> program.Parser:
     """Return the parser of build-image."""
-    parser = cli.Parser(
+    parser = program.Parser(
         "build-image",
         f"{__doc__} What stands behind -- goes to docker build.",
         _EXAMPLES,
@@ -43,12 +46,12 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    return cli.main(parser(), handle, argv)
+    return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
     """Build, or remove, what was asked for."""
-    project = cli.project()
+    project = program.project()
     images = requested(project, args)
     if args.image == "clean":
         clean(project, images, dry_run=args.dry_run)
@@ -119,8 +122,8 @@ def steps(project: Project, image: Image, args: argparse.Namespace) -> Iterator[
         yield Command(before, env, project.root), settings.value("pre_build_script")
     if content.builder:
         # Tagged, so that a prune keeps the layers which the next build would otherwise have to make again.
-        yield docker.build(image.builder, image.dockerfile, options, project.root, target=content.builder), None
-    yield docker.build(image.reference, image.dockerfile, options, project.root), None
+        yield invocation.build(image.builder, image.dockerfile, options, project.root, target=content.builder), None
+    yield invocation.build(image.reference, image.dockerfile, options, project.root), None
     if after := settings.command("post_build_script"):
         yield Command(after, env, project.root), settings.value("post_build_script")
 

@@ -10,14 +10,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from dockerutils import autostop, cli, console, contexts, dock_records, dock_ssh, docks, fleet, provision
-from dockerutils.aws import Session
-from dockerutils.catalog import Catalog, Product
-from dockerutils.dock_records import Dock
-from dockerutils.ec2 import RUNNING, Ec2, Instance, Wanted, caller, caller_unasked
-from dockerutils.errors import CommandFailed, DockerutilsError, UserError
-from dockerutils.progress import Lines
-from dockerutils.undo import Undo, all_or_nothing
+from dockerutils.aws import autostop, instances, readiness
+from dockerutils.aws.api import Session
+from dockerutils.aws.ec2 import RUNNING, Ec2, Instance, Wanted, caller, caller_unasked
+from dockerutils.aws.service_catalog import Catalog, Product
+from dockerutils.cli import program
+from dockerutils.core import console
+from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
+from dockerutils.core.progress import Lines
+from dockerutils.core.rollback import Undo, all_or_nothing
+from dockerutils.docks import contexts, inventory, records, ssh_config
+from dockerutils.docks.records import Dock
 
 _COMMAND = "create-dock"
 _EXAMPLES = """\
@@ -46,9 +49,9 @@ class Made(NamedTuple):
 Maker = Callable[[Session, float, Undo], Made]
 
 
-def parser() -> cli.Parser:
+def parser() -> program.Parser:
     """Return the parser of create-dock."""
-    parser = cli.Parser(_COMMAND, f"{__doc__}", _EXAMPLES, environment=_ENVIRONMENT)
+    parser = program.Parser(_COMMAND, f"{__doc__}", _EXAMPLES, environment=_ENVIRONMENT)
     parser.add_argument("name", metavar="NAME", help="what to call it: its moniker")
     parser.add_user()
     parser.add_argument("--autostop", metavar="HOURS", help="stop by itself when nobody has used it for so long")
@@ -76,14 +79,14 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    return cli.main(parser(), handle, argv)
+    return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
     """Make the instance, wait for it, register it; on any failure all that was made is taken away again."""
     home = os.path.expanduser("~")
     began = time.monotonic()
-    deadline = began + cli.seconds(args.timeout)
+    deadline = began + program.seconds(args.timeout)
     login = _login(args, home)
     make, identity = _maker(args, home, login)
     session = Session(os.environ, dry_run=args.dry_run)
@@ -95,7 +98,7 @@ def handle(args: argparse.Namespace) -> None:
         ec2 = Ec2(session)
         ip = _running(ec2, made.instance, deadline, lines).address or ""
         dock = Dock(args.name, ip, login, ip, ip, None, identity, made.instance, ec2.region, made.product)
-        docks.vacate(ip, home)
+        inventory.vacate(ip, home)
         undo.add(f"the record of {dock.moniker}", lambda: f"unregister-dock {ip}", lambda: _forget(dock, home))
         _greet(ec2, dock, home, deadline, lines)
         _register(dock, undo, home)
@@ -105,11 +108,11 @@ def handle(args: argparse.Namespace) -> None:
 
 def _login(args: argparse.Namespace, home: str) -> str:
     """Return the user on the dock; UserError when that, or the dock's name, cannot be."""
-    login = os.environ.get("DOCK_USER", dock_records.DEFAULT_USER) if args.user is None else args.user
-    if fault := dock_records.fault_in_moniker(args.name) or dock_records.fault_in_user(login):
+    login = os.environ.get("DOCK_USER", records.DEFAULT_USER) if args.user is None else args.user
+    if fault := records.fault_in_moniker(args.name) or records.fault_in_user(login):
         raise UserError(fault)
     # No record has that address: the moniker alone may be taken.
-    if fault := docks.clash(Dock(args.name, "", login, "", ""), docks.known(home)):
+    if fault := inventory.clash(Dock(args.name, "", login, "", ""), inventory.known(home)):
         raise UserError(fault)
     return str(login)
 
@@ -127,7 +130,7 @@ def _maker(args: argparse.Namespace, home: str, login: str) -> tuple[Maker, str 
     public_key, identity = _keys(args, home)
     wanted = Wanted(
         name=args.name,
-        user=fleet.user(os.environ),
+        user=instances.user(os.environ),
         login=login,
         type=args.instance_type or _TYPE,
         volume=int(args.volume or _VOLUME),
@@ -168,7 +171,7 @@ def _product(args: argparse.Namespace) -> Product:
         if not key or not equals:
             raise UserError(f"--param: {each!r} is no KEY=VALUE")
         parameters[key] = value
-    return Product(args.product_name, args.product_version, args.name, fleet.user(os.environ), parameters)
+    return Product(args.product_name, args.product_version, args.name, instances.user(os.environ), parameters)
 
 
 def _provision(product: Product, session: Session, deadline: float, undo: Undo) -> Made:
@@ -241,7 +244,7 @@ def _path(text: str) -> str:
 
 
 def _there(path: str, option: str) -> str:
-    if fault := dock_records.fault_in_identity(path):
+    if fault := records.fault_in_identity(path):
         raise UserError(fault)
     if not os.path.isfile(path):
         raise UserError(f"{path} is no file; correct {option}")
@@ -264,14 +267,14 @@ def _greet(ec2: Ec2, dock: Dock, home: str, deadline: float, lines: Lines) -> No
     """Take note of the host keys that AWS tells, and wait until ssh and docker answer."""
     assert dock.instance_id
     lines.update(dock.moniker, f"{dock.moniker}: waiting for its host keys")
-    keys = provision.host_keys(ec2, dock.instance_id, dock.ip, deadline)
-    dock_ssh.know_keys(dock, keys, home)  # if none, the file is there for those of the first connection
+    keys = readiness.host_keys(ec2, dock.instance_id, dock.ip, deadline)
+    ssh_config.know_keys(dock, keys, home)  # if none, the file is there for those of the first connection
     if not keys:
-        lines.above(lambda: provision.warn_unverified(_COMMAND, dock))
+        lines.above(lambda: readiness.warn_unverified(_COMMAND, dock))
     show = functools.partial(_show, lines, dock.moniker)
-    reasons = provision.await_docker([dock], home, deadline, show, sudo=False)
+    reasons = readiness.await_docker([dock], home, deadline, show, sudo=False)
     lines.end(dock.moniker)
-    if failure := provision.failure(reasons):
+    if failure := readiness.failure(reasons):
         raise failure
 
 
@@ -281,7 +284,7 @@ def _show(lines: Lines, moniker: str, text: str) -> None:
 
 def _register(dock: Dock, undo: Undo, home: str) -> None:
     """Write record and stanza, then the docker context; without docker a warning stands for that."""
-    docks.register(dock, home)
+    inventory.register(dock, home)
     undo.add(f"the docker context {dock.host}", lambda: f"docker context rm {dock.host}", lambda: _dropped(dock))
     try:
         contexts.keep(dock, dry_run=False)
@@ -297,5 +300,5 @@ def _dropped(dock: Dock) -> str:
 
 
 def _forget(dock: Dock, home: str) -> str:
-    docks.unregister(dock.address, home)
+    inventory.unregister(dock.address, home)
     return ""

@@ -7,14 +7,17 @@ import os
 import time
 from collections.abc import Sequence
 
-from dockerutils import cli, console, contexts, docks, fleet, forwarding
-from dockerutils.aws import Session
-from dockerutils.catalog import Catalog
-from dockerutils.dock_records import Dock
-from dockerutils.ec2 import TERMINATED, Ec2
-from dockerutils.errors import DockerutilsError
-from dockerutils.fleet import Ship
-from dockerutils.progress import Lines
+from dockerutils.aws import instances
+from dockerutils.aws.api import Session
+from dockerutils.aws.ec2 import TERMINATED, Ec2
+from dockerutils.aws.instances import Ship
+from dockerutils.aws.service_catalog import Catalog
+from dockerutils.cli import program
+from dockerutils.core import console
+from dockerutils.core.errors import DockerutilsError
+from dockerutils.core.progress import Lines
+from dockerutils.docks import contexts, forwarding, inventory
+from dockerutils.docks.records import Dock
 
 _COMMAND = "destroy-dock"
 _EXAMPLES = """\
@@ -22,27 +25,27 @@ _EXAMPLES = """\
   destroy-dock gpu big -y      two, at the same time"""
 
 
-def parser() -> cli.Parser:
+def parser() -> program.Parser:
     """Return the parser of destroy-dock."""
-    parser = fleet.parser(_COMMAND, f"{__doc__}", _EXAMPLES, timeout="900")
+    parser = instances.parser(_COMMAND, f"{__doc__}", _EXAMPLES, timeout="900")
     parser.add_yes()
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    return cli.main(parser(), handle, argv)
+    return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
     """Terminate the instances, see them gone, forget the docks; last, delete what was made for them alone."""
     home = os.path.expanduser("~")
-    deadline = time.monotonic() + cli.seconds(args.timeout)
-    chosen = fleet.chosen(args.docks, os.environ, home)
-    question = f"Destroy {fleet.names(chosen)}, with all that is on the disk?"
-    fleet.agree(question, yes=args.yes, dry_run=args.dry_run)
+    deadline = time.monotonic() + program.seconds(args.timeout)
+    chosen = instances.chosen(args.docks, os.environ, home)
+    question = f"Destroy {instances.names(chosen)}, with all that is on the disk?"
+    instances.agree(question, yes=args.yes, dry_run=args.dry_run)
     session = Session(os.environ, dry_run=args.dry_run)
-    regions = fleet.locate(chosen, session, home)
+    regions = instances.locate(chosen, session, home)
     for region, ships in regions.items():
         _destroy(Ec2(session, region), Catalog(session, region), ships, deadline, home)
 
@@ -65,7 +68,7 @@ def _destroy(ec2: Ec2, catalog: Catalog, ships: Sequence[Ship], deadline: float,
     for ship in ships:
         forwarding.hang_up(ship.dock)
     if alive:
-        ec2.until(alive, {TERMINATED}, deadline, fleet.shown(ships, lines))
+        ec2.until(alive, {TERMINATED}, deadline, instances.shown(ships, lines))
     gone = [each for each in products if catalog.terminate(each, deadline)]
     for dock, instance in ships:
         lines.end(dock.moniker)
@@ -80,7 +83,7 @@ def _destroy(ec2: Ec2, catalog: Catalog, ships: Sequence[Ship], deadline: float,
 
 
 def _forget(dock: Dock, home: str) -> None:
-    docks.unregister(dock.address, home)
+    inventory.unregister(dock.address, home)
     if os.environ.get("DOCK_MONIKER") == dock.moniker:
         console.warn(_COMMAND, f"this shell is docked to {dock.moniker}; run: castoff")
     try:

@@ -6,16 +6,17 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from dockerutils import cli, docks
+from dockerutils.cli import program
+from dockerutils.docks import inventory
 
 _EXAMPLES = """\
   source dock gpu              dock this shell; castoff ends it
   dock-environment gpu         a line NAME=value for each variable to set, NAME for each to unset"""
 
 
-def parser() -> cli.Parser:
+def parser() -> program.Parser:
     """Return the parser of dock-environment, which speaks for source dock."""
-    parser = cli.Parser(
+    parser = program.Parser(
         "dock",
         f"{__doc__}",
         _EXAMPLES,
@@ -27,11 +28,11 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    return cli.main(parser(), handle, argv)
+    return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
     """Find the dock, and see that ssh knows it."""
-    variables = docks.docked(docks.find(args.dock, os.path.expanduser("~")))
-    for name in docks.CHANGED:
+    variables = inventory.docked(inventory.find(args.dock, os.path.expanduser("~")))
+    for name in inventory.CHANGED:
         print(f"{name}={variables[name]}" if name in variables else name)

@@ -10,11 +10,13 @@ import pkgutil
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dockerutils import cli, commands, console, words
-from dockerutils.checks import findings
-from dockerutils.config import KEYS
-from dockerutils.errors import DockerutilsError
-from dockerutils.project import Image, Project
+from dockerutils import commands
+from dockerutils.cli import program
+from dockerutils.core import console, shell_words
+from dockerutils.core.errors import DockerutilsError
+from dockerutils.project.check import findings
+from dockerutils.project.config import KEYS
+from dockerutils.project.project import Image, Project
 
 _EXAMPLES = """\
   dockerutils                     the commands, a line each
@@ -60,9 +62,9 @@ _TABLE = {
 }
 
 
-def parser() -> cli.Parser:
+def parser() -> program.Parser:
     """Return the parser of dockerutils."""
-    parser = cli.Parser("dockerutils", f"{__doc__}", _EXAMPLES)
+    parser = program.Parser("dockerutils", f"{__doc__}", _EXAMPLES)
     init = parser.add_action("init", "start a docker/ tree that suits the project here; overwrite nothing", _INIT)
     init.add_argument("--dry-run", action="store_true", help="print the files that would be written, and write none")
     parser.add_action(
@@ -80,23 +82,23 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    return cli.main(parser(), handle, argv)
+    return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
     """Do the action, or list the commands."""
     if args.action == "init":
-        from dockerutils import init
+        from dockerutils.scaffold import init
 
         init.run(os.getcwd(), os.environ, dry_run=args.dry_run)
     elif args.action == "check":
-        check(cli.project())
+        check(program.project())
     elif args.action == "config":
-        project = cli.project()
+        project = program.project()
         images = [project.image(args.image)] if args.image else project.images()
         show_config(project, images, as_json=args.json)
     elif args.action == "completion":
-        from dockerutils import completion
+        from dockerutils.cli import completion
 
         parsers = {name: module.parser() for name, module in _modules()}
         print(completion.script(args.shell, parsers), end="")
@@ -157,6 +159,6 @@ def _settings(project: Project, image: Image) -> Iterator[tuple[str, str, str]]:
         value = settings.value(key.name)
         if value is not None:
             read = settings.read(key)
-            yield value.key, read if isinstance(read, str) else words.render(read), str(value.place)
+            yield value.key, read if isinstance(read, str) else shell_words.render(read), str(value.place)
         elif key.default:
             yield key.name, key.default, "default"

@@ -6,8 +6,11 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from dockerutils import cli, console, credentials, engine, references, versions
-from dockerutils.errors import DockerutilsError, UserError
+from dockerutils.cli import program
+from dockerutils.core import console
+from dockerutils.core.errors import DockerutilsError, UserError
+from dockerutils.docker import engine, references, version_tags
+from dockerutils.registries import credentials
 
 _EXAMPLES = """\
   find-image org/tools                                  org/tools:26.11.20
@@ -15,9 +18,9 @@ _EXAMPLES = """\
   docker run --rm "$(find-image org/tools)" ls          run the newest"""
 
 
-def parser() -> cli.Parser:
+def parser() -> program.Parser:
     """Return the parser of find-image."""
-    parser = cli.Parser("find-image", f"{__doc__}", _EXAMPLES)
+    parser = program.Parser("find-image", f"{__doc__}", _EXAMPLES)
     parser.add_argument("name", metavar="NAME", help="the image's name, without a tag")
     parser.add_argument("--remote", action="store_true", help="look into the registry that the name leads to, too")
     parser.add_argument("--all", action="store_true", help="print every version, the newest first")
@@ -26,14 +29,14 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    return cli.main(parser(), handle, argv)
+    return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
     """Look through the tags; those that are no version, as `latest`, do not count."""
     if fault := references.fault_in_repository(args.name):
         raise UserError(fault)
-    found = versions.newest_first(everywhere(args.name) if args.remote else local(args.name))
+    found = version_tags.newest_first(everywhere(args.name) if args.remote else local(args.name))
     if not found:
         if args.remote:
             raise DockerutilsError(f"neither the registry nor the engine has a version of {args.name}; publish one")
@@ -60,13 +63,13 @@ def local(name: str) -> list[str]:
 
 def remote(name: str) -> list[str]:
     """Return the tags that the registry has, asked with the login that publish-image would use."""
-    from dockerutils import aws
+    from dockerutils.aws import api
 
     host, path = credentials.place(name)
-    if ecr := aws.registry(host):
-        return aws.Session(os.environ, dry_run=False).tags(ecr, path)
+    if ecr := api.registry(host):
+        return api.Session(os.environ, dry_run=False).tags(ecr, path)
     # What is half a login is bad usage, and told before the network is.
     login = credentials.given(os.environ) or credentials.stored(host, os.environ)
-    from dockerutils import registry
+    from dockerutils.registries import client
 
-    return registry.tags(host, path, login)
+    return client.tags(host, path, login)

@@ -6,28 +6,30 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from dockerutils import cli, console, process, version_file
+from dockerutils.cli import program
+from dockerutils.core import console, process
+from dockerutils.project import version_file
 
 _EXAMPLES = """\
   genversion                write it; in a Dockerfile: COPY _version.py.bld package/_version.py
   genversion --dry-run      print the command, and write nothing"""
 
 
-def parser() -> cli.Parser:
+def parser() -> program.Parser:
     """Return the parser of genversion."""
-    parser = cli.Parser("genversion", f"{__doc__}", _EXAMPLES)
+    parser = program.Parser("genversion", f"{__doc__}", _EXAMPLES)
     parser.add_dry_run()
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    return cli.main(parser(), handle, argv)
+    return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
     """Write the file, or say why there is none."""
-    root = cli.project().root
+    root = program.project().root
     if not version_file.applies(root):
         print(
             "genversion: not a versioneer project (no versioneer section in setup.cfg or pyproject.toml); "

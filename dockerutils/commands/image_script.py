@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from dockerutils import cli, engine, process, words
-from dockerutils.errors import DockerutilsError
+from dockerutils.cli import program
+from dockerutils.core import process, shell_words
+from dockerutils.core.errors import DockerutilsError
+from dockerutils.docker import engine
 
 _EXAMPLES = """\
   image-script org/tools:26.11.20 /usr/local/bin/deploy --all     run the script with an argument
   image-script --dry-run tools /usr/local/bin/deploy              show the command only"""
 
 
-def parser() -> cli.Parser:
+def parser() -> program.Parser:
     """Return the parser of image-script."""
-    parser = cli.Parser("image-script", f"{__doc__}", _EXAMPLES)
+    parser = program.Parser("image-script", f"{__doc__}", _EXAMPLES)
     parser.add_dry_run()
     parser.add_argument("image", metavar="IMAGE", help="an image of the project, or any other by its name and tag")
     parser.add_argument("path", metavar="PATH", help="the script in the image; it is run by bash")
@@ -25,16 +27,16 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status, if the script has not taken this process's place."""
-    return cli.main(parser(), handle, argv)
+    return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
     """Read the script, and become the bash that runs it."""
-    reference = cli.reference(args.image)
+    reference = program.reference(args.image)
     reading = ["docker", "run", "--rm", "--entrypoint", "cat", reference, "--", args.path]
     text = "" if args.dry_run else read(reading, reference, args.path)
     # Shown as the shell would read it, executed as it was read: the script is the same word either way.
-    script = words.Word(text, f"$({words.render(reading)})")
+    script = shell_words.Word(text, f"$({shell_words.render(reading)})")
     process.replace(process.Command(["bash", "-c", script, args.path, *args.args]), dry_run=args.dry_run)
 
 

@@ -11,13 +11,15 @@ import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dockerutils import cli, console, dock_ssh, docks, process
-from dockerutils.aws import Session
-from dockerutils.dock_records import Dock
-from dockerutils.ec2 import TERMINATED, Ec2, Instance, is_ip
-from dockerutils.errors import DockerutilsError
-from dockerutils.process import Captured
-from dockerutils.tasks import Task
+from dockerutils.aws.api import Session
+from dockerutils.aws.ec2 import TERMINATED, Ec2, Instance, is_ip
+from dockerutils.cli import program
+from dockerutils.core import console, process
+from dockerutils.core.errors import DockerutilsError
+from dockerutils.core.process import Captured
+from dockerutils.core.tasks import Task
+from dockerutils.docks import inventory, ssh_config
+from dockerutils.docks.records import Dock
 
 _EXAMPLES = """\
   ls-dock                      a table
@@ -30,7 +32,7 @@ RUNNING, NO_ENGINE, UNREACHABLE = "running", "no engine", "unreachable"
 _ASKED = "{{.ServerVersion}} {{.ContainersRunning}} {{.DockerRootDir}}"
 _PROBE = "; ".join(
     [
-        dock_ssh.USUAL_PLACES,
+        ssh_config.USUAL_PLACES,
         f'ask() {{ "$@" docker info -f "{_ASKED}" 2>/dev/null; }}',
         "said=$(ask) || said=$(ask sudo -n) || said=",
         'root=${said#* } && printf "engine=%s\\n" "$said"',
@@ -59,9 +61,9 @@ class Row(NamedTuple):
     reason: str | None = None
 
 
-def parser() -> cli.Parser:
+def parser() -> program.Parser:
     """Return the parser of ls-dock."""
-    parser = cli.Parser("ls-dock", f"{__doc__}", _EXAMPLES)
+    parser = program.Parser("ls-dock", f"{__doc__}", _EXAMPLES)
     parser.add_json()
     parser.add_timeout("5", "how long a dock may take to answer")
     return parser
@@ -69,19 +71,19 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    return cli.main(parser(), handle, argv)
+    return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
     """Ask all docks at once, over ssh, and lay the answers out; a dock that gives none costs its own row only."""
-    seconds = cli.seconds(args.timeout)
+    seconds = program.seconds(args.timeout)
     home = os.path.expanduser("~")
-    listed = docks.known(home)
-    docks.tell_ssh(listed, home)
+    listed = inventory.known(home)
+    inventory.tell_ssh(listed, home)
     on_aws = [dock for dock in listed if dock.instance_id and dock.region]
     # Those whose state AWS knows are asked when it has told, the others, and those that ssh is connected to, meanwhile.
     asking = Task(lambda: _states(on_aws, seconds)) if on_aws else None
-    rows = _asked([dock for dock in listed if dock not in on_aws or dock_ssh.is_connected(dock, home)], seconds)
+    rows = _asked([dock for dock in listed if dock not in on_aws or ssh_config.is_connected(dock, home)], seconds)
     if asking:
         instances = asking.result()
         rows |= {dock: row for dock, instance in instances.items() if (row := _away(dock, instance))}
@@ -157,7 +159,7 @@ def _probe(dock: Dock, seconds: float) -> list[str]:
 
 
 def _is_turned_away(answer: Captured) -> bool:
-    return answer.status == dock_ssh.SSH_FAILED and re.search(_TURNED_AWAY, answer.stderr) is not None
+    return answer.status == ssh_config.SSH_FAILED and re.search(_TURNED_AWAY, answer.stderr) is not None
 
 
 def _row(dock: Dock, answer: Captured | None, seconds: float) -> Row:
@@ -165,7 +167,7 @@ def _row(dock: Dock, answer: Captured | None, seconds: float) -> Row:
     if answer is None:
         return row._replace(reason=f"no answer in {seconds:g} s; see whether the host runs, or wait longer with -t")
     if answer.status:
-        return row._replace(reason=dock_ssh.explain(dock, answer.stderr))
+        return row._replace(reason=ssh_config.explain(dock, answer.stderr))
     engine = re.search(r"(?m)^engine=([\w.+~-]+) (\d+) ", answer.stdout)
     disk = re.search(r"(?ms)^disk=.*?\s\d+\s+\d+\s+(\d+)\s+\d+%", answer.stdout)
     uptime = re.search(r"(?m)^uptime=(\d+)", answer.stdout)

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
-from dockerutils import cli, console, engine
-from dockerutils.project import LATEST, Image
+from dockerutils.cli import program
+from dockerutils.core import console
+from dockerutils.docker import engine
+from dockerutils.project.project import LATEST, Image
 
 _EXAMPLES = """\
   ls-image                      a table
@@ -28,21 +30,21 @@ class Row(NamedTuple):
     running: int
 
 
-def parser() -> cli.Parser:
+def parser() -> program.Parser:
     """Return the parser of ls-image."""
-    parser = cli.Parser("ls-image", f"{__doc__}", _EXAMPLES)
+    parser = program.Parser("ls-image", f"{__doc__}", _EXAMPLES)
     parser.add_json()
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    return cli.main(parser(), handle, argv)
+    return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
     """Ask the engine about every image of the project, and lay the answers out."""
-    images = cli.project().images()
+    images = program.project().images()
     known, containers = engine.survey(image.reference for image in images if image.tag != LATEST)
     rows = [_row(image, known.get(image.reference), containers.count(image.reference)) for image in images]
     if args.json:

@@ -10,11 +10,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from dockerutils import cli, console, dock_ssh, docks, forwarding, notebook, process
-from dockerutils.dock_records import Dock
-from dockerutils.docker import Port
-from dockerutils.errors import CommandFailed, DockerutilsError
-from dockerutils.notebook import Visit
+from dockerutils.cli import program
+from dockerutils.core import console, process
+from dockerutils.core.errors import CommandFailed, DockerutilsError
+from dockerutils.docker.invocation import Port
+from dockerutils.docks import forwarding, inventory, ssh_config
+from dockerutils.docks.records import Dock
+from dockerutils.notebooks import server
+from dockerutils.notebooks.server import Visit
 
 _EXAMPLES = """\
   nb-dock gpu                   Jupyter on the dock gpu; the browser opens, Ctrl-C ends it
@@ -51,8 +54,8 @@ done
 
 # Jupyter reads nothing; what stands on stdin behind the token is the connection: when that ends, Jupyter ends.
 _START = f"""\
-IFS= read -r {notebook.TOKEN}; export {notebook.TOKEN} JUPYTER_RUNTIME_DIR="{_RUNTIME}"; exec 3<&0; \
-PROGRAM --no-browser --ip={notebook.LOOPBACK} --port=PORT --port-retries=0 \
+IFS= read -r {server.TOKEN}; export {server.TOKEN} JUPYTER_RUNTIME_DIR="{_RUNTIME}"; exec 3<&0; \
+PROGRAM --no-browser --ip={server.LOOPBACK} --port=PORT --port-retries=0 \
 $(test "$(id -u)" != 0 || echo --allow-root) </dev/null 2>&1 3<&- & jupyter=$!; \
 {{ cat <&3; kill $jupyter; }} >/dev/null 2>&1 & \
 wait $jupyter; status=$?; kill $!; exit $status"""
@@ -66,9 +69,9 @@ class Found(NamedTuple):
     running: list[dict[str, object]]
 
 
-def parser() -> cli.Parser:
+def parser() -> program.Parser:
     """Return the parser of nb-dock."""
-    parser = cli.Parser("nb-dock", f"{__doc__}", _EXAMPLES)
+    parser = program.Parser("nb-dock", f"{__doc__}", _EXAMPLES)
     parser.add_dock(here=True)
     parser.add_no_browser()
     parser.add_dry_run()
@@ -77,12 +80,12 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    return cli.main(parser(), handle, argv)
+    return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
     """Join the Jupyter that runs on the dock, or start one."""
-    dock = docks.choose(args.dock, os.environ, os.path.expanduser("~"))
+    dock = inventory.choose(args.dock, os.environ, os.path.expanduser("~"))
     found = survey(dock)
     if found.running:
         join(dock, found.running[0], args)
@@ -99,8 +102,8 @@ def survey(dock: Dock) -> Found:
     """Ask a dock what it has; CommandFailed tells why it is not reached."""
     import json
 
-    lines = notebook.ask(dock, _SURVEY)
-    listening = notebook.listening(lines)
+    lines = server.ask(dock, _SURVEY)
+    listening = server.listening(lines)
     records = []
     for line in lines:
         if line.startswith("server "):
@@ -112,13 +115,13 @@ def survey(dock: Dock) -> Found:
 
 def start(dock: Dock, found: Found, args: argparse.Namespace) -> None:
     """Start Jupyter, and wait for its end, or ours, which is its end as well."""
-    visit = Visit("nb-dock", notebook.free_port(None), notebook.token())
+    visit = Visit("nb-dock", server.free_port(None), server.token())
     # Another number than here: the dock may be this machine.
-    there = next(port for port in range(notebook.PORT, 1 << 16) if port not in {visit.port, *found.listening})
+    there = next(port for port in range(server.PORT, 1 << 16) if port not in {visit.port, *found.listening})
     script = _START.replace("PROGRAM", shlex.quote(found.programs[0])).replace("=PORT ", f"={there} ")
-    source = process.Input(f"(printf '%s\\n' \"${notebook.TOKEN}\"; cat)", lambda: f"{visit.token}\n")
+    source = process.Input(f"(printf '%s\\n' \"${server.TOKEN}\"; cat)", lambda: f"{visit.token}\n")
     command = process.Command(["ssh", dock.host, f"sh -c {shlex.quote(script)}"], stdin=source)
-    with forwarding.forwarded(dock, [Port(notebook.LOOPBACK, there)], here=visit.port, dry_run=args.dry_run):
+    with forwarding.forwarded(dock, [Port(server.LOOPBACK, there)], here=visit.port, dry_run=args.dry_run):
         if args.dry_run:
             print(command)
         else:
@@ -139,13 +142,13 @@ def _attend(dock: Dock, command: process.Command, visit: Visit, args: argparse.N
 
         with suppress(BrokenPipeError):
             child.write(command.stdin.read().encode())
-        with notebook.awaited(visit, browser=not args.no_browser, environ=os.environ, late=give_up) as there:
+        with server.awaited(visit, browser=not args.no_browser, environ=os.environ, late=give_up) as there:
             status = child.wait()
         complaint = child.complaint
     if late:
         raise DockerutilsError(_silent(dock))
-    if status == dock_ssh.SSH_FAILED:
-        raise CommandFailed(status, dock_ssh.explain(dock, complaint))
+    if status == ssh_config.SSH_FAILED:
+        raise CommandFailed(status, ssh_config.explain(dock, complaint))
     if not there.is_set():
         raise CommandFailed(
             status or 1,
@@ -159,13 +162,13 @@ def _attend(dock: Dock, command: process.Command, visit: Visit, args: argparse.N
 def join(dock: Dock, record: dict[str, object], args: argparse.Namespace) -> None:
     """Bring the Jupyter that runs there here as well, until it ends, or we do, which it outlives."""
     there = int(str(record["port"]))
-    visit = Visit("nb-dock", notebook.free_port(None), str(record["token"]))
-    with forwarding.forwarded(dock, [Port(notebook.LOOPBACK, there)], here=visit.port, dry_run=args.dry_run):
+    visit = Visit("nb-dock", server.free_port(None), str(record["token"]))
+    with forwarding.forwarded(dock, [Port(server.LOOPBACK, there)], here=visit.port, dry_run=args.dry_run):
         if args.dry_run:
             return
         console.note("nb-dock", f"Jupyter runs on dock {dock.moniker} already; this joins it")
-        with notebook.awaited(visit, browser=not args.no_browser, environ=os.environ, late=lambda: None) as answered:
-            if not answered.wait(notebook.PATIENCE):
+        with server.awaited(visit, browser=not args.no_browser, environ=os.environ, late=lambda: None) as answered:
+            if not answered.wait(server.PATIENCE):
                 raise DockerutilsError(_silent(dock))
             while visit.status():
                 time.sleep(_AGAIN)
@@ -174,6 +177,6 @@ def join(dock: Dock, record: dict[str, object], args: argparse.Namespace) -> Non
 
 def _silent(dock: Dock) -> str:
     return (
-        f"Jupyter on dock {dock.moniker} has not answered for {notebook.PATIENCE:.0f} s; see what it says above, and "
+        f"Jupyter on dock {dock.moniker} has not answered for {server.PATIENCE:.0f} s; see what it says above, and "
         "whether the dock is busy"
     )

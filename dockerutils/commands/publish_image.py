@@ -8,13 +8,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
-from dockerutils import aws, cli, console, credentials, engine, process, references
-from dockerutils.credentials import HUB
-from dockerutils.errors import CommandFailed, DockerutilsError, UserError
-from dockerutils.ini import Value
-from dockerutils.process import Command, Input
-from dockerutils.project import Image, Project, renamed
-from dockerutils.words import Word
+from dockerutils.aws import api
+from dockerutils.cli import program
+from dockerutils.core import console, process
+from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
+from dockerutils.core.process import Command, Input
+from dockerutils.core.shell_words import Word
+from dockerutils.docker import engine, references
+from dockerutils.project.ini import Value
+from dockerutils.project.project import Image, Project, renamed
+from dockerutils.registries import credentials
+from dockerutils.registries.credentials import HUB
 
 _EXAMPLES = """\
   publish-image prod                  push what publication_tag names
@@ -33,7 +37,7 @@ class Destination(NamedTuple):
 
     reference: str
     host: str
-    ecr: aws.Registry | None
+    ecr: api.Registry | None
 
     @property
     def repository(self) -> str:
@@ -42,13 +46,13 @@ class Destination(NamedTuple):
 
     def of(self, account: str) -> Destination:
         """Return it with the AWS account filled in."""
-        host = aws.filled_in(self.host, account)
-        return Destination(aws.filled_in(self.reference, account), host, aws.registry(host) if self.ecr else None)
+        host = api.filled_in(self.host, account)
+        return Destination(api.filled_in(self.reference, account), host, api.registry(host) if self.ecr else None)
 
 
-def parser() -> cli.Parser:
+def parser() -> program.Parser:
     """Return the parser of publish-image."""
-    parser = cli.Parser("publish-image", f"{__doc__}", _EXAMPLES, environment=_ENVIRONMENT)
+    parser = program.Parser("publish-image", f"{__doc__}", _EXAMPLES, environment=_ENVIRONMENT)
     parser.add_image()
     parser.add_argument("-i", "--image-name", metavar="NAME", help="publish the image called NAME")
     parser.add_argument("-t", "--image-tag", metavar="TAG", help="publish the image tagged TAG")
@@ -58,22 +62,22 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    return cli.main(parser(), handle, argv)
+    return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
     """Log in, tag, push, and print on stdout what the registries call the image from now on."""
-    project = cli.project()
+    project = program.project()
     image = renamed(project.image(args.image, args.image_tag), args.image_name, args.image_tag)
     for warning in project.config.unknown_keys(image.name):
         console.warn("publish-image", warning)
-    session = aws.Session(project.environ, dry_run=args.dry_run)
+    session = api.Session(project.environ, dry_run=args.dry_run)
     # All that can be wrong with the configuration shows before the first command runs, and the first call is made.
     wanted = destinations(project, image, session)
     credentials_given = credentials.given(project.environ)
     if not args.dry_run:
         require(project, image)
-    if any(aws.ACCOUNT in each.host for each in wanted):
+    if any(api.ACCOUNT in each.host for each in wanted):
         account = session.account()
         wanted = [each.of(account) for each in wanted]
     logins = {each.host: login(each, session, project) for each in wanted if each.ecr or credentials_given}
@@ -89,21 +93,21 @@ def handle(args: argparse.Namespace) -> None:
             publish(image, each, env, dry_run=args.dry_run)
 
 
-def destinations(project: Project, image: Image, session: aws.Session) -> list[Destination]:
+def destinations(project: Project, image: Image, session: api.Session) -> list[Destination]:
     """Return where the section says that the image goes; the AWS account is left open where it is the caller's."""
     settings = project.settings(image.name)
     repo, value = settings.value("image_repo"), settings.value("publication_tag")
     if repo and repo.text not in (*_HUB_NAMES, "aws") and not re.fullmatch(_HOST, repo.text):
         raise repo.error(f"{repo.text!r} is no registry; write docker_hub, aws or host[:port]")
     fields = {
-        "account": lambda: aws.ACCOUNT,
+        "account": lambda: api.ACCOUNT,
         "region": lambda: session.region,
         "image": lambda: image.repository,
         "tag": lambda: image.tag,
     }
     tags = settings.tags("publication_tag", fields)
     if not tags and repo and repo.text == "aws":
-        tags = [f"{aws.ACCOUNT}.dkr.ecr.{session.region}.amazonaws.com/{image.repository}:{image.tag}"]
+        tags = [f"{api.ACCOUNT}.dkr.ecr.{session.region}.amazonaws.com/{image.repository}:{image.tag}"]
     if not tags:
         where = value or repo
         fault = "there is no publication_tag; write publication_tag = NAME:TAG, the full name to push"
@@ -113,21 +117,21 @@ def destinations(project: Project, image: Image, session: aws.Session) -> list[D
 
 def destination(tag: str, repo: Value | None, value: Value | None) -> Destination:
     """Return the destination that one publication tag names; UserError when it is not where image_repo says."""
-    shown = tag.replace(aws.ACCOUNT, "0" * 12)
+    shown = tag.replace(api.ACCOUNT, "0" * 12)
     repository, own_tag = references.split(shown)
     fault = references.fault_in_repository(repository) or references.fault_in_tag(own_tag)
     if fault or "@" in shown:
         fault = f"{shown!r} is no full name and tag; write it as [registry/]name:tag"
         raise value.error(fault) if value else UserError(fault)
     host = credentials.registry(tag)
-    ecr = aws.registry(host)
+    ecr = api.registry(host)
     if repo and not _agrees(repo.text, host, ecr):
         raise repo.error(f"{repo.text} is not where {shown} leads, which is {credentials.registry(shown)}; correct one")
     # Whoever names the host, and not aws, has credentials for it, by a helper for example.
-    return Destination(aws.shown(tag), host, ecr if not repo or repo.text == "aws" else None)
+    return Destination(api.shown(tag), host, ecr if not repo or repo.text == "aws" else None)
 
 
-def _agrees(repo: str, host: str, ecr: aws.Registry | None) -> bool:
+def _agrees(repo: str, host: str, ecr: api.Registry | None) -> bool:
     return ecr is not None if repo == "aws" else host == (HUB if repo in _HUB_NAMES else repo)
 
 
@@ -143,14 +147,14 @@ def require(project: Project, image: Image) -> None:
     raise DockerutilsError(f"{image.reference} is not built yet; run: build-image {image.directory}{name}{tag}")
 
 
-def login(where: Destination, session: aws.Session, project: Project) -> Command:
+def login(where: Destination, session: api.Session, project: Project) -> Command:
     """Compose `docker login`; the password comes by stdin."""
     if where.ecr:
-        user, password = aws.USER, session.password(where.ecr.region)
+        user, password = api.USER, session.password(where.ecr.region)
     else:
         user = Word(project.environ["DOCKER_USERNAME"], "$DOCKER_USERNAME")
         password = Input("printenv DOCKER_PASSWORD", lambda: project.environ["DOCKER_PASSWORD"])
-    host = [] if where.host == HUB else [aws.shown(where.host)]
+    host = [] if where.host == HUB else [api.shown(where.host)]
     return Command(["docker", "login", "--username", user, "--password-stdin", *host], stdin=password)
 
 

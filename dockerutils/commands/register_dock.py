@@ -6,9 +6,11 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from dockerutils import cli, console, contexts, dock_records, dock_ssh, docks
-from dockerutils.dock_records import Dock
-from dockerutils.errors import CommandFailed, DockerutilsError, UserError
+from dockerutils.cli import program
+from dockerutils.core import console
+from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
+from dockerutils.docks import contexts, inventory, records, ssh_config
+from dockerutils.docks.records import Dock
 
 _EXAMPLES = """\
   register-dock 203.0.113.7 gpu                    ssh as DOCK_USER, else as ubuntu
@@ -16,9 +18,9 @@ _EXAMPLES = """\
   register-dock 203.0.113.7 gpu -i ~/.ssh/gpu.pem  with a key of its own"""
 
 
-def parser() -> cli.Parser:
+def parser() -> program.Parser:
     """Return the parser of register-dock."""
-    parser = cli.Parser(
+    parser = program.Parser(
         "register-dock",
         f"{__doc__}",
         _EXAMPLES,
@@ -35,18 +37,18 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    return cli.main(parser(), handle, argv)
+    return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
     """Write record and stanza, then the docker context; without docker a warning stands for that."""
     home = os.path.expanduser("~")
-    before = docks.known(home)
+    before = inventory.known(home)
     dock = _dock(args, before)
-    if fault := docks.clash(dock, before):
+    if fault := inventory.clash(dock, before):
         raise UserError(fault)
     if not args.dry_run:
-        docks.register(dock, home)
+        inventory.register(dock, home)
         _warn(dock, home)
     try:
         for other in before:
@@ -61,15 +63,15 @@ def handle(args: argparse.Namespace) -> None:
 
 def _dock(args: argparse.Namespace, before: Sequence[Dock]) -> Dock:
     """Return the dock that the arguments describe; what AWS calls it is kept from its record."""
-    moniker = dock_records.moniker_of(args.address) if args.moniker is None else args.moniker
-    user = os.environ.get("DOCK_USER", dock_records.DEFAULT_USER) if args.user is None else args.user
+    moniker = records.moniker_of(args.address) if args.moniker is None else args.moniker
+    user = os.environ.get("DOCK_USER", records.DEFAULT_USER) if args.user is None else args.user
     identity = None if args.identity is None else os.path.abspath(os.path.expanduser(args.identity))
     faults = [
-        dock_records.fault_in_address(args.address),
-        dock_records.fault_in_moniker(moniker),
-        dock_records.fault_in_user(user),
-        dock_records.fault_in_port(args.port) if args.port is not None else "",
-        dock_records.fault_in_identity(identity) if identity is not None else "",
+        records.fault_in_address(args.address),
+        records.fault_in_moniker(moniker),
+        records.fault_in_user(user),
+        records.fault_in_port(args.port) if args.port is not None else "",
+        records.fault_in_identity(identity) if identity is not None else "",
     ]
     if fault := next(filter(None, faults), ""):
         raise UserError(fault)
@@ -85,7 +87,7 @@ def _warn(dock: Dock, home: str) -> None:
     """Tell of what will not work as it should, on a machine that is unlike others."""
     import pwd
 
-    if not dock_ssh.shares(dock, home):
+    if not ssh_config.shares(dock, home):
         console.warn(
             "register-dock",
             f"{home} is too long a path for ssh's shared connection; every docker call will open one of its own",

@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Sequence
 
-from dockerutils import cli, console, docker, engine, process, words
-from dockerutils.config import GPU, Fields
-from dockerutils.errors import DockerutilsError, UserError
-from dockerutils.process import Command
-from dockerutils.project import CONFIGURED, Image, Project
+from dockerutils.cli import program
+from dockerutils.core import console, process, shell_words
+from dockerutils.core.errors import DockerutilsError, UserError
+from dockerutils.core.process import Command
+from dockerutils.docker import engine, invocation
+from dockerutils.project.config import GPU, Fields
+from dockerutils.project.project import CONFIGURED, Image, Project
 
 _EXAMPLES = """\
   run-image dev                       run <project>-dev:<user> with its section's options
@@ -23,9 +25,9 @@ _EXAMPLES = """\
 _ELSEWHERE = "mount what is in the project, or a path of the dock that is not here"
 
 
-def parser() -> cli.Parser:
+def parser() -> program.Parser:
     """Return the parser of run-image."""
-    parser = cli.Parser(
+    parser = program.Parser(
         "run-image",
         f"{__doc__} What stands behind -- is its command.",
         _EXAMPLES,
@@ -53,17 +55,17 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status, if docker has not taken this process's place."""
-    return cli.main(parser(), handle, argv)
+    return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
     """Compose `docker run` and become it."""
-    project = cli.project()
+    project = program.project()
     image = project.image(args.image)
     for warning in project.config.unknown_keys(image.name):
         console.warn("run-image", warning)
     run = facts(project, image, args)
-    command = docker.run(run, project.root)
+    command = invocation.run(run, project.root)
     # Asked for any image, because no engine may be there to run it; one that is not built here, docker will pull.
     if not (args.dry_run or engine.has_image(image.reference, project.environ) or image.kind == CONFIGURED):
         raise DockerutilsError(f"{image.reference} is not built yet; run: {build_command(project, image)}")
@@ -73,17 +75,17 @@ def handle(args: argparse.Namespace) -> None:
         process.replace(command, dry_run=args.dry_run)
 
 
-def on_dock(project: Project, run: docker.Run, command: Command, *, sync: bool, dry_run: bool) -> None:
+def on_dock(project: Project, run: invocation.Run, command: Command, *, sync: bool, dry_run: bool) -> None:
     """Run on the dock of the shell: its ports answer here too; with `sync` the project goes there, and comes back."""
-    from dockerutils import docks, forwarding
-    from dockerutils import sync as syncing
+    from dockerutils.docks import forwarding, inventory
+    from dockerutils.docks import sync as syncing
 
-    dock = docks.choose(None, project.environ, os.path.expanduser("~"))
+    dock = inventory.choose(None, project.environ, os.path.expanduser("~"))
     options = [*run.interactive, *run.volumes, *run.ports, *run.args]
-    for path in docker.bound(options):
+    for path in invocation.bound(options):
         if os.path.exists(path) and not f"{path}/".startswith(f"{syncing.path(project)}/"):
             console.warn("run-image", f"{path} is that of dock {dock.moniker}, not the one here; {_ELSEWHERE}")
-    ports = docker.published(options)
+    ports = invocation.published(options)
     if not (ports or sync):
         process.replace(command, dry_run=dry_run)
         return
@@ -98,20 +100,20 @@ def on_dock(project: Project, run: docker.Run, command: Command, *, sync: bool, 
             syncing.down(project, dock, dry_run=dry_run, to_stderr=True)
 
 
-def facts(project: Project, image: Image, args: argparse.Namespace) -> docker.Run:
+def facts(project: Project, image: Image, args: argparse.Namespace) -> invocation.Run:
     """Gather what `docker run` is told: the command line's options before the section's."""
     settings = project.settings(image.name)
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     interactive = settings.options("interactive") or ["-it"]
     gpu = settings.options("gpu")
     cmd = settings.command("cmd") if args.command is None else _split("-c", args.command)
-    return docker.Run(
+    return invocation.Run(
         reference=image.reference,
         name=container_name(image.name, project),
         init=settings.options("init"),
         environment=_environment(project, image, args.env),
-        interactive=interactive if terminal else docker.without_terminal(interactive),
-        gpu=words.split(GPU) if args.use_gpu and settings.value("gpu") is None else gpu,
+        interactive=interactive if terminal else invocation.without_terminal(interactive),
+        gpu=shell_words.split(GPU) if args.use_gpu and settings.value("gpu") is None else gpu,
         network=settings.word("network") if args.network is None else args.network,
         volumes=settings.options("volumes", _on_dock(project) if project.docked else None),
         ports=settings.options("ports"),
@@ -123,7 +125,7 @@ def facts(project: Project, image: Image, args: argparse.Namespace) -> docker.Ru
 
 def _on_dock(project: Project) -> Fields:
     """Return what the names of local paths mean on a dock: the copy of the project there."""
-    from dockerutils import sync
+    from dockerutils.docks import sync
 
     root = sync.path(project)
     below = os.path.relpath(project.workdir, project.root)
@@ -145,10 +147,10 @@ def _environment(project: Project, image: Image, extra: Sequence[str]) -> list[s
     section = settings.value("env")
     variables = project.variables(section) if section else {}
     before = [
-        *(name for name in docker.AWS_VARIABLES if project.environ.get(name)),
-        *(docker.assign(name, value) for name, value in variables.items()),
+        *(name for name in invocation.AWS_VARIABLES if project.environ.get(name)),
+        *(invocation.assign(name, value) for name, value in variables.items()),
     ]
-    return docker.environment([*_each(before), *settings.options("environment"), *_each(extra)])
+    return invocation.environment([*_each(before), *settings.options("environment"), *_each(extra)])
 
 
 def _each(variables: Sequence[str]) -> list[str]:
@@ -157,7 +159,7 @@ def _each(variables: Sequence[str]) -> list[str]:
 
 def _split(option: str, text: str) -> list[str]:
     try:
-        return words.split(text)
+        return shell_words.split(text)
     except ValueError as error:
         raise UserError(f"{option}: {str(error).lower()}; close the quote or escape it with a backslash") from None
 

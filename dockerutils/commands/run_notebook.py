@@ -9,25 +9,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from dockerutils import (
-    cli,
-    console,
-    dock_records,
-    docker,
-    docks,
-    engine,
-    forwarding,
-    notebook,
-    process,
-    references,
-    sync,
-)
+from dockerutils.cli import program
 from dockerutils.commands import build_image, run_image
-from dockerutils.dock_records import Dock
-from dockerutils.errors import CommandFailed, DockerutilsError, UserError
-from dockerutils.notebook import Visit
-from dockerutils.process import Command
-from dockerutils.project import CONFIGURED, Image, Project
+from dockerutils.core import console, process
+from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
+from dockerutils.core.process import Command
+from dockerutils.docker import engine, invocation, references
+from dockerutils.docks import forwarding, inventory, records, sync
+from dockerutils.docks.records import Dock
+from dockerutils.notebooks import server
+from dockerutils.notebooks.server import Visit
+from dockerutils.project.project import CONFIGURED, Image, Project
 
 _EXAMPLES = """\
   run-notebook                     the project in JupyterLab; the browser opens, Ctrl-C ends it
@@ -65,9 +57,9 @@ class Place(NamedTuple):
     directories: list[str]
 
 
-def parser() -> cli.Parser:
+def parser() -> program.Parser:
     """Return the parser of run-notebook."""
-    parser = cli.Parser("run-notebook", f"{__doc__}", _EXAMPLES, environment=_ENVIRONMENT)
+    parser = program.Parser("run-notebook", f"{__doc__}", _EXAMPLES, environment=_ENVIRONMENT)
     parser.add_argument(
         "-g", "--use-gpu", action="store_true", help="use the GPUs; of an image that is pulled, tag gpu"
     )
@@ -81,35 +73,35 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    return cli.main(parser(), handle, argv)
+    return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
     """Build or pull the image, and run it where the shell's docker commands go."""
-    if args.port is not None and (fault := dock_records.fault_in_port(args.port)):
+    if args.port is not None and (fault := records.fault_in_port(args.port)):
         raise UserError(f"-p: {fault}")
     project = here()
     image = chosen(project, use_gpu=args.use_gpu)
     for warning in project.config.unknown_keys(_NAME):
         console.warn("run-notebook", warning)
-    dock = docks.choose(None, project.environ, os.path.expanduser("~")) if project.docked else None
+    dock = inventory.choose(None, project.environ, os.path.expanduser("~")) if project.docked else None
     if dock and not args.dry_run and resumed(project, dock, args):
         return
     place = surveyed(dock, dry_run=args.dry_run)
-    port = notebook.free_port(int(args.port) if args.port else None, place.listening)
+    port = server.free_port(int(args.port) if args.port else None, place.listening)
     run = facts(project, image, port, place, use_gpu=args.use_gpu)
     provide(project, image, dry_run=args.dry_run)
-    visit = Visit("run-notebook", port, notebook.token())
+    visit = Visit("run-notebook", port, server.token())
     if dock:
         on_dock(project, dock, run, visit, args)
     else:
-        serve(docker.run(run, project.root), run.name, visit, args)
+        serve(invocation.run(run, project.root), run.name, visit, args)
 
 
 def here() -> Project:
     """Return the project of the current directory, the directory itself where it belongs to none."""
     try:
-        return cli.project()
+        return program.project()
     except UserError:
         directory = os.getcwd()
         return Project(directory, directory, os.environ)
@@ -131,12 +123,12 @@ def surveyed(dock: Dock | None, *, dry_run: bool) -> Place:
     if dry_run and dock:
         return Place(set(), [])
     if dock:
-        lines = notebook.ask(dock, _SURVEY)
-        return Place(notebook.listening(lines), [line for line in lines if line.startswith("/")])
+        lines = server.ask(dock, _SURVEY)
+        return Place(server.listening(lines), [line for line in lines if line.startswith("/")])
     return Place(set(), [each for each in ("/data", os.path.expanduser("~/.aws")) if os.path.isdir(each)])
 
 
-def facts(project: Project, image: Image, port: int, place: Place, *, use_gpu: bool) -> docker.Run:
+def facts(project: Project, image: Image, port: int, place: Place, *, use_gpu: bool) -> invocation.Run:
     """Gather what `docker run` is told: what run-image would tell it, and what makes it a notebook at that port."""
     words = [_NAME, "-g"] if use_gpu else [_NAME]
     run = run_image.facts(project, image, run_image.parser().parse(words))
@@ -144,17 +136,17 @@ def facts(project: Project, image: Image, port: int, place: Place, *, use_gpu: b
     mounts = {f"{_HOME}/project": root}
     mounts |= {f"{_HOME}/.aws" if each.endswith("/.aws") else each: each for each in place.directories}
     own = [word for there, here in mounts.items() if not _mounts(run, there) for word in ("-v", f"{here}:{there}")]
-    passed = [notebook.TOKEN, *(name for name in _DIFFS if project.environ.get(name))]
+    passed = [server.TOKEN, *(name for name in _DIFFS if project.environ.get(name))]
     return run._replace(
-        environment=docker.environment([*run.environment, *(word for name in passed for word in ("-e", name))]),
+        environment=invocation.environment([*run.environment, *(word for name in passed for word in ("-e", name))]),
         interactive=[],
         volumes=[*own, *run.volumes],
-        ports=["-p", f"{notebook.LOOPBACK}:{port}:{notebook.PORT}", *docker.without_port(run.ports, notebook.PORT)],
+        ports=["-p", f"{server.LOOPBACK}:{port}:{server.PORT}", *invocation.without_port(run.ports, server.PORT)],
         keep=False,
     )
 
 
-def _mounts(run: docker.Run, there: str) -> bool:
+def _mounts(run: invocation.Run, there: str) -> bool:
     """Tell whether the section has something mounted there already."""
     return any(there in word.replace("=", ":").replace(",", ":").split(":") for word in (*run.volumes, *run.args))
 
@@ -213,8 +205,8 @@ def serve(command: Command, container: str, visit: Visit, args: argparse.Namespa
         return
     status = 0
     try:
-        with notebook.awaited(visit, browser=not args.no_browser, environ=os.environ, late=_is_late) as there:
-            process.run(command, unshown={notebook.TOKEN: visit.token}, to_stderr=True)
+        with server.awaited(visit, browser=not args.no_browser, environ=os.environ, late=_is_late) as there:
+            process.run(command, unshown={server.TOKEN: visit.token}, to_stderr=True)
     except CommandFailed as failure:
         status = failure.status
     except BaseException:
@@ -231,14 +223,14 @@ def serve(command: Command, container: str, visit: Visit, args: argparse.Namespa
         raise CommandFailed(
             status or 1,
             f"docker ended with status {status} before Jupyter answered, and what was said last stands above; the "
-            f"image is to start Jupyter at port {notebook.PORT}",
+            f"image is to start Jupyter at port {server.PORT}",
         )
     if status:
         raise CommandFailed(status)
 
 
 def _is_late() -> None:
-    console.warn("run-notebook", f"Jupyter has not answered for {notebook.PATIENCE:.0f} s; see above, or press Ctrl-C")
+    console.warn("run-notebook", f"Jupyter has not answered for {server.PATIENCE:.0f} s; see above, or press Ctrl-C")
 
 
 def is_running(container: str) -> bool:
@@ -247,14 +239,14 @@ def is_running(container: str) -> bool:
     return answer.stdout.strip() == "true" if not answer.status else "no such container" not in answer.stderr.lower()
 
 
-def on_dock(project: Project, dock: Dock, run: docker.Run, visit: Visit, args: argparse.Namespace) -> None:
+def on_dock(project: Project, dock: Dock, run: invocation.Run, visit: Visit, args: argparse.Namespace) -> None:
     """Run on the dock, with its port here: the project goes there before, and comes back in the end."""
     sync.up(project, dock, dry_run=args.dry_run, to_stderr=True)
     if not args.dry_run:
         _remember(project, dock, run.name)
-    ports = docker.published([*run.ports, *run.args])
+    ports = invocation.published([*run.ports, *run.args])
     with ended(project, dock, args), forwarding.forwarded(dock, ports, dry_run=args.dry_run):
-        serve(docker.run(run, project.root), run.name, visit, args, dock)
+        serve(invocation.run(run, project.root), run.name, visit, args, dock)
 
 
 @contextmanager
@@ -294,11 +286,11 @@ def resumed(project: Project, dock: Dock, args: argparse.Namespace) -> bool:
         fetch(project, dock)
         return False
     token, there = _inspected(container)
-    port = notebook.free_port(int(args.port) if args.port else None)
+    port = server.free_port(int(args.port) if args.port else None)
     console.note("run-notebook", f"the last notebook on dock {dock.moniker} runs on; this joins it")
     # Not docker attach, which may wait for ever when the container ends just then.
     command = Command(["docker", "logs", "--follow", "--tail", "20", container])
-    published = docker.Port(notebook.LOOPBACK, there)
+    published = invocation.Port(server.LOOPBACK, there)
     with ended(project, dock, args), forwarding.forwarded(dock, [published], here=port):
         serve(command, container, Visit("run-notebook", port, token), args, dock)
     return True
@@ -314,7 +306,7 @@ def _inspected(container: str) -> tuple[str, int]:
         raise engine.refusal(answer.stderr)
     record = json.loads(answer.stdout)
     variables = dict(each.partition("=")[::2] for each in record["env"])
-    return variables.get(notebook.TOKEN, ""), int(record["ports"][f"{notebook.PORT}/tcp"][0]["HostPort"])
+    return variables.get(server.TOKEN, ""), int(record["ports"][f"{server.PORT}/tcp"][0]["HostPort"])
 
 
 def _memory(project: Project, dock: Dock) -> str:
@@ -323,6 +315,6 @@ def _memory(project: Project, dock: Dock) -> str:
 
 
 def _remember(project: Project, dock: Dock, container: str) -> None:
-    from dockerutils import files
+    from dockerutils.core import files
 
     files.write(_memory(project, dock), f"{container}\n", mode=0o600)

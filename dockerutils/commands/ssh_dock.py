@@ -8,7 +8,9 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from dockerutils import cli, docks, process
+from dockerutils.cli import program
+from dockerutils.core import process
+from dockerutils.docks import inventory
 
 _EXAMPLES = """\
   ssh-dock                            a shell where this one is docked
@@ -16,9 +18,9 @@ _EXAMPLES = """\
   ssh-dock gpu -- nvidia-smi          a command; -- sh -c 'cd /data && ls' for a line of shell"""
 
 
-def parser() -> cli.Parser:
+def parser() -> program.Parser:
     """Return the parser of ssh-dock."""
-    parser = cli.Parser("ssh-dock", f"{__doc__}", _EXAMPLES, passes_on="COMMAND [ARG ...]")
+    parser = program.Parser("ssh-dock", f"{__doc__}", _EXAMPLES, passes_on="COMMAND [ARG ...]")
     parser.add_dock(here=True)
     parser.add_dry_run()
     return parser
@@ -26,12 +28,12 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status, if ssh has not taken this process's place."""
-    return cli.main(parser(), handle, argv)
+    return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
     """Become ssh."""
-    dock = docks.choose(args.dock, os.environ, os.path.expanduser("~"))
+    dock = inventory.choose(args.dock, os.environ, os.path.expanduser("~"))
     argv = ["ssh", dock.host]
     if args.rest:
         # ssh gives no terminal to a command by itself; and its words are one line to the shell on the other side.

@@ -8,14 +8,16 @@ import os
 import time
 from collections.abc import Sequence
 
-from dockerutils import autostop, cli, console, fleet, process, provision
-from dockerutils.aws import Session
-from dockerutils.dock_records import Dock
-from dockerutils.ec2 import RUNNING, STOPPED, Ec2, caller
-from dockerutils.errors import DockerutilsError
-from dockerutils.fleet import Ship
-from dockerutils.progress import Lines
-from dockerutils.undo import Undo, all_or_nothing
+from dockerutils.aws import autostop, instances, readiness
+from dockerutils.aws.api import Session
+from dockerutils.aws.ec2 import RUNNING, STOPPED, Ec2, caller
+from dockerutils.aws.instances import Ship
+from dockerutils.cli import program
+from dockerutils.core import console, process
+from dockerutils.core.errors import DockerutilsError
+from dockerutils.core.progress import Lines
+from dockerutils.core.rollback import Undo, all_or_nothing
+from dockerutils.docks.records import Dock
 
 _COMMAND = "start-dock"
 _EXAMPLES = """\
@@ -23,9 +25,9 @@ _EXAMPLES = """\
   start-dock gpu big           two, at the same time"""
 
 
-def parser() -> cli.Parser:
+def parser() -> program.Parser:
     """Return the parser of start-dock."""
-    parser = fleet.parser(_COMMAND, f"{__doc__}", _EXAMPLES, timeout="600")
+    parser = instances.parser(_COMMAND, f"{__doc__}", _EXAMPLES, timeout="600")
     parser.add_argument(
         "--autostop", metavar="HOURS", help="stop by itself when nobody has used it for so long; 0 for never"
     )
@@ -34,18 +36,18 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    return cli.main(parser(), handle, argv)
+    return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
     """Start the instances, follow their addresses, and wait for docker; what fails is stopped again."""
     home = os.path.expanduser("~")
     began = time.monotonic()
-    deadline = began + cli.seconds(args.timeout)
+    deadline = began + program.seconds(args.timeout)
     after = None if args.autostop is None else autostop.hours(args.autostop, least=0)
-    chosen = fleet.chosen(args.docks, os.environ, home)
+    chosen = instances.chosen(args.docks, os.environ, home)
     session = Session(os.environ, dry_run=args.dry_run)
-    regions = fleet.locate(chosen, session, home)
+    regions = instances.locate(chosen, session, home)
     if args.dry_run:
         for region, ships in regions.items():
             Ec2(session, region).start([ship.instance for ship in ships])
@@ -60,9 +62,9 @@ def handle(args: argparse.Namespace) -> None:
         for region, ships in regions.items():
             moored += _follow(Ec2(session, region), ships, deadline, lines, home)
         show = functools.partial(lines.update, _COMMAND)
-        reasons = provision.await_docker(moored, home, deadline, show, sudo=True)
+        reasons = readiness.await_docker(moored, home, deadline, show, sudo=True)
         lines.end(_COMMAND)
-        if failure := provision.failure(reasons):
+        if failure := readiness.failure(reasons):
             raise failure
         _autostop(moored, after, dry_run=False)
     for dock in moored:
@@ -88,13 +90,13 @@ def _autostop(those: Sequence[Dock], after: float | None, *, dry_run: bool) -> N
 
 def _start(ec2: Ec2, ships: Sequence[Ship], deadline: float, undo: Undo) -> None:
     """Start those that do not run, with the door open for this machine."""
-    found = fleet.there(ec2, ships)
+    found = instances.there(ec2, ships)
     stopping = [each.id for each in found.values() if each.state == "stopping"]
     if stopping:
         ec2.until(stopping, {STOPPED}, deadline)
     groups = sorted({group for each in found.values() for group in each.groups})
     try:
-        ec2.let_in(groups, fleet.user(os.environ), functools.partial(caller, os.environ), undo)
+        ec2.let_in(groups, instances.user(os.environ), functools.partial(caller, os.environ), undo)
     except DockerutilsError as error:
         console.warn(_COMMAND, f"whether this machine is let in is not known: {error}")
     idle = [each.id for each in found.values() if each.state in {STOPPED, "stopping"}]
@@ -110,9 +112,9 @@ def _start(ec2: Ec2, ships: Sequence[Ship], deadline: float, undo: Undo) -> None
 
 def _follow(ec2: Ec2, ships: Sequence[Ship], deadline: float, lines: Lines, home: str) -> list[Dock]:
     """Wait until they run, and write their addresses into the records; return the docks as they are then."""
-    found = ec2.until([ship.instance for ship in ships], {RUNNING}, deadline, fleet.shown(ships, lines))
+    found = ec2.until([ship.instance for ship in ships], {RUNNING}, deadline, instances.shown(ships, lines))
     moored = []
     for dock, instance in ships:
         lines.end(dock.moniker)
-        moored.append(fleet.followed(dock, found[instance], home))
+        moored.append(instances.followed(dock, found[instance], home))
     return moored

@@ -6,16 +6,17 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from dockerutils import cli, docks, sync
+from dockerutils.cli import program
+from dockerutils.docks import inventory, sync
 
 _EXAMPLES = """\
   sync-up                       send what has changed to the dock that this shell is docked to
   sync-up --dock gpu --delete   to another one, and delete there what is gone here"""
 
 
-def parser() -> cli.Parser:
+def parser() -> program.Parser:
     """Return the parser of sync-up."""
-    parser = cli.Parser("sync-up", f"{__doc__}", _EXAMPLES, environment=sync.ENVIRONMENT)
+    parser = program.Parser("sync-up", f"{__doc__}", _EXAMPLES, environment=sync.ENVIRONMENT)
     parser.add_argument("--delete", action="store_true", help="delete there what is not here; it is listed first")
     parser.add_dock_option()
     parser.add_dry_run()
@@ -24,11 +25,11 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    return cli.main(parser(), handle, argv)
+    return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
     """Find the project and the dock, and call rsync."""
-    project = cli.project()
-    dock = docks.choose(args.dock, project.environ, os.path.expanduser("~"))
+    project = program.project()
+    dock = inventory.choose(args.dock, project.environ, os.path.expanduser("~"))
     sync.up(project, dock, delete=args.delete, dry_run=args.dry_run)

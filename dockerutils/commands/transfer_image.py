@@ -10,16 +10,20 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dockerutils import cli, console, credentials, docks, process, references, ssh
-from dockerutils.errors import UserError
-from dockerutils.process import Children, Command
-from dockerutils.progress import Lines, Meter, amount
-from dockerutils.ssh import Destination
+from dockerutils.cli import program
+from dockerutils.core import console, process
+from dockerutils.core.errors import UserError
+from dockerutils.core.process import Children, Command
+from dockerutils.core.progress import Lines, Meter, amount
+from dockerutils.docker import references
+from dockerutils.docks import inventory, remote
+from dockerutils.docks.remote import Destination
+from dockerutils.registries import credentials
 
 if TYPE_CHECKING:
-    from dockerutils.target import Target
-    from dockerutils.tasks import Task
-    from dockerutils.transfer import Progress, Source
+    from dockerutils.core.tasks import Task
+    from dockerutils.transfer.delivery import Progress, Source
+    from dockerutils.transfer.destination import Target
 
 _EXAMPLES = """\
   transfer-image dev gpu                    to the dock called gpu
@@ -27,9 +31,11 @@ _EXAMPLES = """\
   transfer-image dev gpu1 gpu2 gpu3         to several hosts at once"""
 
 
-def parser() -> cli.Parser:
+def parser() -> program.Parser:
     """Return the parser of transfer-image."""
-    parser = cli.Parser("transfer-image", f"{__doc__}", _EXAMPLES, environment="  SSH_KEY    the private key to use")
+    parser = program.Parser(
+        "transfer-image", f"{__doc__}", _EXAMPLES, environment="  SSH_KEY    the private key to use"
+    )
     parser.add_argument("image", metavar="IMAGE", help="an image of the project, or NAME[:TAG] of any other")
     parser.add_argument("destinations", metavar="DEST", nargs="+", help="a dock, or [USER@]HOST[:PORT]")
     parser.add_dry_run()
@@ -38,20 +44,20 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    return cli.main(parser(), handle, argv)
+    return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
     """Send to all destinations at once; one that fails does not stop the others."""
     import tempfile
 
-    reference = with_tag(cli.reference(args.image))
+    reference = with_tag(program.reference(args.image))
     names = list(dict.fromkeys(args.destinations))
     ask = len(names) == 1 and sys.stdin.isatty()  # several at once would ask all at once
     home = os.path.expanduser("~")
     # Wherever other temporary files go: the path of a socket has to be short.
     with tempfile.TemporaryDirectory(prefix="dockerutils-", dir="/tmp") as sockets:
-        destinations = [ssh.destination(each, os.environ, home, sockets=sockets, ask=ask) for each in names]
+        destinations = [remote.destination(each, os.environ, home, sockets=sockets, ask=ask) for each in names]
         if args.dry_run:
             for each in destinations:
                 print(equivalent(reference, each, "docker"))
@@ -72,8 +78,8 @@ def with_tag(reference: str) -> str:
 
 def equivalent(reference: str, to: Destination, docker: str) -> str:
     """Return the line that does it without us, all layers every time; `docker` is the docker command there."""
-    now, before = os.environ, docks.undocked(os.environ)
-    docked = [name for name in docks.CHANGED if name.startswith("DOCKER_") and now.get(name) != before.get(name)]
+    now, before = os.environ, inventory.undocked(os.environ)
+    docked = [name for name in inventory.CHANGED if name.startswith("DOCKER_") and now.get(name) != before.get(name)]
     unset = [word for name in docked if name not in before for word in ("-u", name)]
     settings = [*unset, *(f"{name}={before[name]}" for name in docked if name in before)]
     save = [*(["env", *settings] if settings else []), "docker", "save", reference]
@@ -82,13 +88,13 @@ def equivalent(reference: str, to: Destination, docker: str) -> str:
 
 def transfer_to(reference: str, destinations: Sequence[Destination]) -> None:
     """Look at both sides of each transfer at once, then send; when some fail, raise what the last one of them did."""
-    from dockerutils import target, transfer
-    from dockerutils.tasks import Task
+    from dockerutils.core.tasks import Task
+    from dockerutils.transfer import delivery, destination
 
     lines = Lines()
     with process.children() as children:
-        asked = [Task(partial(target.ask, each, children)) for each in destinations]
-        image = transfer.source("/".join(credentials.place(reference)), children, docks.undocked(os.environ))
+        asked = [Task(partial(destination.ask, each, children)) for each in destinations]
+        image = delivery.source("/".join(credentials.place(reference)), children, inventory.undocked(os.environ))
         sending = [Task(partial(deliver, reference, image, each, children, lines)) for each in asked]
         failures = [failure for task in sending if (failure := task.failure())]
     for failure in failures[:-1]:
@@ -99,7 +105,7 @@ def transfer_to(reference: str, destinations: Sequence[Destination]) -> None:
 
 def deliver(reference: str, image: Source, asked: Task[Target], children: Children, lines: Lines) -> None:
     """Send an image to a destination when that has been asked what it has, and show how far it is."""
-    from dockerutils import transfer
+    from dockerutils.transfer import delivery
 
     to = asked.result()
     name, meter = to.where.name, Meter()
@@ -114,7 +120,7 @@ def deliver(reference: str, image: Source, asked: Task[Target], children: Childr
     lines.above(lambda: console.echo(equivalent(reference, to.where, to.docker)))
     start = time.monotonic()
     try:
-        done = transfer.send(image, to, children, tell, warn)
+        done = delivery.send(image, to, children, tell, warn)
     except BaseException:
         lines.end(name)
         raise

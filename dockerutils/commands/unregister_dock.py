@@ -6,18 +6,20 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from dockerutils import cli, console, contexts, dock_ssh, docks, forwarding, words
-from dockerutils.dock_records import Dock
-from dockerutils.errors import CommandFailed, DockerutilsError
+from dockerutils.cli import program
+from dockerutils.core import console, shell_words
+from dockerutils.core.errors import CommandFailed, DockerutilsError
+from dockerutils.docks import contexts, forwarding, inventory, ssh_config
+from dockerutils.docks.records import Dock
 
 _EXAMPLES = """\
   unregister-dock gpu              by its moniker
   unregister-dock 203.0.113.7      by its address, its record may be damaged then"""
 
 
-def parser() -> cli.Parser:
+def parser() -> program.Parser:
     """Return the parser of unregister-dock."""
-    parser = cli.Parser("unregister-dock", f"{__doc__}", _EXAMPLES)
+    parser = program.Parser("unregister-dock", f"{__doc__}", _EXAMPLES)
     parser.add_dock()
     parser.add_dry_run()
     return parser
@@ -25,19 +27,19 @@ def parser() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    return cli.main(parser(), handle, argv)
+    return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
     """Remove what register-dock made."""
     home = os.path.expanduser("~")
-    known = docks.known(home)
-    address = docks.address_of(args.dock, known, home)
+    known = inventory.known(home)
+    address = inventory.address_of(args.dock, known, home)
     dock = next((each for each in known if each.address == address), None)
     if not args.dry_run:
-        if dock and dock_ssh.is_connected(dock, home):
+        if dock and ssh_config.is_connected(dock, home):
             forwarding.hang_up(dock)  # without its stanza nobody would find it
-        docks.unregister(address, home)
+        inventory.unregister(address, home)
     if dock is None:  # its record is no good, so what it was called is not known
         return
     if dock.instance_id and not args.dry_run:
@@ -59,5 +61,5 @@ def _left(dock: Dock) -> str:
         what = ["servicecatalog", "terminate-provisioned-product", "--provisioned-product-id", dock.provisioned_product]
     else:
         what = ["ec2", "terminate-instances", "--instance-ids", str(dock.instance_id)]
-    line = words.render(["aws", *what, *region])
+    line = shell_words.render(["aws", *what, *region])
     return f"its instance on AWS, {dock.instance_id}, is left as it is and costs; to be rid of it, run: {line}"

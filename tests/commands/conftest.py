@@ -12,9 +12,10 @@ from typing import Any
 import boto3  # type: ignore[import-untyped]
 import pytest
 
-from dockerutils import docks, ec2, provision
+from dockerutils.aws import ec2, readiness
 from dockerutils.commands import create_dock
-from dockerutils.dock_records import Dock
+from dockerutils.docks import inventory
+from dockerutils.docks.records import Dock
 from tests.support import Main, Outcome, call, write_tree
 from tests.testbed import aws as testbed_aws
 from tests.testbed import crates, debian
@@ -121,7 +122,7 @@ def cloud(
         for name, value in cloud.environment().items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(ec2, "TICK", 0.02)
-        monkeypatch.setattr(provision, "TICK", 0.02)
+        monkeypatch.setattr(readiness, "TICK", 0.02)
         yield cloud
 
 
@@ -130,7 +131,7 @@ def gpu(cloud: Cloud, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Dock
     """Return a dock that create-dock has made."""
     outcome = call(create_dock.main, "gpu", "-t", "60", directory=tmp_path, capfd=capfd)
     assert outcome.status == 0, outcome.err
-    return docks.find("gpu", cloud.home)
+    return inventory.find("gpu", cloud.home)
 
 
 class Docked:
@@ -172,7 +173,7 @@ def docked(
 ) -> Docked:
     """Return a project in a shell that is docked to a real host, where /data/workspaces/alice is the user's own."""
     host.run("install -d -o dock /data/workspaces/alice")
-    docks.register(Dock("gpu", host.address, "dock", host.address, host.address, host.port), ssh_home)
+    inventory.register(Dock("gpu", host.address, "dock", host.address, host.address, host.port), ssh_home)
     monkeypatch.setenv("DOCK_MONIKER", "gpu")
     return Docked(write_tree(tmp_path / "app", {"docker/dev/Dockerfile": "FROM scratch\n"}), host, capfd)
 
@@ -191,8 +192,8 @@ def docked_shell(
     """
     with serving(modern_engine, near=True) as host:
         host.admit(ssh_home)
-        docks.register(Dock("gpu", host.address, "dock", host.address, host.address, host.port), ssh_home)
-        for name, value in docks.docked(docks.find("gpu", ssh_home)).items():
+        inventory.register(Dock("gpu", host.address, "dock", host.address, host.address, host.port), ssh_home)
+        for name, value in inventory.docked(inventory.find("gpu", ssh_home)).items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("DOCK_WORKSPACES", f"{host.home('dock')}/work")
         yield Docked(write_tree(tmp_path / "app", {"docker/dev/Dockerfile": "FROM scratch\n"}), host, capfd)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from dockerutils import docks
 from dockerutils.commands.build_image import main
+from dockerutils.docks import inventory
 from tests.commands.conftest import Docked
 from tests.testbed.relay import relaying
 
@@ -25,9 +25,9 @@ def test_with_buildkit_only_what_has_changed_goes(docked_shell: Docked) -> None:
     size = 8_000_000
     docked_shell.write({"docker/dev/Dockerfile": DOCKERFILE, "note": "one\n"})
     (docked_shell.root / "data").write_bytes(os.urandom(size))
-    dock = docks.find("gpu", os.environ["HOME"])
+    dock = inventory.find("gpu", os.environ["HOME"])
     with relaying(docked_shell.host.address, docked_shell.host.port) as link:
-        docks.register(dock._replace(port=link.port, ip=link.address), os.environ["HOME"])
+        inventory.register(dock._replace(port=link.port, ip=link.address), os.environ["HOME"])
         assert docked_shell(main, "dev").status == 0
         first = link.sent
         docked_shell.write({"note": "two\n"})

@@ -16,12 +16,13 @@ from typing import Any
 import boto3  # type: ignore[import-untyped]
 import pytest
 
-from dockerutils import dock_ssh, docks, provision
-from dockerutils.catalog import Catalog, Provisioned
+from dockerutils.aws import readiness
+from dockerutils.aws.service_catalog import Catalog, Provisioned
 from dockerutils.commands import destroy_dock
 from dockerutils.commands.create_dock import main
-from dockerutils.dock_records import Dock
-from dockerutils.process import Captured
+from dockerutils.core.process import Captured
+from dockerutils.docks import inventory, ssh_config
+from dockerutils.docks.records import Dock
 from tests.support import Outcome, call, script, wait_for
 from tests.testbed import aws as testbed
 
@@ -64,7 +65,7 @@ def test_an_instance_becomes_a_dock(create, cloud) -> None:
     assert cloud.front.actions() == ACTIONS
     [instance] = cloud.instances()
     address, identity = cloud.addresses[0], f"{cloud.home}/.ssh/id_ed25519"
-    assert docks.known(cloud.home) == [
+    assert inventory.known(cloud.home) == [
         Dock("gpu", address, "dock", address, address, None, identity, instance["InstanceId"], "us-east-1")
     ]
     tags = {tag["Key"]: tag["Value"] for tag in instance["Tags"]}
@@ -131,7 +132,7 @@ def test_all_of_it_may_be_named(create, cloud) -> None:
     assert (instance["SubnetId"], instance["ImageId"], instance["KeyName"]) == (subnet, testbed.NEWEST_ARM, "mine")
     assert [each["GroupId"] for each in instance["SecurityGroups"]] == [group]
     assert set(cloud.front.actions()) == {"DescribeImages", "RunInstances", "DescribeInstances", "GetConsoleOutput"}
-    assert docks.find("gpu", cloud.home).identity == identity
+    assert inventory.find("gpu", cloud.home).identity == identity
 
 
 def test_the_image_is_of_the_types_architecture(create, cloud) -> None:
@@ -166,7 +167,7 @@ def test_a_changed_rule_is_put_back(create, cloud) -> None:
     cloud.front.refuse("RunInstances", "UnauthorizedOperation")
     assert create("big").status == 1
     assert cloud.open() == ["10.0.0.0/8"]
-    assert [dock.moniker for dock in docks.known(cloud.home)] == ["gpu"]
+    assert [dock.moniker for dock in inventory.known(cloud.home)] == ["gpu"]
 
 
 @pytest.mark.parametrize("action", list(dict.fromkeys(ACTIONS[:-1])))
@@ -278,7 +279,7 @@ def test_credentials_that_expire_in_the_middle(create, cloud) -> None:
         left("security group dockerutils-alice", "DeleteSecurityGroup", f"delete-security-group {at} --group-id {group}"),
         f"create-dock: AWS refused DescribeInstances: Because (ExpiredToken); {RENEW}",
     ]  # fmt: skip
-    assert docks.known(cloud.home) == []
+    assert inventory.known(cloud.home) == []
 
 
 def test_what_may_have_been_made_is_looked_for(create, cloud) -> None:
@@ -367,7 +368,7 @@ def test_somebody_else_answers(create, cloud) -> None:
 
 
 def test_without_the_console_the_first_connection_counts(create, cloud, monkeypatch) -> None:
-    monkeypatch.setattr(provision, "KEYS_AFTER", 0.1)
+    monkeypatch.setattr(readiness, "KEYS_AFTER", 0.1)
     cloud.front.console = ""
     outcome = create("gpu")
     assert outcome.status == 0
@@ -379,7 +380,7 @@ def test_without_the_console_the_first_connection_counts(create, cloud, monkeypa
 
 @pytest.mark.parametrize("code", ["UnsupportedOperation", "UnauthorizedOperation"])
 def test_the_console_of_an_older_type(create, cloud, code, monkeypatch) -> None:
-    monkeypatch.setattr(provision, "KEYS_AFTER", 0.1)
+    monkeypatch.setattr(readiness, "KEYS_AFTER", 0.1)
 
     def latest(request: testbed.Request) -> bytes | None:
         return testbed.refusal(code) if "Latest" in request.parameters else None
@@ -393,16 +394,16 @@ def test_an_address_of_before(create, cloud) -> None:
     """A dock that is stopped has an address no more; AWS may give it to another one."""
     address = cloud.addresses[0]
     old = Dock("old", address, "dock", address, address, None, None, "i-0old", "us-east-1")
-    docks.register(old, cloud.home)
-    dock_ssh.know_keys(old, ["ssh-ed25519 AAAA"], cloud.home)
+    inventory.register(old, cloud.home)
+    ssh_config.know_keys(old, ["ssh-ed25519 AAAA"], cloud.home)
     assert create("gpu").status == 0
-    assert {dock.moniker: dock.address for dock in docks.known(cloud.home)} == {"gpu": address, "old": "i-0old"}
+    assert {dock.moniker: dock.address for dock in inventory.known(cloud.home)} == {"gpu": address, "old": "i-0old"}
     assert Path(cloud.home, ".docker", "i-0old", "known_hosts").read_text() == "i-0old ssh-ed25519 AAAA\n"
 
 
 def test_the_address_of_a_dock_that_is_none_of_aws(create, cloud) -> None:
     address = cloud.addresses[0]
-    docks.register(Dock("mine", address, "dock", address, address), cloud.home)
+    inventory.register(Dock("mine", address, "dock", address, address), cloud.home)
     outcome = create("gpu")
     assert outcome.err.splitlines()[-1] == f"create-dock: mine is registered at {address}; run: unregister-dock mine"
     assert cloud.instances() == []
@@ -471,7 +472,7 @@ def test_interrupted_while_it_waits_and_again(cloud, tmp_path) -> None:
 
 
 def test_what_cloud_init_is_told() -> None:
-    from dockerutils.ec2 import user_data
+    from dockerutils.aws.ec2 import user_data
 
     header, text = user_data("ubuntu").split("\n")
     told = json.loads(text)
@@ -502,7 +503,7 @@ def test_what_cloud_init_is_told() -> None:
     ],
 )  # fmt: skip
 def test_what_is_refused_before_anything_is_made(argv, message, isolated, tmp_path, capfd) -> None:
-    docks.register(Dock("taken", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7"), os.environ["HOME"])
+    inventory.register(Dock("taken", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7"), os.environ["HOME"])
     outcome = call(main, *argv, directory=tmp_path, capfd=capfd)
     assert (outcome.status, outcome.out) == (2, "")
     if message:
@@ -535,16 +536,16 @@ def test_a_user_who_is_let_use_docker_just_now(create, cloud, monkeypatch) -> No
     """Groups are those of the time of the login: each attempt is a login of its own."""
     monkeypatch.setenv("DOCK_USER", "plain")
     answers: list[Captured] = []
-    again = provision.again
+    again = readiness.again
 
     def let_use(answer: Captured, show: Any) -> bool:
-        if answer.status not in (0, dock_ssh.SSH_FAILED) and not answers:
+        if answer.status not in (0, ssh_config.SSH_FAILED) and not answers:
             group = cloud.host.run("stat -Lc %g /var/run/docker.sock").strip()
             cloud.host.run(f"usermod -aG {group} plain")
         answers.append(answer)
         return again(answer, show)
 
-    monkeypatch.setattr(provision, "again", let_use)
+    monkeypatch.setattr(readiness, "again", let_use)
     assert create("gpu", "-t", "30").status == 0
     assert (answers[0].status == 0, answers[-1].status) == (False, 0)
     assert cloud.host.authentications() == len(answers)
@@ -559,7 +560,7 @@ def test_the_user_data_reaches_the_instance(create, cloud) -> None:
 
 def test_the_console_script(cloud, tmp_path) -> None:
     assert script("create-dock", "gpu", directory=tmp_path).status == 0
-    assert [dock.moniker for dock in docks.known(cloud.home)] == ["gpu"]
+    assert [dock.moniker for dock in inventory.known(cloud.home)] == ["gpu"]
 
 
 @pytest.fixture
@@ -577,7 +578,7 @@ def product(cloud, monkeypatch):
         return Provisioned("pp-1", *told)
 
     told: list[str | None] = [found["InstanceId"], None]
-    monkeypatch.setattr(Catalog, "provision", provision)
+    monkeypatch.setattr(Catalog, "provision", readiness)
 
     def terminate(_, name, deadline) -> bool:
         terminated.append(name)
@@ -590,10 +591,10 @@ def product(cloud, monkeypatch):
 def test_a_product_becomes_a_dock_and_is_destroyed(create, cloud, product, tmp_path, capfd) -> None:
     argv = ["--product-name", "dock", "--product-version", "v1", "--param", "Team=vision", "-v", "100"]
     assert create("gpu", *argv, "--identity", f"{cloud.home}/.ssh/id_ed25519").status == 0
-    dock = docks.find("gpu", cloud.home)
+    dock = inventory.find("gpu", cloud.home)
     assert (dock.provisioned_product, dock.instance_id) == ("pp-1", product[0][0])
     outcome = call(destroy_dock.main, "gpu", "-y", directory=tmp_path, capfd=capfd)
-    assert (outcome.status, product[1], docks.known(cloud.home)) == (0, ["pp-1"], [])
+    assert (outcome.status, product[1], inventory.known(cloud.home)) == (0, ["pp-1"], [])
     assert "TerminateInstances" not in cloud.front.actions()
 
 
@@ -602,7 +603,7 @@ def test_a_product_that_tells_its_address_alone(create, cloud, product) -> None:
     boto3.client("ec2").describe_instances()
     product[0][:] = [None, cloud.addresses[0]]
     assert create("gpu", "--product-name", "dock").status == 0
-    assert docks.find("gpu", cloud.home).instance_id == cloud.instances()[0]["InstanceId"]
+    assert inventory.find("gpu", cloud.home).instance_id == cloud.instances()[0]["InstanceId"]
 
 
 def test_a_product_whose_address_nobody_has(create, cloud, product) -> None:
@@ -622,7 +623,7 @@ def test_a_product_in_a_dry_run(create, cloud, tmp_path, capfd) -> None:
     assert (outcome.status, outcome.err, cloud.front.requests) == (0, "", [])
     assert len(outcome.out.splitlines()) == 5
     dock = Dock("sc", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7", None, None, "i-1", "us-east-1", "pp-1")
-    docks.register(dock, cloud.home)
+    inventory.register(dock, cloud.home)
     outcome = call(destroy_dock.main, "sc", "--dry-run", directory=tmp_path, capfd=capfd)
     assert outcome.out.startswith(
         "aws servicecatalog terminate-provisioned-product --region us-east-1 --provisioned-product-id pp-1 "
@@ -645,7 +646,7 @@ def test_options_that_do_not_go_together(argv, message, isolated, tmp_path, capf
 
 
 def test_autostop_is_in_the_user_data(create, cloud) -> None:
-    from dockerutils import autostop
+    from dockerutils.aws import autostop
 
     assert create("gpu", "--autostop", "1.5").status == 0
     [request] = [each for each in cloud.front.requests if each.action == "RunInstances"]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dockerutils import docks
 from dockerutils.commands import create_dock
 from dockerutils.commands.destroy_dock import main
-from dockerutils.dock_records import Dock
+from dockerutils.docks import inventory
+from dockerutils.docks.records import Dock
 from tests.support import call
 from tests.testbed import images
 
@@ -70,23 +70,23 @@ def test_it_was_terminated_behind_our_back(destroy, cloud, gpu) -> None:
 
 
 def test_aws_does_not_know_it_any_more(destroy, cloud, gpu) -> None:
-    docks.change(gpu, gpu._replace(instance_id="i-00000000000000000"), cloud.home)
+    inventory.change(gpu, gpu._replace(instance_id="i-00000000000000000"), cloud.home)
     assert destroy("gpu", "-y").status == 0
-    assert docks.known(cloud.home) == []
+    assert inventory.known(cloud.home) == []
 
 
 def test_a_dock_that_is_not_on_aws_is_left_alone(destroy, cloud) -> None:
     mine = Dock("mine", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7")
-    docks.register(mine, cloud.home)
+    inventory.register(mine, cloud.home)
     outcome = destroy("mine", "-y")
     assert outcome.err.splitlines()[-1].startswith("destroy-dock: mine is not on AWS: no instance in us-east-1 has ")
-    assert mine in docks.known(cloud.home)
+    assert mine in inventory.known(cloud.home)
 
 
 def test_a_refusal_forgets_nothing(destroy, cloud, gpu) -> None:
     cloud.front.refuse("TerminateInstances", "UnauthorizedOperation")
     assert destroy("gpu", "-y").status == 1
-    assert docks.known(cloud.home) == [gpu]
+    assert inventory.known(cloud.home) == [gpu]
 
 
 def test_what_cannot_be_deleted_is_told(destroy, cloud, gpu) -> None:
@@ -129,7 +129,7 @@ def test_without_a_terminal_it_is_not_asked(destroy, cloud, gpu) -> None:
 def test_dry_run(destroy, cloud, gpu) -> None:
     outcome = destroy("gpu", "--dry-run")
     assert outcome == (0, f"aws ec2 terminate-instances --region us-east-1 --instance-ids {gpu.instance_id}\n", "")
-    assert (cloud.front.requests, docks.known(cloud.home)) == ([], [gpu])
+    assert (cloud.front.requests, inventory.known(cloud.home)) == ([], [gpu])
 
 
 def test_the_whole_story(cloud, tmp_path) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 
-from dockerutils import docks
 from dockerutils.commands.dock_environment import main
-from dockerutils.dock_records import Dock
+from dockerutils.docks import inventory
+from dockerutils.docks.records import Dock
 from tests.support import call
 
 
 def test_a_line_for_each_variable(isolated, tmp_path, capfd) -> None:
-    docks.register(Dock("gpu", "203.0.113.7", "ada", "203.0.113.7", "203.0.113.7", 2222), os.environ["HOME"])
+    inventory.register(Dock("gpu", "203.0.113.7", "ada", "203.0.113.7", "203.0.113.7", 2222), os.environ["HOME"])
     outcome = call(main, "gpu", directory=tmp_path, capfd=capfd)
     assert (outcome.status, outcome.err) == (0, "")
     assert outcome.out.splitlines() == [

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from dockerutils import files, init
 from dockerutils.commands import build_image
 from dockerutils.commands.dockerutils import main
-from dockerutils.words import quote
+from dockerutils.core import files
+from dockerutils.core.shell_words import quote
+from dockerutils.scaffold import init
 from tests.support import App, Outcome, call, write_tree
 
 SCRIPT = {"main.py": ""}

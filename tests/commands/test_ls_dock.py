@@ -15,15 +15,15 @@ from contextlib import ExitStack
 import boto3  # type: ignore[import-untyped]
 import pytest
 
-from dockerutils import docks
 from dockerutils.commands.ls_dock import main
-from dockerutils.dock_records import Dock
+from dockerutils.docks import inventory
+from dockerutils.docks.records import Dock
 from tests.support import Outcome, call, script, wait_for
 from tests.testbed.host import serving
 
 
 def add(moniker: str, ip: str, port: int | None = None, user: str = "dock") -> None:
-    docks.register(Dock(moniker, moniker, user, ip, ip, port), os.environ["HOME"])
+    inventory.register(Dock(moniker, moniker, user, ip, ip, port), os.environ["HOME"])
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def instance(moniker: str, ip: str, region: str, **more: str) -> Dock:
     client = boto3.client("ec2", region_name=region)
     found = client.run_instances(ImageId="ami-00000000000000000", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
     dock = Dock(moniker, moniker, "dock", ip, ip, None, None, found, region)._replace(**more)  # type: ignore[arg-type]
-    docks.register(dock, os.environ["HOME"])
+    inventory.register(dock, os.environ["HOME"])
     return dock
 
 
@@ -265,7 +265,7 @@ def test_boto3_is_not_imported_without_need(ls, host, tmp_path, monkeypatch) -> 
 
 def test_twenty_docks_cost_one_call(ls, cloud, gpu) -> None:
     for number in range(19):
-        docks.register(gpu._replace(moniker=f"d{number}", address=f"d{number}"), cloud.home)
+        inventory.register(gpu._replace(moniker=f"d{number}", address=f"d{number}"), cloud.home)
     before = len(cloud.front.actions())
     assert ls("-t", "60").out.count(" running ") == 20
     assert cloud.front.actions()[before:] == ["DescribeInstances"]

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from dockerutils import versions
 from dockerutils.commands.make_version import main
+from dockerutils.docker import version_tags
 from tests.support import call
 
 
@@ -20,7 +20,7 @@ def test_the_moment_in_utc(argv, form, tmp_path, capfd) -> None:
     after = time.strftime(form, time.gmtime())
     assert (outcome.status, outcome.err) == (0, "")
     assert before <= outcome.out.strip() <= after
-    assert versions.order(outcome.out.strip())
+    assert version_tags.order(outcome.out.strip())
 
 
 def test_one_form_at_a_time(tmp_path, capfd) -> None:

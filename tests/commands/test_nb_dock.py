@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dockerutils import notebook
 from dockerutils.commands.nb_dock import main
+from dockerutils.notebooks import server
 from tests.commands.conftest import Docked
 from tests.support import wait_for
 from tests.testbed.jupyter import Running, program
@@ -190,7 +190,7 @@ def test_jupyter_that_ends_well(docked: Docked, start) -> None:
 
 
 def test_jupyter_that_does_not_answer_in_time_is_ended(docked: Docked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notebook, "PATIENCE", 0.5)
+    monkeypatch.setattr(server, "PATIENCE", 0.5)
     fake(docked, "exec sleep 613 # --port-retries=0")
     outcome = docked(main)
     assert outcome.status == 1
@@ -201,7 +201,7 @@ def test_jupyter_that_does_not_answer_in_time_is_ended(docked: Docked, monkeypat
 
 
 def test_a_server_that_has_been_noted_and_does_not_answer(docked: Docked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notebook, "PATIENCE", 0.5)
+    monkeypatch.setattr(server, "PATIENCE", 0.5)
     runtime = ".local/share/dockerutils/jupyter"
     listen = "exec python3 -c 'import socket, time; s = socket.create_server((\"127.0.0.1\", 0)); print(s.getsockname()[1], flush=True); time.sleep(600)' >port & echo $! >pid"
     docked.host.run(f"mkdir -p {runtime}; ({listen}) </dev/null 2>/dev/null", "dock")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dockerutils import docks
 from dockerutils.commands.register_dock import main
-from dockerutils.dock_records import Dock
+from dockerutils.docks import inventory
+from dockerutils.docks.records import Dock
 from tests.support import Outcome, call, script
 
 
@@ -29,26 +29,26 @@ def test_defaults(register, ssh_home) -> None:
     outcome = register("203.0.113.7")
     assert (outcome.status, outcome.out) == (0, "")
     assert outcome.echoed == ["docker context create --docker host=ssh://dock-203.0.113.7 dock-203.0.113.7"]
-    assert docks.known(ssh_home) == [Dock("203.0.113.7", "203.0.113.7", "ubuntu", "203.0.113.7", "203.0.113.7")]
+    assert inventory.known(ssh_home) == [Dock("203.0.113.7", "203.0.113.7", "ubuntu", "203.0.113.7", "203.0.113.7")]
     assert context("dock-203.0.113.7") == "ssh://dock-203.0.113.7"
 
 
 def test_everything(register, ssh_home, tmp_path) -> None:
     (tmp_path / "key").touch()
     assert register("box.example.com", "gpu", "-u", "ada", "-P", "2222", "-i", "key").status == 0
-    [dock] = docks.known(ssh_home)
+    [dock] = inventory.known(ssh_home)
     assert dock == Dock("gpu", "box.example.com", "ada", "box.example.com", "box.example.com", 2222, f"{tmp_path}/key")
 
 
 def test_the_user_of_the_environment(register, ssh_home, monkeypatch) -> None:
     monkeypatch.setenv("DOCK_USER", "ada")
     register("203.0.113.7")
-    assert docks.known(ssh_home)[0].user == "ada"
+    assert inventory.known(ssh_home)[0].user == "ada"
 
 
 def test_again_under_another_moniker(register, ssh_home) -> None:
     aws = Dock("gpu", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7", None, None, "i-0abc", "eu-west-1", "pp-1")
-    docks.register(aws, ssh_home)
+    inventory.register(aws, ssh_home)
     assert register("203.0.113.7", "gpu").echoed == ["docker context create --docker host=ssh://dock-gpu dock-gpu"]
     outcome = register("203.0.113.7", "big", "-u", "ada")
     assert outcome.echoed == [
@@ -56,7 +56,7 @@ def test_again_under_another_moniker(register, ssh_home) -> None:
         "docker context create --docker host=ssh://dock-big dock-big",
     ]
     # What AWS calls it is not forgotten.
-    assert docks.known(ssh_home) == [aws._replace(moniker="big", user="ada")]
+    assert inventory.known(ssh_home) == [aws._replace(moniker="big", user="ada")]
     assert (context("dock-gpu"), context("dock-big")) == ("", "ssh://dock-big")
     # All is as it should be: nothing runs.
     assert register("203.0.113.7", "big", "-u", "ada") == (0, "", "")
@@ -83,7 +83,7 @@ def test_without_docker(register, ssh_home, tmp_path) -> None:
         "register-dock: warning: there is no docker context dock-gpu: docker was not found on PATH; install the docker "
         "command-line client, or add its directory to PATH, and register it again\n",
     )
-    assert docks.find("gpu", ssh_home).ip == "203.0.113.7"
+    assert inventory.find("gpu", ssh_home).ip == "203.0.113.7"
 
 
 def test_docker_refuses(register, tmp_path) -> None:
@@ -163,17 +163,17 @@ MONIKER = "is no moniker; use up to 100 letters, digits, '_', '.', '+' and '-', 
 def test_hostile_and_wrong_names_are_refused(argv, message, isolated, tmp_path, capfd) -> None:
     home = os.environ["HOME"]
     taken = Dock("taken", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7")
-    docks.register(taken, home)
+    inventory.register(taken, home)
     outcome = call(main, *argv, directory=tmp_path, capfd=capfd)
     assert outcome == (2, "", f"register-dock: {message}\n")
-    assert docks.known(home) == [taken]
+    assert inventory.known(home) == [taken]
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("argv", [["-oProxyCommand=x"], ["--", "-oProxyCommand=x"], ["box", "--", "-x"]])
 def test_an_option_is_no_name(argv, isolated, tmp_path, capfd) -> None:
     assert call(main, *argv, directory=tmp_path, capfd=capfd).status == 2
-    assert docks.known(os.environ["HOME"]) == []
+    assert inventory.known(os.environ["HOME"]) == []
 
 
 def test_a_file_in_the_way(isolated, tmp_path, capfd) -> None:

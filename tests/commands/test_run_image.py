@@ -12,9 +12,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from dockerutils import docks
 from dockerutils.commands.run_image import main
-from dockerutils.dock_records import Dock
+from dockerutils.docks import inventory
+from dockerutils.docks.records import Dock
 from tests.support import call, first_line, processes, script, wait_for, write_tree
 
 BIN = Path(sys.executable).parent
@@ -102,7 +102,7 @@ def test_composition(dry, tmp_path, monkeypatch, config, argv, line) -> None:
     ],
 )
 def test_docked_keys(dry, monkeypatch, moniker, line) -> None:
-    docks.register(Dock("gpu", "192.0.2.7", "me", "192.0.2.7", "192.0.2.7"), os.environ["HOME"])
+    inventory.register(Dock("gpu", "192.0.2.7", "me", "192.0.2.7", "192.0.2.7"), os.environ["HOME"])
     monkeypatch.setenv("DOCK_MONIKER", moniker)
     assert dry("[dev]\nvolumes = -v /here:/x\nvolumes_docked = -v /there:/x\nargs = --cpus 1") == line
 

@@ -14,8 +14,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from dockerutils import docks
 from dockerutils.commands.run_image import main
+from dockerutils.docks import inventory
 from tests.commands.conftest import Docked
 from tests.support import Outcome, processes, wait_for
 
@@ -147,8 +147,8 @@ def test_a_port_that_is_taken_here_is_told_before_anything_runs(docked_shell: Do
 
 def test_a_dock_that_is_gone_is_told(docked_shell: Docked) -> None:
     configure(docked_shell, "ports = -p 8000:80")
-    dock = docks.find("gpu", os.environ["HOME"])
-    docks.register(dock._replace(port=free_port()), os.environ["HOME"])
+    dock = inventory.find("gpu", os.environ["HOME"])
+    inventory.register(dock._replace(port=free_port()), os.environ["HOME"])
     outcome = docked_shell(main, "box")
     assert outcome.status != 0
     assert len([line for line in outcome.err.splitlines() if line.startswith("run-image:")]) == 1

@@ -19,8 +19,8 @@ from urllib.request import urlopen
 import pexpect
 import pytest
 
-from dockerutils import notebook
 from dockerutils.commands.run_notebook import main
+from dockerutils.notebooks import server
 from tests.support import App, call, wait_for, write_tree
 from tests.testbed.jupyter import BIN, Running
 from tests.testbed.registry import daemon
@@ -314,7 +314,7 @@ def test_the_status_is_the_containers_when_it_ends_later(start, app):
 
 def test_jupyter_that_is_late_draws_a_warning_and_is_waited_for(engine, app, capfd, monkeypatch):
     monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
-    monkeypatch.setattr(notebook, "PATIENCE", 0.2)
+    monkeypatch.setattr(server, "PATIENCE", 0.2)
     configure(app, "cmd = sh -c 'sleep 2; exit 3'")
     outcome = app()
     assert outcome.status == 3
@@ -399,14 +399,14 @@ def test_without_a_table_of_connections_the_address_itself_is_the_secret(monkeyp
         raise FileNotFoundError
 
     monkeypatch.setattr("builtins.open", refuse)
-    assert notebook._is_ours(1)
+    assert server._is_ours(1)
 
 
 def test_a_browser_that_does_not_come_is_not_waited_for(monkeypatch):
     asked: list[str] = []
     monkeypatch.setattr(webbrowser, "open", asked.append)
-    monkeypatch.setattr(notebook, "_PICKED_UP", 0.2)
-    notebook._open("http://127.0.0.1:1/?token=x", threading.Event())
+    monkeypatch.setattr(server, "_PICKED_UP", 0.2)
+    server._open("http://127.0.0.1:1/?token=x", threading.Event())
     (address,) = asked
     with pytest.raises(URLError):
         urlopen(address, timeout=5)
@@ -414,12 +414,12 @@ def test_a_browser_that_does_not_come_is_not_waited_for(monkeypatch):
 
 def test_what_another_user_asks_for_is_not_told(monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: 4321)
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
         port = client.getsockname()[1]
         table = f"  1: 0100007F:{port:04X} 0100007F:0000 01 0:0 0:0 0 {os.geteuid() + 1} 0 1\n"
         monkeypatch.setattr("builtins.open", lambda *_, **__: io.StringIO(f"sl local_address\n{table}"))
-        connection, _ = server.accept()
+        connection, _ = listener.accept()
         client.sendall(b"GET /secret HTTP/1.1\r\n\r\n")
         with connection:
-            assert not notebook._lead(connection, "/secret", "http://127.0.0.1:1/?token=x")
+            assert not server._lead(connection, "/secret", "http://127.0.0.1:1/?token=x")
         assert client.recv(100) == b"HTTP/1.0 404 Not Found\r\n\r\n"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from dockerutils import docks
 from dockerutils.commands import run_notebook
 from dockerutils.commands.run_notebook import main
+from dockerutils.docks import inventory
 from tests.commands.conftest import Docked
 from tests.support import wait_for
 from tests.testbed.jupyter import Running
@@ -124,11 +124,11 @@ def test_a_port_that_is_given_and_in_use_on_the_dock_is_an_error(dock):
 
 
 def test_a_dock_that_does_not_answer(dock):
-    there = docks.find("gpu", os.environ["HOME"])
+    there = inventory.find("gpu", os.environ["HOME"])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    docks.register(there._replace(port=port), os.environ["HOME"])
+    inventory.register(there._replace(port=port), os.environ["HOME"])
     outcome = dock(main)
     assert outcome.status == 255
     assert re.fullmatch(r"run-notebook: ssh said: .*Connection refused; see whether .*\n", outcome.err)

@@ -9,16 +9,16 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from dockerutils import docks
 from dockerutils.commands.ssh_dock import main
-from dockerutils.dock_records import Dock
+from dockerutils.docks import inventory
+from dockerutils.docks.records import Dock
 from tests.support import call, script
 
 
 @pytest.fixture
 def far(host) -> Dock:
     dock = Dock("far", host.address, "dock", host.address, host.address, host.port)
-    docks.register(dock, os.environ["HOME"])
+    inventory.register(dock, os.environ["HOME"])
     return dock
 
 
@@ -88,18 +88,18 @@ def test_a_changed_host_key_is_refused_with_what_to_do(far, host, tmp_path) -> N
     ],
 )
 def test_errors(argv, message, isolated, tmp_path, capfd) -> None:
-    docks.register(Dock("gpu", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7"), os.environ["HOME"])
+    inventory.register(Dock("gpu", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7"), os.environ["HOME"])
     assert call(main, *argv, directory=tmp_path, capfd=capfd) == (2, "", f"ssh-dock: {message}\n")
 
 
 def test_dry_run(isolated, tmp_path, capfd) -> None:
-    docks.register(Dock("gpu", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7"), os.environ["HOME"])
+    inventory.register(Dock("gpu", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7"), os.environ["HOME"])
     outcome = call(main, "gpu", "--dry-run", "--", "ls", "a b", directory=tmp_path, capfd=capfd)
     assert outcome == (0, "ssh dock-gpu -- 'ls '\"'\"'a b'\"'\"''\n", "")
 
 
 def test_without_ssh(isolated, tmp_path, capfd, monkeypatch) -> None:
-    docks.register(Dock("gpu", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7"), os.environ["HOME"])
+    inventory.register(Dock("gpu", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7"), os.environ["HOME"])
     monkeypatch.setenv("PATH", str(tmp_path))
     outcome = call(main, "gpu", directory=tmp_path, capfd=capfd)
     assert (outcome.status, outcome.err.splitlines()[-1]) == (

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dockerutils import dock_ssh, docks
 from dockerutils.commands.start_dock import main
-from dockerutils.dock_records import Dock
+from dockerutils.docks import inventory, ssh_config
+from dockerutils.docks.records import Dock
 from tests.support import call
 
 
@@ -23,12 +23,12 @@ def start(gpu, cloud, tmp_path, capfd):
 
 
 def test_a_changed_address_is_followed(start, cloud, gpu) -> None:
-    before = Path(dock_ssh.known_hosts(gpu, cloud.home)).read_text()
+    before = Path(ssh_config.known_hosts(gpu, cloud.home)).read_text()
     outcome = start("gpu")
     address = cloud.addresses[1]
     moved = gpu._replace(address=address, hostname=address, ip=address)
-    assert (outcome.status, outcome.out, docks.known(cloud.home)) == (0, "", [moved])
-    assert Path(dock_ssh.known_hosts(moved, cloud.home)).read_text() == before
+    assert (outcome.status, outcome.out, inventory.known(cloud.home)) == (0, "", [moved])
+    assert Path(ssh_config.known_hosts(moved, cloud.home)).read_text() == before
     assert not Path(cloud.home, ".docker", gpu.address).exists()
     assert f"aws ec2 start-instances --region us-east-1 --instance-ids {gpu.instance_id}" in outcome.echoed
     assert outcome.err.splitlines()[-1].startswith(f"start-dock: gpu at {address} is ready after ")
@@ -74,10 +74,10 @@ def test_it_ends_when_docker_answers(start, cloud) -> None:
 
 
 def test_it_ends_soon_after_docker_answers(start, cloud, gpu, monkeypatch) -> None:
-    from dockerutils import provision
+    from dockerutils.aws import readiness
 
     began: list[float] = []
-    again = provision.again
+    again = readiness.again
 
     def later(answer, show):
         if not began or time.monotonic() < began[0]:
@@ -85,7 +85,7 @@ def test_it_ends_soon_after_docker_answers(start, cloud, gpu, monkeypatch) -> No
             return True
         return again(answer, show)
 
-    monkeypatch.setattr(provision, "again", later)
+    monkeypatch.setattr(readiness, "again", later)
     assert start("gpu").status == 0
     assert time.monotonic() - began[0] < 20
 
@@ -114,23 +114,23 @@ def test_where_the_user_is_cannot_be_told(start, cloud) -> None:
 
 def test_the_address_has_gone_to_another_dock(start, cloud, gpu) -> None:
     address = cloud.addresses[1]
-    docks.register(Dock("old", address, "dock", address, address, None, None, "i-0old", "us-east-1"), cloud.home)
+    inventory.register(Dock("old", address, "dock", address, address, None, None, "i-0old", "us-east-1"), cloud.home)
     assert start("gpu").status == 0
-    assert {dock.moniker: dock.address for dock in docks.known(cloud.home)} == {"gpu": address, "old": "i-0old"}
+    assert {dock.moniker: dock.address for dock in inventory.known(cloud.home)} == {"gpu": address, "old": "i-0old"}
 
 
 def test_a_dock_kept_under_its_id_gets_an_address_again(start, cloud, gpu) -> None:
-    docks.vacate(gpu.address, cloud.home)
+    inventory.vacate(gpu.address, cloud.home)
     assert start("gpu").status == 0
-    [dock] = docks.known(cloud.home)
+    [dock] = inventory.known(cloud.home)
     assert (dock.address, dock.ip, dock.hostname) == (cloud.addresses[1],) * 3
 
 
 def test_a_name_is_trusted_to_lead_there(start, cloud, gpu) -> None:
     named = gpu._replace(address="localhost", hostname="localhost", ip="localhost")
-    docks.change(gpu, named, cloud.home)
+    inventory.change(gpu, named, cloud.home)
     start("gpu", "-t", "0.5")
-    assert docks.known(cloud.home) == [named]
+    assert inventory.known(cloud.home) == [named]
 
 
 def test_terminated_behind_our_back(start, cloud, gpu) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from dockerutils import dock_ssh, docks
 from dockerutils.commands import create_dock
 from dockerutils.commands.stop_dock import main
-from dockerutils.dock_records import Dock
+from dockerutils.docks import inventory, ssh_config
+from dockerutils.docks.records import Dock
 from tests.support import Outcome, call
 from tests.testbed import aws as testbed
 
@@ -31,7 +31,7 @@ def test_stop(stop, cloud, gpu) -> None:
     assert (outcome.status, outcome.out, instance["State"]["Name"]) == (0, "", "stopped")
     assert f"aws ec2 stop-instances --region us-east-1 --instance-ids {gpu.instance_id}" in outcome.echoed
     assert outcome.err.splitlines()[-1] == "stop-dock: gpu has stopped; to start it again: start-dock gpu"
-    assert docks.known(cloud.home) == [gpu]
+    assert inventory.known(cloud.home) == [gpu]
     # The shared connection does not wait for a host that is gone.
     assert subprocess.run(["ssh", "-O", "check", "dock-gpu"], check=False, capture_output=True).returncode == 255
     assert stop("gpu", "-y").status == 0
@@ -54,26 +54,26 @@ def test_several_in_one_call(stop, cloud, tmp_path, capfd) -> None:
 
 
 def test_a_dock_without_instance_id_is_found_by_its_address(stop, cloud, gpu) -> None:
-    docks.change(gpu, gpu._replace(instance_id=None, region=None), cloud.home)
+    inventory.change(gpu, gpu._replace(instance_id=None, region=None), cloud.home)
     assert stop("gpu", "-y").status == 0
     assert cloud.instances("stopped")
     # What was found is noted: the address is about to go. And the keys of the host are known as before.
-    assert docks.known(cloud.home) == [gpu]
-    assert cloud.key in Path(dock_ssh.known_hosts(gpu, cloud.home)).read_text()
+    assert inventory.known(cloud.home) == [gpu]
+    assert cloud.key in Path(ssh_config.known_hosts(gpu, cloud.home)).read_text()
 
 
 def test_by_its_private_address_and_by_its_name(stop, cloud, gpu) -> None:
     [instance] = cloud.instances()
     for where in (instance["PrivateIpAddress"], instance["PrivateDnsName"]):
         other = Dock("by-it", where, "dock", where, where)
-        docks.register(other, cloud.home)
+        inventory.register(other, cloud.home)
         assert stop("by-it", "-y").status == 0
-        assert docks.find("by-it", cloud.home).instance_id == instance["InstanceId"]
-        docks.unregister(where, cloud.home)
+        assert inventory.find("by-it", cloud.home).instance_id == instance["InstanceId"]
+        inventory.unregister(where, cloud.home)
 
 
 def test_a_dock_that_is_not_on_aws(stop, cloud) -> None:
-    docks.register(Dock("mine", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7"), cloud.home)
+    inventory.register(Dock("mine", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7"), cloud.home)
     outcome = stop("gpu", "mine", "-y")
     assert outcome.status == 1
     assert outcome.err.splitlines()[-1] == (
@@ -92,7 +92,7 @@ def test_terminated_behind_our_back(stop, cloud, gpu) -> None:
 
 
 def test_dry_run(stop, cloud, gpu) -> None:
-    docks.change(gpu, gpu._replace(instance_id=None, region=None), cloud.home)
+    inventory.change(gpu, gpu._replace(instance_id=None, region=None), cloud.home)
     cloud.front.requests.clear()
     outcome = stop("gpu", "--dry-run")
     first, last = outcome.out.splitlines()

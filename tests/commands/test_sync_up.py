@@ -11,9 +11,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from dockerutils import docks
 from dockerutils.commands.sync_up import main
-from dockerutils.dock_records import Dock
+from dockerutils.docks import inventory
+from dockerutils.docks.records import Dock
 from tests.commands.conftest import Docked
 from tests.support import call, script, wait_for, write_tree
 from tests.testbed.host import Host, serving
@@ -201,7 +201,7 @@ def test_the_place_cannot_be_written(docked: Docked, monkeypatch) -> None:
 def test_no_rsync_there(docked: Docked, ssh_home) -> None:
     with serving(docked.host.engine, without=("rsync",)) as bare:
         bare.admit(ssh_home)
-        docks.register(Dock("bare", bare.address, "dock", bare.address, bare.address, bare.port), ssh_home)
+        inventory.register(Dock("bare", bare.address, "dock", bare.address, bare.address, bare.port), ssh_home)
         outcome = docked(main, "--dock", "bare")
     # rsync ends with the status of the dock's shell, or with its own for a connection that closes.
     assert outcome.status in {12, 127}
@@ -219,7 +219,7 @@ def test_no_rsync_here(docked: Docked, tmp_path, monkeypatch) -> None:
 
 
 def test_the_dock_is_gone(docked: Docked, ssh_home) -> None:
-    docks.register(Dock("gone", "127.0.0.1", "dock", "127.0.0.1", "127.0.0.1", 1), ssh_home)
+    inventory.register(Dock("gone", "127.0.0.1", "dock", "127.0.0.1", "127.0.0.1", 1), ssh_home)
     outcome = docked(main, "--dock", "gone")
     # rsync ends with the status of ssh, or with its own for a connection that closes.
     assert outcome.status in {12, 255}

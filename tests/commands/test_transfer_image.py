@@ -12,9 +12,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from dockerutils import docks
 from dockerutils.commands.transfer_image import main
-from dockerutils.dock_records import Dock
+from dockerutils.docks import inventory
+from dockerutils.docks.records import Dock
 from tests.support import App
 from tests.testbed import crates
 from tests.testbed.engine import Engine
@@ -151,7 +151,7 @@ def test_dock_and_address_alone(use, connect, send, ssh_home) -> None:
     stock = crates.stock(here, "modern")
     # The connection of an address alone is this user's.
     host = connect(there, port=22)
-    docks.register(Dock("gpu", host.address, "nodock", host.address, host.address, 22, host.key), ssh_home)
+    inventory.register(Dock("gpu", host.address, "nodock", host.address, host.address, 22, host.key), ssh_home)
     try:
         for name in ("gpu", host.address):
             outcome = send(stock.base, name)
@@ -160,7 +160,7 @@ def test_dock_and_address_alone(use, connect, send, ssh_home) -> None:
             there.docker("image", "rm", stock.base)
     finally:
         subprocess.run(["ssh", "-O", "exit", "dock-gpu"], capture_output=True, check=True)
-    docks.unregister(host.address, ssh_home)
+    inventory.unregister(host.address, ssh_home)
     Path(ssh_home, ".ssh", "config").write_text(f"Host {host.address} box\nHostName {host.address}\nUser dock\n")
     outcome = send(stock.base, host.address, "ssh://box/")
     assert outcome.status == 0, outcome.err
@@ -176,9 +176,9 @@ def test_in_a_docked_shell_the_engine_of_before_is_sent_from(use, connect, send,
     stock = crates.stock(here, "modern")
     host = connect(there)
     gpu = Dock("gpu", host.address, "dock", host.address, host.address, host.port)
-    docks.register(gpu, ssh_home)
+    inventory.register(gpu, ssh_home)
     monkeypatch.setenv("DOCKERUTILS_BEFORE_DOCKER_HOST", os.environ["DOCKER_HOST"])
-    for variable, value in docks.docked(gpu).items():
+    for variable, value in inventory.docked(gpu).items():
         monkeypatch.setenv(variable, value)
     try:
         outcome = send(stock.base, "gpu")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dockerutils import docks
 from dockerutils.commands.unregister_dock import main
-from dockerutils.dock_records import Dock
+from dockerutils.docks import inventory
+from dockerutils.docks.records import Dock
 from tests.support import call, wait_for
 
 GPU = Dock("gpu", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7")
@@ -18,8 +18,8 @@ GPU = Dock("gpu", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7")
 
 @pytest.fixture
 def home(isolated) -> str:
-    docks.register(GPU, os.environ["HOME"])
-    docks.register(Dock("big", "203.0.113.9", "a", "b", "c"), os.environ["HOME"])
+    inventory.register(GPU, os.environ["HOME"])
+    inventory.register(Dock("big", "203.0.113.9", "a", "b", "c"), os.environ["HOME"])
     for name in ("gpu", "big"):
         create(f"dock-{name}", f"ssh://dock-{name}")
     return os.environ["HOME"]
@@ -44,7 +44,7 @@ def contexts() -> list[str]:
 def test_by_moniker_and_address(name, unregister, home) -> None:
     outcome = unregister(name)
     assert (outcome.status, outcome.out, outcome.echoed) == (0, "", ["docker context rm --force dock-gpu"])
-    assert [dock.moniker for dock in docks.known(home)] == ["big"]
+    assert [dock.moniker for dock in inventory.known(home)] == ["big"]
     assert "dock-gpu" not in Path(home, ".docker", "dock_ssh_config").read_text()
     assert contexts() == ["default", "dock-big"]
 
@@ -70,7 +70,7 @@ def test_a_context_that_leads_elsewhere_stays(unregister, home) -> None:
 
 def test_dry_run(unregister, home) -> None:
     assert unregister("gpu", "--dry-run") == (0, "docker context rm --force dock-gpu\n", "")
-    assert docks.find("gpu", home) == GPU
+    assert inventory.find("gpu", home) == GPU
     assert "dock-gpu" in contexts()
 
 
@@ -85,7 +85,7 @@ def test_dry_run(unregister, home) -> None:
     ],
 )
 def test_the_instance_is_left_and_told_of(product, line, unregister, home) -> None:
-    docks.register(GPU._replace(instance_id="i-0abc", region="eu-west-1", provisioned_product=product), home)
+    inventory.register(GPU._replace(instance_id="i-0abc", region="eu-west-1", provisioned_product=product), home)
     assert unregister("gpu", "--dry-run").err == ""
     assert unregister("gpu").err.startswith(
         "unregister-dock: warning: its instance on AWS, i-0abc, is left as it is and costs; to be rid of it, run: "
@@ -119,7 +119,7 @@ def test_without_docker(unregister, tmp_path, monkeypatch, home) -> None:
         "unregister-dock: warning: a docker context dock-gpu may be left: docker was not found on PATH; install the "
         "docker command-line client, or add its directory to PATH\n",
     )
-    assert [dock.moniker for dock in docks.known(home)] == ["big"]
+    assert [dock.moniker for dock in inventory.known(home)] == ["big"]
 
 
 def test_docker_refuses(unregister, tmp_path, monkeypatch) -> None:
@@ -130,7 +130,7 @@ def test_docker_refuses(unregister, tmp_path, monkeypatch) -> None:
 
 
 def test_its_connection_is_closed(host, ssh_home, tmp_path, capfd) -> None:
-    docks.register(Dock("far", host.address, "dock", host.address, host.address, host.port), ssh_home)
+    inventory.register(Dock("far", host.address, "dock", host.address, host.address, host.port), ssh_home)
     subprocess.run(["ssh", "dock-far", "true"], check=True)
     assert host.sessions()
     assert call(main, "far", directory=tmp_path, capfd=capfd).status == 0

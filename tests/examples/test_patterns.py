@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dockerutils import docks
-from dockerutils.dock_records import Dock
+from dockerutils.docks import inventory
+from dockerutils.docks.records import Dock
 from tests.support import script
 
 SOMEONE = 4321
@@ -17,7 +17,7 @@ SOMEONE = 4321
 @pytest.fixture
 def vault(host, ssh_home):
     """Register a host with another engine, which has no image of Python, as the dock `vault`; and take away what it got."""
-    docks.register(Dock("vault", host.address, "dock", host.address, host.address, host.port), ssh_home)
+    inventory.register(Dock("vault", host.address, "dock", host.address, host.address, host.port), ssh_home)
     before = _images(host.engine)
     yield
     if made := _images(host.engine) - before:

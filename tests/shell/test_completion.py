@@ -13,9 +13,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from dockerutils import docks
 from dockerutils.commands import run_image, transfer_image
-from dockerutils.dock_records import Dock
+from dockerutils.docks import inventory
+from dockerutils.docks.records import Dock
 from tests.support import write_tree
 
 BIN = Path(sys.executable).parent
@@ -100,8 +100,8 @@ class Terminal:
 @pytest.fixture
 def directory(tmp_path) -> Path:
     """Return a project with images of all kinds and two docks."""
-    docks.register(Dock("gpu", "203.0.113.7", "ada", "203.0.113.7", "203.0.113.7"), os.environ["HOME"])
-    docks.register(Dock("big", "fe80::7", "ada", "fe80::7", "fe80::7"), os.environ["HOME"])
+    inventory.register(Dock("gpu", "203.0.113.7", "ada", "203.0.113.7", "203.0.113.7"), os.environ["HOME"])
+    inventory.register(Dock("big", "fe80::7", "ada", "fe80::7", "fe80::7"), os.environ["HOME"])
     config = "[run_image]\nsynthetic_images = shell\n[shell]\nname = dev\n[lab]\nname = org/lab\nprefix = False\n"
     return write_tree(
         tmp_path / "app",

@@ -15,8 +15,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from dockerutils import docks
-from dockerutils.dock_records import Dock
+from dockerutils.docks import inventory
+from dockerutils.docks.records import Dock
 from tests.support import Outcome, script
 from tests.testbed.host import Host, at_home, serving
 
@@ -44,7 +44,7 @@ def _on_path(monkeypatch) -> None:
 def gpu() -> Dock:
     """Register a dock that nobody listens at."""
     dock = Dock("gpu", "203.0.113.7", "ubuntu", "203.0.113.7", "203.0.113.7")
-    docks.register(dock, os.environ["HOME"])
+    inventory.register(dock, os.environ["HOME"])
     return dock
 
 
@@ -81,7 +81,7 @@ def test_all_that_is_known_of_a_dock_is_exported(shell) -> None:
     dock = Dock(
         "big", "203.0.113.9", "ada", "big.example.com", "203.0.113.9", 2222, "/k e y", "i-0abc", "eu-west-1", "pp-1"
     )
-    docks.register(dock, os.environ["HOME"])
+    inventory.register(dock, os.environ["HOME"])
     outcome = run(shell, "source dock big; env")
     expected = {
         "DOCK_USER=ada", "DOCK_HOSTNAME=big.example.com", "DOCK_PORT=2222", "DOCK_IDENTITY=/k e y",
@@ -268,8 +268,8 @@ def test_where_it_cannot_work(gpu) -> None:
 def test_the_names_are_those_of_the_module() -> None:
     loop = re.search(r"for name in (.*?); do", SCRIPT.read_text(), re.DOTALL)
     assert loop
-    assert loop[1].replace("\\", "").split() == list(docks.CHANGED)
-    assert docks.BEFORE in SCRIPT.read_text()
+    assert loop[1].replace("\\", "").split() == list(inventory.CHANGED)
+    assert inventory.BEFORE in SCRIPT.read_text()
 
 
 def test_what_stood_before_is_known_to_programs(shell, gpu) -> None:

@@ -1,0 +1,1 @@
+"""Amazon Web Services: sessions, instances that are docks, Service Catalog."""

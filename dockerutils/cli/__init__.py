@@ -1,0 +1,1 @@
+"""What the commands share: parsers, exit statuses, completion."""

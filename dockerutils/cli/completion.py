@@ -1,0 +1,169 @@
+"""Completion in bash, zsh and fish: what the parsers of the commands know, written as each shell reads it.
+
+The names of images and docks are none of it: at a press of TAB the shell asks names.py for them. The part that is the
+same for all commands stands in `completions/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+SHELLS = ("bash", "zsh", "fish")
+
+# What a value can be, by its name in the usage: kinds of names that the shell finds out, and words that stand for
+# themselves. Of any other value nothing is known.
+_VALUES = {
+    "IMAGE": ("@images",),
+    "IMAGE|all|clean": ("@images", "all", "clean"),
+    "MONIKER|ADDRESS": ("@docks",),
+    "DEST": ("@docks",),
+    "FILE": ("@files",),
+    "NAME[=VALUE]": ("@variables",),
+}
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_ASK = "import sys; sys.path.insert(0, sys.argv.pop(1)); from dockerutils.cli import names; names.main(sys.argv[1:])"
+
+
+class Option(NamedTuple):
+    """An option: its spellings, its help, the name of its value, None when it takes none, and what that can be."""
+
+    flags: list[str]
+    help: str
+    metavar: str | None
+    values: tuple[str, ...]
+    repeats: bool
+
+
+class Argument(NamedTuple):
+    """An argument that is no option; one that repeats is the last."""
+
+    metavar: str
+    values: tuple[str, ...]
+    repeats: bool
+
+
+class Spec(NamedTuple):
+    """What there is to complete of a command, or of an action of one, which is named `COMMAND ACTION`."""
+
+    name: str
+    options: list[Option]
+    arguments: list[Argument]
+
+
+def script(shell: str, parsers: Mapping[str, argparse.ArgumentParser]) -> str:
+    """Return the script for one of SHELLS that completes the commands with these parsers, by their names."""
+    specs = [spec for name, parser in parsers.items() for spec in _specs(name, parser)]
+    table, quote = {"bash": (_bash, shlex.quote), "zsh": (_zsh, shlex.quote), "fish": (_fish, _quote_for_fish)}[shell]
+    # Without site, and without what the environment tells Python: it starts in a third of the time.
+    asking = [sys.executable, "-I", "-S", "-c", _ASK, os.path.dirname(_PACKAGE)]
+    with open(os.path.join(_PACKAGE, "cli", "completions", f"completion.{shell}"), encoding="utf-8") as stream:
+        text = stream.read()
+    text = text.replace("# TABLE\n", "".join(f"{line}\n" for line in table(specs)))
+    return text.replace("COMMANDS", " ".join(parsers)).replace("ASK_FOR_NAMES", " ".join(map(quote, asking)))
+
+
+def _specs(name: str, parser: argparse.ArgumentParser) -> Iterator[Spec]:
+    """Yield what a parser takes, and behind it what the parsers of its actions take."""
+    actions = parser._actions  # noqa: SLF001 - argparse shows it nowhere else
+    options = [_option(action) for action in actions if action.option_strings]
+    yield Spec(name, options, [_argument(action) for action in actions if not action.option_strings])
+    for action in actions:
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            for each, its_parser in action.choices.items():
+                yield from _specs(f"{name} {each}", its_parser)
+
+
+def _option(action: argparse.Action) -> Option:
+    metavar = None if action.nargs == 0 else str(action.metavar)
+    values = _values(action) if metavar else ()
+    return Option([*action.option_strings], action.help or "", metavar, values, isinstance(action.default, list))
+
+
+def _argument(action: argparse.Action) -> Argument:
+    values = ("@files",) if action.nargs == argparse.REMAINDER else _values(action)
+    return Argument(str(action.metavar), values, action.nargs in {"*", "+", argparse.REMAINDER})
+
+
+def _values(action: argparse.Action) -> tuple[str, ...]:
+    return tuple(map(str, action.choices)) if action.choices else _VALUES.get(str(action.metavar), ())
+
+
+def _bash(specs: list[Spec]) -> Iterator[str]:
+    """Yield the arms of a case, which set what completion.bash walks through."""
+    for spec in specs:
+        takes = [
+            word
+            for option in spec.options
+            if option.metavar
+            for flag in option.flags
+            for word in (flag, shlex.quote(" ".join(option.values)))
+        ]
+        once = [shlex.quote(" ".join(each.values)) for each in spec.arguments if not each.repeats]
+        more = [" ".join(each.values) for each in spec.arguments if each.repeats]
+        yield f"        {shlex.quote(spec.name)})"
+        yield f"            options=({' '.join(flag for option in spec.options for flag in option.flags)})"
+        yield f"            takes=({' '.join(takes)})"
+        yield f"            arguments=({' '.join(once)})"
+        yield f"            more={shlex.quote(''.join(more))}"
+        yield "            ;;"
+
+
+def _zsh(specs: list[Spec]) -> Iterator[str]:
+    """Yield the arms of a case, which set what _arguments of zsh takes (zshcompsys)."""
+    for spec in specs:
+        yield f"        ({shlex.quote(spec.name)})"
+        yield "            specs=("
+        for option in spec.options:
+            alone = "*" if option.repeats else f"({' '.join(option.flags)})"
+            value = _zsh_value(option.metavar, option.values) if option.metavar else ""
+            for flag in option.flags:
+                joined = "" if not option.metavar else "=" if flag.startswith("--") else "+"
+                yield f"                {shlex.quote(f'{alone}{flag}{joined}[{_zsh_text(option.help)}]{value}')}"
+        for number, argument in enumerate(spec.arguments, 1):
+            place = "*" if argument.repeats else f"{number}"
+            yield f"                {shlex.quote(place + _zsh_value(argument.metavar, argument.values))}"
+        yield "            )"
+        yield "            ;;"
+
+
+def _zsh_value(metavar: str, values: tuple[str, ...]) -> str:
+    return f":{_zsh_text(metavar)}: _dockerutils_offer {' '.join(values)}"
+
+
+def _zsh_text(text: str) -> str:
+    return "".join(f"\\{each}" if each in "\\[]:" else each for each in text)
+
+
+def _fish(specs: list[Spec]) -> Iterator[str]:
+    """Yield a line of complete for each option and argument."""
+    for spec in specs:
+        command, _, action = spec.name.partition(" ")
+        flags = " ".join(flag for option in spec.options if option.metavar for flag in option.flags)
+        for option in spec.options:
+            words = [f"-{'l' if flag.startswith('--') else 's'} {flag.lstrip('-')}" for flag in option.flags]
+            if option.metavar:
+                words.append(_fish_value(option.values))
+            words.append(f"-d {_quote_for_fish(option.help)}")
+            yield f"complete -c {command} -n '__dockerutils_in \"{action}\"' {' '.join(words)}"
+        for number, argument in enumerate(spec.arguments, 1):
+            if argument.values:
+                place = f"{number}-" if argument.repeats else f"{number}"
+                condition = f'__dockerutils_at "{action}" {place} {flags}'.rstrip()
+                yield f"complete -c {command} -n '{condition}' {_fish_value(argument.values).replace('-x', '-f', 1)}"
+
+
+def _fish_value(values: tuple[str, ...]) -> str:
+    if values == ("@files",):
+        return "-r -F"
+    offered = [f"(__dockerutils_names {each[1:]})" if each.startswith("@") else each for each in values]
+    return f"-x -a {_quote_for_fish(' '.join(offered))}"
+
+
+def _quote_for_fish(word: str) -> str:
+    return "'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,0 +1,263 @@
+"""What all commands share: the conventions of their parsers, and the way from an exception to a message and status."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any
+
+from dockerutils.core import console
+from dockerutils.core.errors import DockerutilsError, Terminated, UserError
+from dockerutils.docker import references
+from dockerutils.project.project import Project, find
+
+DOCK = "MONIKER|ADDRESS"  # what a dock that is registered is called, in the usage
+_ELSE_HERE = "the dock; else the one that this shell is docked to"
+
+INTERRUPTED, BROKEN_PIPE = 128 + signal.SIGINT, 128 + signal.SIGPIPE
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes `--long_option` for `--long-option`, and passes on what stands behind `--`.
+
+    `passes_on` names that rest; the words arrive in `args.rest`, None when there was no `--`.
+    """
+
+    def __init__(self, prog: str, description: str, examples: str, passes_on: str = "", environment: str = "") -> None:
+        super().__init__(
+            prog,
+            description=description,
+            epilog=f"examples:\n{examples}" + (f"\n\nenvironment:\n{environment}" if environment else ""),
+            formatter_class=_Formatter,
+            allow_abbrev=False,
+            add_help=False,
+        )
+        self._passes_on = passes_on
+        self._positionals.title = "arguments"
+        self._common = self.add_argument_group("common options")
+        self._common.add_argument("-h", "--help", action="help", help="show this page and exit")
+        self._common.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+
+    def add_action(self, name: str, does: str, examples: str) -> argparse.ArgumentParser:
+        """Add an action, a word behind the command with a page of its own, and return its parser."""
+        if not self._subparsers:
+            self._actions_of_its_own = self.add_subparsers(
+                title="actions", dest="action", metavar="ACTION", parser_class=argparse.ArgumentParser
+            )
+        return self._actions_of_its_own.add_parser(
+            name,
+            help=does,
+            description=f"{does[0].upper()}{does[1:]}.",
+            epilog=f"examples:\n{examples}",
+            formatter_class=_Formatter,
+            allow_abbrev=False,
+        )
+
+    def add_dry_run(self) -> None:
+        """Add `--dry-run`."""
+        self._common.add_argument(
+            "--dry-run", action="store_true", help="print the commands on stdout and run none of them"
+        )
+
+    def add_json(self) -> None:
+        """Add `--json`."""
+        self.add_argument("--json", action="store_true", help="print a JSON array of objects, for programs")
+
+    def add_yes(self) -> None:
+        """Add `-y`, which answers what would be asked."""
+        self.add_argument("-y", "--yes", action="store_true", help="do not ask; needed where there is no terminal")
+
+    def add_timeout(self, default: str, what: str = "how long it may take") -> None:
+        """Add `-t SECONDS`, which `seconds` reads."""
+        self.add_argument(
+            "-t", "--timeout", metavar="SECONDS", default=default, help=f"{what}; {default} seconds by default"
+        )
+
+    def add_user(self) -> None:
+        """Add `-u USER`, the user on a dock."""
+        self.add_argument("-u", "--user", metavar="USER", help="the user there; DOCK_USER, else ubuntu, by default")
+
+    def add_no_browser(self) -> None:
+        """Add `--no-browser`."""
+        self.add_argument("--no-browser", action="store_true", help="print the URL, and open no browser")
+
+    def add_image(self) -> None:
+        """Add the argument IMAGE, an image of the project."""
+        self.add_argument("image", metavar="IMAGE", help="a sub-directory of docker/, or an image of the configuration")
+
+    def add_dock(self, *, here: bool = False) -> None:
+        """Add an argument, the dock; with `here` it may be left out."""
+        self.add_argument("dock", metavar=DOCK, nargs="?" if here else None, help=_ELSE_HERE if here else "the dock")
+
+    def add_dock_option(self) -> None:
+        """Add `--dock`."""
+        self.add_argument("--dock", metavar=DOCK, help=_ELSE_HERE)
+
+    def add_docks(self) -> None:
+        """Add an argument, the docks, if any."""
+        self.add_argument("docks", metavar=DOCK, nargs="*", help="the docks; else the one that this shell is docked to")
+
+    def format_usage(self) -> str:
+        """Return the usage with the rest behind `--` in it."""
+        usage = super().format_usage()
+        return f"{usage.rstrip()} [-- {self._passes_on}]\n" if self._passes_on else usage
+
+    def format_help(self) -> str:
+        """Return the help with that usage, and with what all commands have in common last."""
+        self._action_groups.sort(key=lambda group: group is self._common)
+        return super().format_help().replace(super().format_usage(), self.format_usage(), 1)
+
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Parse the arguments of a command, without its name."""
+        own, rest = list(argv), None
+        if self._passes_on and "--" in own:
+            separator = own.index("--")
+            own, rest = own[:separator], own[separator + 1 :]
+        args = self.parse_args(list(self._spelt_with_dashes(own)))
+        args.rest = rest
+        return args
+
+    def _spelt_with_dashes(self, argv: Sequence[str]) -> list[str]:
+        """Respell known options, and tie a value that begins with `-` to its option, which argparse would not take."""
+        words: list[str] = []
+        rest = iter(argv)
+        for word in rest:
+            name, equals, value = word.partition("=")
+            if name.startswith("--") and (dashed := name.replace("_", "-")) in self._option_string_actions:
+                name = dashed
+            action = self._option_string_actions.get(name)
+            tied = list(itertools.islice(rest, 1)) if action and not equals and action.nargs is None else []
+            words.append("=".join([name, *tied]) if tied else name + equals + value)
+        return words
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """A formatter that looks for the terminal's width without shutil, an import which costs more than the parser."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            width = os.get_terminal_size().columns
+        except OSError:
+            width = 0
+        super().__init__(prog, width=max(width or 100, 40) - 2)
+
+
+class _Version(argparse.Action):
+    """Show the project's version; it is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(parser.prog, version())
+        parser.exit()
+
+
+def version() -> str:
+    """Return the version of dockerutils: of the image it was built into, else of the installed package."""
+    try:
+        from dockerutils._version import get_versions
+    except ImportError:
+        from importlib.metadata import version as installed
+
+        return installed("dockerutils")
+    return str(get_versions()["version"])
+
+
+def project() -> Project:
+    """Return the project of the current directory."""
+    return find(_current_directory(), os.environ)
+
+
+def reference(name: str) -> str:
+    """Return the reference of an image of the current project, if there is one called `name`, else `name` itself."""
+    try:
+        here = project()
+    except UserError:
+        here = None
+    if here and name in here.names():
+        return here.image(name).reference
+    if fault := references.fault(name):
+        raise UserError(fault)
+    return name
+
+
+def seconds(text: str) -> float:
+    """Return the number that `-t` was given; UserError for one that is none."""
+    import math
+
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise UserError(f"-t: {text!r} is no number of seconds; write one above 0")
+    return number
+
+
+def main(parser: Parser, handle: Callable[[argparse.Namespace], None], argv: Sequence[str] | None) -> int:
+    """Run a command: parse, handle, and turn whatever happens into a status and at most one line on stderr."""
+    status: object = 0
+    before = _heed_signals()
+    try:
+        handle(parser.parse(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except SystemExit as end:  # argparse has shown its help, or what is wrong with the usage
+        status = end.code
+    except DockerutilsError as error:
+        if str(error):
+            console.fail(parser.prog, str(error))
+        status = error.status
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except Terminated as end:
+        status = 128 + end.signum
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = BROKEN_PIPE
+    except OSError as error:
+        console.fail(parser.prog, _explain(error))
+        status = 1
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return status if isinstance(status, int) else 0
+
+
+def _heed_signals() -> dict[int, Any]:
+    """Make the signals that end a process raise Terminated, but for those that are ignored, as nohup has it.
+
+    Return the handlers from before.
+    """
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    return {
+        number: signal.signal(number, _terminate) for number in numbers if signal.getsignal(number) != signal.SIG_IGN
+    }
+
+
+def _terminate(signum: int, _: FrameType | None) -> None:
+    raise Terminated(signum)
+
+
+def _current_directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise DockerutilsError("the current directory was removed; change to one that exists") from None
+
+
+def _explain(error: OSError) -> str:
+    what = f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"
+    return f"{what}; {_REMEDIES.get(error.errno or 0, 'mend it and run the command again')}"
+
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space on the disk",
+    errno.EDQUOT: "free some of your quota",
+    errno.EACCES: "mend its permissions",
+    errno.EROFS: "make the file system writable",
+}

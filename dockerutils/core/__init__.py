@@ -1,0 +1,1 @@
+"""The ground floor: errors, children, files, what people see on a terminal."""

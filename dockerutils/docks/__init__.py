@@ -1,0 +1,1 @@
+"""Docks: hosts with a Docker Engine that are reached over ssh."""

@@ -1,0 +1,1 @@
+"""Jupyter: starting it, waiting for it, its URL, the browser."""

@@ -1,0 +1,1 @@
+"""docker/dockerutils.cfg and what it defines: settings, images, Dockerfiles, what .dockerignore excludes."""

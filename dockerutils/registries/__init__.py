@@ -1,0 +1,1 @@
+"""Registries: the v2 protocol, logins."""

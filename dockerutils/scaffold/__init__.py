@@ -1,0 +1,1 @@
+"""dockerutils init: what a project is, and the docker/ tree for it."""

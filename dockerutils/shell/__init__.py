@@ -1,0 +1,1 @@
+"""What runs in the user's shell, or on a dock."""

@@ -1,0 +1,1 @@
+"""An image on its way to another engine, without a registry."""

@@ -1,0 +1,199 @@
+"""Archives of images, as `docker load` takes them, without the layers that the destination has.
+
+What is written is an OCI image layout, https://github.com/opencontainers/image-spec/blob/main/image-layout.md, with the
+`manifest.json` of Docker's own format beside it: engines from 1.10 on load one or the other. The classic image store
+takes a layer that it has as read, in either format; the containerd store does so in the OCI layout alone.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from dockerutils.transfer.layers import CHUNK, Delta, Layer
+
+if TYPE_CHECKING:
+    from tarfile import TarFile, TarInfo
+
+Write = Callable[[bytes], object]
+
+_BLOBS = "blobs/sha256/"
+_BLOCK = 512
+_CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+_LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
+_MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+_INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+
+
+def write(config: bytes, layers: Sequence[Layer], reference: str, delta: Delta, sink: Write) -> set[str]:
+    """Write the archive of an image with those of its layers that are lacking; return the names of all in it.
+
+    `reference` is its full name and tag.
+    """
+    written = set(delta.droppable)
+    for layer in layers:
+        if layer.diff_id not in written:
+            written.add(layer.diff_id)
+            _member(_blob(layer.diff_id), layer.size, layer.read(), sink)
+    _finish(config, [(layer.diff_id, layer.size) for layer in layers], reference, sink)
+    return {_blob(layer.diff_id) for layer in layers}
+
+
+def _finish(config: bytes, layers: Sequence[tuple[str, int]], reference: str, sink: Write) -> None:
+    """Write all of an archive but its layers, which are given by digest and length."""
+    import hashlib
+    import json
+
+    def described(kind: str, digest: str, size: int, **more: Any) -> dict[str, Any]:
+        return {"mediaType": kind, "digest": digest, "size": size, **more}
+
+    def added(data: bytes) -> str:
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        _file(_blob(digest), data, sink)
+        return digest
+
+    config_digest = added(config)
+    manifest = json.dumps({
+        "schemaVersion": 2,
+        "mediaType": _MANIFEST_TYPE,
+        "config": described(_CONFIG_TYPE, config_digest, len(config)),
+        "layers": [described(_LAYER_TYPE, *each) for each in layers],
+    }).encode()  # fmt: skip
+    names = {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference.rpartition(":")[2]}
+    index = described(_MANIFEST_TYPE, added(manifest), len(manifest), annotations=names)
+    docker = {
+        "Config": _blob(config_digest),
+        "RepoTags": [reference],
+        "Layers": [_blob(digest) for digest, _ in layers],
+    }
+    for name, content in {
+        "index.json": {"schemaVersion": 2, "mediaType": _INDEX_TYPE, "manifests": [index]},
+        "manifest.json": [docker],
+        "oci-layout": {"imageLayoutVersion": "1.0.0"},
+    }.items():
+        _file(name, json.dumps(content).encode(), sink)
+    sink(bytes(2 * _BLOCK))
+
+
+class _Spooled(NamedTuple):
+    """Members of an archive that wait in a file: where each stands, and its length."""
+
+    stream: IO[bytes]
+    places: dict[str, tuple[int, int]]
+
+    def add(self, name: str, source: IO[bytes]) -> None:
+        """Take in what is left of `source`."""
+        start = self.stream.tell()
+        for chunk in _chunks(source):
+            self.stream.write(chunk)
+        self.places[name] = start, self.stream.tell() - start
+
+    def read(self, name: str) -> Iterator[bytes]:
+        """Give a member in pieces."""
+        start, left = self.places[name]
+        self.stream.seek(start)
+        while left:
+            chunk = self.stream.read(min(CHUNK, left))
+            left -= len(chunk)
+            yield chunk
+
+    def json(self, name: str) -> Any:
+        """Return what a member says."""
+        import json
+
+        return json.loads(b"".join(self.read(name)))
+
+
+def forward(saved: IO[bytes], delta: Delta, reference: str, sink: Write) -> set[str]:
+    """Pass on the archive that `docker save` writes, without the layers that are there; return the names of all.
+
+    Engines from 25 on name a layer by its digest, and write what says which is which at the end: layers whose names
+    are not diff ids, of the containerd store for one, wait for that in a temporary file without a name. So do those of
+    older engines; what they write is turned into an OCI layout. (Their names could be had by hashing as well: that took
+    longer than to write and to read the file.) ValueError: it is no such archive.
+    """
+    import tempfile
+
+    if not delta.there:
+        for chunk in _chunks(saved):
+            sink(chunk)
+        return set()
+    # What is in /var/tmp does not stand in memory.
+    with tempfile.TemporaryFile(dir=os.environ.get("TMPDIR") or "/var/tmp") as stream:  # noqa: S108
+        spooled = _Spooled(stream, {})
+        sizes, links = _sort(saved, delta, spooled, sink)
+        try:
+            manifest = spooled.json("manifest.json")[0]
+            diff_ids = spooled.json(manifest["Config"])["rootfs"]["diff_ids"]
+            paths = [links.get(path, path) for path in manifest["Layers"]]
+            layers = [(path, diff_id, sizes[path]) for path, diff_id in zip(paths, diff_ids, strict=True)]
+        except (LookupError, TypeError) as error:
+            raise ValueError(f"no archive of an image: {error}") from error
+        if "index.json" in spooled.places:
+            dropped = {path for path, diff_id, _ in layers if diff_id in delta.droppable}
+            for name, (_, size) in spooled.places.items():
+                if name not in dropped:
+                    _member(name, size, spooled.read(name), sink)
+            sink(bytes(2 * _BLOCK))
+            return set(paths)
+        own = [Layer(diff_id, size, partial(spooled.read, path)) for path, diff_id, size in layers]
+        return write(b"".join(spooled.read(manifest["Config"])), own, reference, delta, sink)
+
+
+def _sort(saved: IO[bytes], delta: Delta, spooled: _Spooled, sink: Write) -> tuple[dict[str, int], dict[str, str]]:
+    """Pass on the layers that are lacking, leave out those that are there, and put all else aside.
+
+    Return the lengths of the members, and what those that are links to another one lead to.
+    """
+    import tarfile
+
+    sizes, links = {}, {}
+    try:
+        with tarfile.open(fileobj=saved, mode="r|", bufsize=CHUNK) as tar:
+            for member in tar:
+                sizes[member.name] = member.size
+                digest = f"sha256:{member.name.removeprefix(_BLOBS)}"
+                if member.issym():
+                    links[member.name] = posixpath.normpath(f"{posixpath.dirname(member.name)}/{member.linkname}")
+                elif not member.isreg() or digest in delta.droppable:
+                    continue
+                elif digest in delta.lacking:
+                    _member(member.name, member.size, _chunks(_opened(tar, member)), sink)
+                else:
+                    spooled.add(member.name, _opened(tar, member))
+    except tarfile.TarError as error:
+        raise ValueError(str(error)) from error
+    return sizes, links
+
+
+def _opened(tar: TarFile, member: TarInfo) -> IO[bytes]:
+    stream = tar.extractfile(member)
+    assert stream  # a regular file
+    return stream
+
+
+def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    return iter(partial(stream.read, CHUNK), b"")
+
+
+def _file(name: str, data: bytes, sink: Write) -> None:
+    _member(name, len(data), [data], sink)
+
+
+def _member(name: str, size: int, content: Iterable[bytes], sink: Write) -> None:
+    """Write a file into a tar archive: its header, its content, and zeros up to a whole block."""
+    from tarfile import TarInfo
+
+    member = TarInfo(name)
+    member.size = size
+    sink(member.tobuf())
+    for chunk in content:
+        sink(chunk)
+    sink(bytes(-size % _BLOCK))
+
+
+def _blob(digest: str) -> str:
+    return digest.replace("sha256:", _BLOBS)

@@ -1,0 +1,108 @@
+"""The files of an engine's classic image store, read where we may: `docker save` would first copy all of an image.
+
+Nothing is taken on trust: what is read is named by its sha256, which whoever loads it compares. Layout, the same since
+Docker 1.10: https://github.com/moby/moby, `layer/filestore.go`, `image/fs.go`; how a layer's tar file is put together
+again from its files: https://github.com/vbatts/tar-split.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from dockerutils.transfer.layers import CHUNK, Layer, chain_ids
+
+_DRIVER = "overlay2"
+_SEGMENT = 2  # a piece of the tar file as it stands; otherwise an entry's content, which is in a file
+
+
+class Image(NamedTuple):
+    """An image's configuration, as it stands in the store, and its layers, bottom first."""
+
+    config: bytes
+    layers: list[Layer]
+
+
+class Unreadable(Exception):
+    """The store is not to be read directly."""
+
+
+def read(root: str, driver: str, image_id: str, diff_ids: Sequence[str]) -> Image:
+    """Return an image of the store in the directory `root`; Unreadable when it cannot be read from here.
+
+    `driver` is the engine's storage driver, `image_id` the configuration's digest.
+    """
+    if driver != _DRIVER:
+        raise Unreadable(driver)
+    try:
+        with open(os.path.join(root, "image", driver, "imagedb", "content", *image_id.split(":")), "rb") as stream:
+            config = stream.read()
+        layers = [_layer(root, *each) for each in zip(diff_ids, chain_ids(diff_ids), strict=True)]
+    except (OSError, ValueError) as error:
+        raise Unreadable(str(error)) from error
+    return Image(config, layers)
+
+
+def _layer(root: str, diff_id: str, chain_id: str) -> Layer:
+    metadata = os.path.join(root, "image", _DRIVER, "layerdb", *chain_id.split(":"))
+    with open(os.path.join(metadata, "cache-id"), encoding="ascii") as stream:
+        files = os.path.join(root, _DRIVER, stream.read().strip(), "diff")
+    record = os.path.join(metadata, "tar-split.json.gz")
+    size = sum(len(part) if isinstance(part, bytes) else part[1] for part in _parts(record))
+    os.stat(files)
+    return Layer(diff_id, size, lambda: _content(record, files))
+
+
+def _parts(record: str) -> Iterator[bytes | tuple[bytes, int]]:
+    """Give the parts of a layer's tar file in order: pieces as they stand, and files, by name and length."""
+    import base64
+    import gzip
+    import json
+
+    with gzip.open(record) as stream:
+        for line in stream:
+            part = json.loads(line)
+            if part["type"] == _SEGMENT:
+                yield base64.b64decode(part["payload"] or "")
+            elif size := part.get("size"):
+                # A name that is not UTF-8 stands in name_raw.
+                name = part.get("name")
+                yield (os.fsencode(name) if name else base64.b64decode(part["name_raw"])), size
+
+
+def _content(record: str, files: str) -> Iterator[bytes]:
+    try:
+        tree = _Tree(os.fsencode(os.path.realpath(files)))
+        for part in _parts(record):
+            if isinstance(part, bytes):
+                yield part
+            else:
+                yield from tree.read(*part)
+    except (OSError, ValueError) as error:  # somebody has removed the image meanwhile
+        raise Unreadable(str(error)) from error
+
+
+class _Tree:
+    """The files of a layer. A link in the path of one could lead out of the store, so none is followed."""
+
+    def __init__(self, root: bytes) -> None:
+        self._root = root
+        self._seen: set[bytes] = set()
+
+    def read(self, name: bytes, size: int) -> Iterator[bytes]:
+        """Give the content of a file."""
+        path = os.path.normpath(self._root + b"/" + name)
+        directory = os.path.dirname(path)
+        if directory not in self._seen:
+            inside = path.startswith(self._root + b"/")
+            if not inside or os.path.realpath(directory) != directory:
+                raise Unreadable(os.fsdecode(path))
+            self._seen.add(directory)
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb", buffering=0) as stream:
+            left = size
+            while left and (chunk := stream.read(min(CHUNK, left))):
+                left -= len(chunk)
+                yield chunk
+        if left:
+            raise Unreadable(os.fsdecode(path))

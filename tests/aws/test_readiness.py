@@ -1,0 +1,81 @@
+"""Docks that come up: the keys on a console, and what is said of one that does not answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from dockerutils.aws import readiness
+from dockerutils.aws.ec2 import Ec2
+from dockerutils.aws.readiness import keys_on
+from dockerutils.core.process import Captured
+from dockerutils.docks import ssh_config
+from dockerutils.docks.records import Dock
+
+DOCK = Dock("gpu", "203.0.113.7", "ubuntu", "203.0.113.7", "203.0.113.7")
+BLOCK = "-----BEGIN SSH HOST KEY KEYS-----\nssh-ed25519 AAAA{} root@ip\n-----END SSH HOST KEY KEYS-----\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("", []),
+        (BLOCK.format("x"), ["ssh-ed25519 AAAAx"]),
+        (BLOCK.format("old") + BLOCK.format("new=="), ["ssh-ed25519 AAAAnew=="]),
+        (BLOCK.format("x").partition("-----END")[0], []),
+        ("ssh-ed25519 AAAAx somebody who writes on the console", []),
+    ],
+)
+def test_the_keys_on_a_console(text, keys) -> None:
+    assert keys_on(text) == keys
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (Captured(0, "26.1\n", ""), ""),
+        (
+            None,
+            "gpu has not answered in time: ssh to 203.0.113.7 said nothing; see whether its network lets port 22 in",
+        ),
+        (
+            Captured(ssh_config.SSH_FAILED, "", "ssh: connect: timed out\r\n"),
+            "gpu has not answered in time: ssh said: ssh: connect: timed out; see whether its network lets it in, or allow "
+            "more time with -t",
+        ),
+        (
+            Captured(127, "", "sh: docker: not found\n"),
+            "gpu has not answered in time: docker there said: sh: docker: not found; allow more time with -t",
+        ),
+        (Captured(1, "", ""), "gpu has not answered in time: docker there said: nothing; allow more time with -t"),
+    ],
+)
+def test_why_a_dock_does_not_answer(answer, reason) -> None:
+    assert readiness._reason(DOCK, answer) == reason
+
+
+def test_whether_something_answers() -> None:
+    assert not readiness._answers("no-such-host.invalid")
+
+
+def test_the_first_failure_counts() -> None:
+    assert readiness.failure(["", ""]) is None
+    assert str(readiness.failure(["", "b", "c"])) == "b"
+
+
+@pytest.mark.parametrize(("after", "at_all"), [(0.0, 60.0), (60.0, 0.0)])
+def test_keys_are_not_waited_for_for_ever(after, at_all, monkeypatch) -> None:
+    """Neither where something answers, nor where nothing does."""
+    monkeypatch.setattr(readiness, "KEYS_AFTER", after)
+    monkeypatch.setattr(readiness, "KEYS_AT_ALL", at_all)
+    monkeypatch.setattr(readiness, "TICK", 0.01)
+    monkeypatch.setattr(readiness, "_answers", lambda _: True)
+
+    class Silent(Ec2):
+        def __init__(self) -> None:
+            pass
+
+        def console(self, instance: str) -> str:
+            assert instance == "i-1"
+            return ""
+
+    assert readiness.host_keys(Silent(), "i-1", "203.0.113.7", float("inf")) == []

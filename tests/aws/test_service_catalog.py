@@ -1,0 +1,260 @@
+"""Service Catalog: whole conversations, each request and answer held against the service's model."""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import boto3  # type: ignore[import-untyped]
+import pytest
+from botocore.stub import ANY, Stubber  # type: ignore[import-untyped]
+
+from dockerutils.aws import api, service_catalog
+from dockerutils.aws.api import Session
+from dockerutils.aws.service_catalog import Catalog, Product, Provisioned
+from dockerutils.core.errors import DockerutilsError
+from dockerutils.core.rollback import Undo, all_or_nothing
+from tests.testbed import aws as testbed
+
+DOCK = Product("dock", None, "gpu", "alice", {"InstanceName": "gpu", "InstanceType": "t3.large"})
+FOR_EVER = float("inf")
+
+
+@pytest.fixture
+def says(isolated, monkeypatch) -> Iterator[Stubber]:
+    """Return what is told beforehand how the service answers; in the end it has been asked all of that."""
+    client = boto3.client("servicecatalog", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    real = api.Session._client
+    monkeypatch.setattr(
+        api.Session,
+        "_client",
+        lambda self, name, region: client if name == "servicecatalog" else real(self, name, region),
+    )
+    monkeypatch.setattr(service_catalog, "TICK", 0)
+    with Stubber(client) as stubber:
+        yield stubber
+        stubber.assert_no_pending_responses()
+
+
+def there(*, dry_run: bool = False) -> Catalog:
+    return Catalog(Session({"AWS_REGION": "us-east-1"}, dry_run=dry_run))
+
+
+def _version(number: int, **more: Any) -> dict[str, Any]:
+    made = datetime.datetime(2026, number, 1, tzinfo=datetime.timezone.utc)
+    return {"Id": f"pa-{number}", "Name": f"v{number}", "CreatedTime": made, "Guidance": "DEFAULT", **more}
+
+
+def described(says: Stubber, versions: list[dict[str, Any]] | None = None) -> None:
+    if versions is None:
+        versions = [_version(2), _version(3), _version(1), _version(4, Guidance="DEPRECATED")]
+    answer = {"ProductViewSummary": {"ProductId": "prod-1"}, "ProvisioningArtifacts": versions}
+    for _ in "12":
+        says.add_response("describe_product", answer, {"Name": "dock"})
+
+
+def prepared(says: Stubber, version: str = "pa-3", keys: tuple[str, ...] = ("InstanceName", "InstanceType")) -> None:
+    described(says)
+    says.add_response("list_launch_paths", {"LaunchPathSummaries": [{"Id": "path-1"}]}, {"ProductId": "prod-1"})
+    asked = {"ProductId": "prod-1", "ProvisioningArtifactId": version, "PathId": "path-1"}
+    parameters = [{"ParameterKey": key} for key in keys]
+    says.add_response("describe_provisioning_parameters", {"ProvisioningArtifactParameters": parameters}, asked)
+
+
+def provisioning(version: str = "pa-3", **parameters: str) -> dict[str, Any]:
+    return {
+        "ProductId": "prod-1",
+        "ProvisioningArtifactId": version,
+        "PathId": "path-1",
+        "ProvisionedProductName": "gpu",
+        "ProvisioningParameters": [{"Key": key, "Value": value} for key, value in parameters.items()],
+        "Tags": ANY,
+        "ProvisionToken": ANY,
+    }
+
+
+STARTED = {"RecordDetail": {"ProvisionedProductId": "pp-1", "RecordId": "rec-1"}}
+ENDING = {"RecordDetail": {"ProvisionedProductId": "pp-1", "RecordId": "rec-2"}}
+
+
+def record(says: Stubber, status: str, number: int = 1, *, errors: tuple[str, ...] = (), **outputs: str) -> None:
+    detail = {"Status": status, "RecordErrors": [{"Description": each} for each in errors]}
+    told = [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()]
+    says.add_response("describe_record", {"RecordDetail": detail, "RecordOutputs": told}, {"Id": f"rec-{number}"})
+
+
+def terminated(says: Stubber) -> None:
+    asked = {"ProvisionedProductId": "pp-1", "TerminateToken": ANY}
+    says.add_response("terminate_provisioned_product", ENDING, asked)
+    record(says, "IN_PROGRESS", 2)
+    record(says, "SUCCEEDED", 2)
+
+
+def attempt(wanted: Product = DOCK, deadline: float = FOR_EVER) -> Provisioned | None:
+    with all_or_nothing("create-dock") as undo:
+        return there().provision(wanted, deadline, undo)
+
+
+def test_a_product_is_provisioned(says, capfd) -> None:
+    prepared(says)
+    expected = provisioning(InstanceName="gpu", InstanceType="t3.large")
+    says.add_response("provision_product", STARTED, expected)
+    record(says, "CREATED")
+    record(says, "IN_PROGRESS")
+    record(says, "SUCCEEDED", InstanceId="i-0123456789abcdef0", PublicIp="203.0.113.7")
+    assert attempt() == Provisioned("pp-1", "i-0123456789abcdef0", "203.0.113.7")
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("aws ")]
+    read = dict(map(testbed.parsed, lines))
+    assert list(read) == [
+        "DescribeProduct", "ListLaunchPaths", "DescribeProvisioningParameters", "ProvisionProduct", "DescribeRecord",
+    ]  # fmt: skip
+    run = read["ProvisionProduct"]
+    assert {key: value for key, value in run.items() if key not in ("Tags", "ProvisionToken")} == {
+        key: value for key, value in expected.items() if key not in ("Tags", "ProvisionToken")
+    }
+    assert run["Tags"] == [
+        {"Key": "Name", "Value": "gpu"}, {"Key": "user", "Value": "alice"}, {"Key": "tool", "Value": "dockerutils"},
+    ]  # fmt: skip
+
+
+def test_a_version_and_parameters_by_name(says) -> None:
+    prepared(says, "pa-1", ("InstanceType", "Team"))
+    says.add_response("provision_product", STARTED, provisioning("pa-1", InstanceType="t3.large", Team="vision"))
+    record(says, "SUCCEEDED", Address="203.0.113.7", PrivateIpAddress="10.0.0.7")
+    wanted = DOCK._replace(version="v1", parameters={**DOCK.parameters, "Team": "vision"})
+    assert attempt(wanted) == Provisioned("pp-1", None, "10.0.0.7")
+
+
+def test_a_parameter_that_the_product_lacks(says) -> None:
+    prepared(says, keys=())
+    with pytest.raises(DockerutilsError, match=r"^dock has no parameter InstanceType; it has: none$"):
+        attempt()
+
+
+def test_no_such_product(says) -> None:
+    says.add_client_error("describe_product", "ResourceNotFoundException", "No product")
+    with pytest.raises(DockerutilsError) as caught:
+        attempt()
+    assert str(caught.value) == (
+        "AWS refused DescribeProduct: No product (ResourceNotFoundException); correct the name; it has to be one of this "
+        "region"
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        (None, "dock has no version that is not deprecated; name one with --product-version"),
+        ("v`2'\"", "dock has no version 'v`2\\'\"'; name one with --product-version"),
+    ],
+)
+def test_no_such_version(says, version, message) -> None:
+    described(says, [_version(4, Guidance="DEPRECATED")])
+    with pytest.raises(DockerutilsError) as caught:
+        attempt(DOCK._replace(version=version))
+    assert str(caught.value) == message
+
+
+def test_no_launch_path(says) -> None:
+    described(says)
+    says.add_response("list_launch_paths", {"LaunchPathSummaries": []})
+    with pytest.raises(
+        DockerutilsError, match=r"^no launch path leads to dock; have the identity that calls granted one"
+    ):
+        attempt()
+
+
+def test_what_fails_is_terminated(says, capfd) -> None:
+    prepared(says)
+    says.add_response("provision_product", STARTED)
+    record(says, "FAILED", errors=("No capacity.", "Rolled back"))
+    record(says, "FAILED")
+    terminated(says)
+    with pytest.raises(DockerutilsError) as caught:
+        attempt()
+    assert str(caught.value) == (
+        "Service Catalog has failed: No capacity.; Rolled back; mend that and run the command again"
+    )
+    assert capfd.readouterr().err.endswith("\ncreate-dock: removed again: product gpu\n")
+
+
+def test_outputs_that_lead_nowhere(says) -> None:
+    prepared(says)
+    says.add_response("provision_product", STARTED)
+    record(says, "SUCCEEDED", Bucket="x")
+    record(says, "SUCCEEDED")
+    terminated(says)
+    with pytest.raises(
+        DockerutilsError, match=r"^the product tells neither its instance nor its address, but Bucket; have it"
+    ):
+        attempt()
+
+
+def test_a_deadline_that_passes(says, capfd) -> None:
+    """What is still being made can be terminated only when it is there."""
+    prepared(says)
+    says.add_response("provision_product", STARTED)
+    record(says, "IN_PROGRESS")
+    record(says, "IN_PROGRESS")
+    record(says, "SUCCEEDED")
+    terminated(says)
+    with pytest.raises(
+        DockerutilsError, match=r"^Service Catalog takes too long: rec-1 is IN_PROGRESS; allow more time"
+    ):
+        attempt(deadline=0)
+    assert "removed again: product gpu" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("was_made", [True, False])
+def test_what_may_have_been_made_is_looked_for(says, was_made, capfd, monkeypatch) -> None:
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "feed")
+    prepared(says)
+    says.add_client_error("provision_product", "InternalFailure", http_status_code=500)
+    found = [{"Id": "pp-0", "IdempotencyToken": "other"}]
+    if was_made:
+        found.append({"Id": "pp-1", "IdempotencyToken": "dockerutils-feed"})
+    asked = {"Filters": {"SearchQuery": ["name:gpu"]}}
+    says.add_response("search_provisioned_products", {"ProvisionedProducts": found}, asked)
+    if was_made:
+        terminated(says)
+    with pytest.raises(DockerutilsError, match=r"^AWS refused ProvisionProduct"):
+        attempt()
+    assert ("removed again" in capfd.readouterr().err) == was_made
+
+
+def test_what_cannot_be_terminated_is_told(says, capfd) -> None:
+    prepared(says)
+    says.add_response("provision_product", STARTED)
+    says.add_client_error("describe_record", "ExpiredTokenException")
+    says.add_client_error("describe_record", "ExpiredTokenException")
+    with pytest.raises(DockerutilsError):
+        attempt()
+    assert capfd.readouterr().err.endswith(
+        "to mend that, run: aws servicecatalog terminate-provisioned-product --region us-east-1 --provisioned-product-id "
+        "pp-1\n"
+    )
+
+
+def test_terminated_and_gone_already(says) -> None:
+    terminated(says)
+    assert there().terminate("pp-1", FOR_EVER)
+    says.add_client_error("terminate_provisioned_product", "ResourceNotFoundException")
+    assert not there().terminate("pp-1", FOR_EVER)
+    says.add_client_error("terminate_provisioned_product", "AccessDeniedException")
+    with pytest.raises(DockerutilsError, match="AccessDenied"):
+        there().terminate("pp-1", FOR_EVER)
+
+
+def test_dry_run(says, capfd) -> None:
+    assert there(dry_run=True).provision(DOCK, FOR_EVER, Undo()) is None
+    assert there(dry_run=True).terminate("pp-1", FOR_EVER)
+    lines = capfd.readouterr().out.splitlines()
+    variables = "product=prod-1; version=pa-3; path=path-1"
+    read = [testbed.parsed(line, variables) for line in lines]
+    assert [operation for operation, _ in read] == [
+        "DescribeProduct", "DescribeProduct", "ListLaunchPaths", "DescribeProvisioningParameters", "ProvisionProduct",
+        "TerminateProvisionedProduct",
+    ]  # fmt: skip
+    assert read[4][1]["ProvisioningArtifactId"] == "pa-3"

@@ -1,0 +1,137 @@
+"""The conventions of parsers, and the way from an exception to a message and a status."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from dockerutils.cli import program
+from dockerutils.core.errors import CommandFailed, DockerutilsError, Terminated, UserError
+
+
+def _parser() -> program.Parser:
+    parser = program.Parser("x", "What it does.", "  x y", passes_on="WORD ...")
+    parser.add_argument("--long-option")
+    parser.add_argument("-f", "--flag-it", action="store_true")
+    parser.add_argument("-a", "--args")
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        pytest.param(["--long_option", "a_b"], {"long_option": "a_b"}, id="underscores"),
+        pytest.param(["--long_option=--a_b"], {"long_option": "--a_b"}, id="with ="),
+        pytest.param(["--flag_it"], {"flag_it": True}, id="flag"),
+        pytest.param(["-a", "--long_option x"], {"args": "--long_option x"}, id="value with spaces"),
+        pytest.param(["-a", "--privileged"], {"args": "--privileged"}, id="value like an option"),
+        pytest.param(["-a", ""], {"args": ""}, id="empty value"),
+        pytest.param(["-aX"], {"args": "X"}, id="attached value"),
+        pytest.param(["-f", "--", "-f", "--", "y"], {"flag_it": True, "rest": ["-f", "--", "y"]}, id="rest"),
+        pytest.param(["--"], {"rest": []}, id="empty rest"),
+        pytest.param([], {"rest": None}, id="no rest"),
+    ],
+)
+def test_parse(argv: list[str], expected: dict[str, object]) -> None:
+    args = vars(_parser().parse(argv))
+    assert {key: args[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("argv", [["-a"], ["--nope"], ["--long"], ["stray"]])
+def test_bad_usage_is_status_2(argv: list[str], capsys) -> None:
+    assert program.main(_parser(), lambda _: None, argv) == 2
+    assert "usage: x" in capsys.readouterr().err
+
+
+def test_help_shows_what_it_does_the_rest_and_examples(capsys) -> None:
+    assert program.main(_parser(), lambda _: None, ["-h"]) == 0
+    out = capsys.readouterr().out
+    assert "[-- WORD ...]\n\nWhat it does.\n" in out
+    assert out.endswith("examples:\n  x y\n")
+
+
+def test_version(capsys) -> None:
+    assert program.main(_parser(), lambda _: None, ["--version"]) == 0
+    assert capsys.readouterr().out == f"x {program.version()}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        pytest.param(UserError("bad; mend it"), 2, "x: bad; mend it\n", id="user"),
+        pytest.param(DockerutilsError("bad; mend it"), 1, "x: bad; mend it\n", id="other"),
+        pytest.param(CommandFailed(125), 125, "", id="child"),
+        pytest.param(KeyboardInterrupt(), 130, "", id="Ctrl-C"),
+        pytest.param(Terminated(signal.SIGTERM), 143, "", id="TERM"),
+        pytest.param(Terminated(signal.SIGHUP), 129, "", id="HUP"),
+        pytest.param(
+            OSError(errno.ENOSPC, "No space left on device", "f"),
+            1,
+            "x: f: No space left on device; free some space on the disk\n",
+            id="full disk",
+        ),
+        pytest.param(
+            OSError(errno.EIO, "Input/output error"),
+            1,
+            "x: Input/output error; mend it and run the command again\n",
+            id="other system error",
+        ),
+    ],
+)
+def test_from_exception_to_message_and_status(error: BaseException, status: int, message: str, capsys) -> None:
+    def handle(_: object) -> None:
+        raise error
+
+    assert program.main(_parser(), handle, []) == status
+    assert capsys.readouterr() == ("", message)
+
+
+def test_handlers_of_signals_are_put_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    program.main(_parser(), lambda _: None, [])
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        handlers: list[object] = []
+        program.main(_parser(), lambda _: handlers.append(signal.getsignal(signal.SIGHUP)), [])
+        assert handlers == [signal.SIG_IGN]
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_reader_that_goes_away_draws_no_traceback() -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from dockerutils.commands.dockerutils import main; sys.exit(main([]))",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        assert child.stderr.read() == ""
+    assert child.returncode == 141
+
+
+def test_the_current_directory_was_removed(tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert program.main(_parser(), lambda _: print(program.project()), []) == 1
+    assert capsys.readouterr().err == "x: the current directory was removed; change to one that exists\n"
+
+
+def test_the_version_of_an_image_is_that_of_the_file_that_was_copied_in(tmp_path, monkeypatch) -> None:
+    import types
+
+    module = types.ModuleType("dockerutils._version")
+    module.get_versions = lambda: {"version": "1.2.3"}  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "dockerutils._version", module)
+    assert program.version() == "1.2.3"

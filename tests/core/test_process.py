@@ -1,0 +1,291 @@
+"""Children: shown, executed, ended. All of them are real ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dockerutils.core import process
+from dockerutils.core.errors import CommandFailed, DockerutilsError
+from dockerutils.core.process import Command, Input
+from tests.support import processes
+
+RULE = "=" * 80
+
+
+def test_run_shows_on_stderr_what_it_executes(capfd) -> None:
+    process.run(Command(["echo", "a b"]))
+    out, err = capfd.readouterr()
+    assert out == "a b\n"
+    assert err == f"\n{RULE}\necho 'a b'\n\n"
+
+
+def test_dry_run_prints_on_stdout_and_runs_nothing(capfd, tmp_path) -> None:
+    for action in (process.run, process.replace):
+        action(Command(["touch", str(tmp_path / "x")], {"A": "1"}), dry_run=True)
+    out, err = capfd.readouterr()
+    assert out == f"A=1 touch {tmp_path}/x\n" * 2
+    assert err == ""
+    assert not (tmp_path / "x").exists()
+
+
+def test_run_in_a_directory_with_variables(capfd, tmp_path) -> None:
+    process.run(Command(["sh", "-c", "pwd; echo $A"], {"A": "1"}, str(tmp_path)))
+    out, err = capfd.readouterr()
+    assert out == f"{tmp_path}\n1\n"
+    assert f"(cd {tmp_path} && A=1 sh -c 'pwd; echo $A')" in err
+
+
+_SECRET = Input("printenv SECRET", lambda: "s3cret")
+
+
+def test_what_a_child_reads_is_shown_by_its_source_alone(capfd) -> None:
+    process.run(Command(["sh", "-c", "wc -c; echo $A"], stdin=_SECRET), unshown={"A": "1"})
+    assert capfd.readouterr() == ("6\n1\n", f"\n{RULE}\nprintenv SECRET | sh -c 'wc -c; echo $A'\n\n")
+
+
+def test_what_a_child_reads_is_not_asked_for_in_a_dry_run(capfd) -> None:
+    process.run(Command(["cat"], stdin=Input("x", lambda: pytest.fail("it was read"))), dry_run=True)
+    assert capfd.readouterr().out == "x | cat\n"
+
+
+def test_a_child_that_does_not_read_is_waited_for() -> None:
+    with pytest.raises(CommandFailed) as error:
+        process.run(Command(["sh", "-c", "exec <&-; sleep 0.1; exit 4"], stdin=Input("x", lambda: "x" * 200_000)))
+    assert error.value.status == 4
+
+
+def test_the_stdout_of_a_child_goes_to_stderr(capfd) -> None:
+    process.run(Command(["echo", "hello"]), to_stderr=True)
+    assert capfd.readouterr() == ("", f"\n{RULE}\necho hello\n\nhello\n")
+
+
+def test_the_current_directory_is_not_shown(tmp_path) -> None:
+    assert str(Command(["x"], {}, os.curdir)) == str(Command(["x"], {}, os.getcwd())) == "x"
+
+
+@pytest.mark.parametrize(("script", "status"), [("exit 3", 3), ("kill -9 $$", 137)])
+def test_the_status_of_a_child_is_kept(script: str, status: int) -> None:
+    with pytest.raises(CommandFailed) as error:
+        process.run(Command(["sh", "-c", script]))
+    assert error.value.status == status
+
+
+@pytest.mark.parametrize("action", [process.run, process.replace])
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("no-such-program", "no-such-program was not found on PATH; correct its path, or make it executable (chmod +x)"),
+        ("./no-such", "./no-such was not found; correct its path, or make it executable (chmod +x)"),
+        ("/etc/passwd", "/etc/passwd cannot be executed: Permission denied; correct its path, or make it executable (chmod +x)"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_started_is_told(action, program: str, message: str, capfd) -> None:
+    with pytest.raises(DockerutilsError) as error:
+        action(Command([program]))
+    assert str(error.value) == message
+    assert error.value.status == 1
+
+
+def test_a_replacement_that_fails_leaves_us_as_we_were() -> None:
+    before = signal.getsignal(signal.SIGPIPE)
+    with pytest.raises(DockerutilsError):
+        process.replace(Command(["no-such-program"]))
+    assert signal.getsignal(signal.SIGPIPE) == before
+
+
+def test_no_docker(monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(DockerutilsError) as error:
+        process.capture(["docker", "version"])
+    assert str(error.value) == (
+        "docker was not found on PATH; install the docker command-line client, or add its directory to PATH"
+    )
+
+
+def test_capture_shows_nothing(capfd, tmp_path) -> None:
+    answer = process.capture(["sh", "-c", "cat; pwd; echo err >&2; exit 2"], directory=str(tmp_path))
+    assert answer == (2, f"{tmp_path}\n", "err\n")
+    assert capfd.readouterr() == ("", "")
+
+
+def _child(code: str) -> subprocess.Popen[str]:
+    """Start Python with `code`, in a process group of its own as a terminal would."""
+    setup = (
+        "import os, signal, sys\n"
+        "from dockerutils.cli import program\n"
+        "from dockerutils.core import process\n"
+        "from dockerutils.core.process import Command\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", setup + code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_a_probe_reads_what_it_is_given() -> None:
+    assert process.capture(["cat"], stdin="a\n").stdout == "a\n"
+    assert process.capture(["cat"]).stdout == ""
+
+
+def test_replace_takes_the_place_of_this_process() -> None:
+    with _child("process.replace(Command(['sh', '-c', 'echo $$; echo $A; pwd; exit 5'], {'A': '1'}, '/'))") as child:
+        out, _ = child.communicate()
+    assert out.split() == [str(child.pid), "1", "/"]
+    assert child.returncode == 5
+
+
+def test_replace_restores_the_signal_that_python_ignores() -> None:
+    with _child("process.replace(Command(['grep', 'SigIgn', '/proc/self/status']))") as child:
+        out, _ = child.communicate()
+    ignored = int(out.split()[1], 16)
+    assert not ignored & 1 << signal.SIGPIPE - 1
+
+
+def test_probes_with_a_limit() -> None:
+    began = time.monotonic()
+    said = process.capture_within(
+        [["echo", "a"], ["sleep", "98764"], ["sh", "-c", "echo b >&2; exit 3"]], 0.5, lambda _: False
+    )
+    assert said == [process.Captured(0, "a\n", ""), None, process.Captured(3, "", "b\n")]
+    assert 0.5 <= time.monotonic() - began < 10
+    assert processes("sleep", "98764") == []
+
+
+def test_probes_end_no_later_than_the_last_of_them() -> None:
+    began = time.monotonic()
+    assert process.capture_within([], 60, lambda _: False) == []
+    assert process.capture_within([["true"]], 60, lambda _: False) == [process.Captured(0, "", "")]
+    assert time.monotonic() - began < 30
+
+
+def test_a_probe_that_is_run_again(tmp_path) -> None:
+    script = f"echo x >> {tmp_path}/tries; wc -l < {tmp_path}/tries; exit 1"
+    said = process.capture_within([["sh", "-c", script]], 60, lambda answer: answer.stdout.strip() != "3")
+    assert said == [process.Captured(1, "3\n", "")]
+    # What it said last counts when there is no more time.
+    assert process.capture_within([["false"]], 0.3, lambda _: True) == [process.Captured(1, "", "")]
+
+
+def test_probes_are_ended_by_what_ends_us() -> None:
+    def interrupt(_: process.Captured) -> bool:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        process.capture_within([["sleep", "98765"], ["true"]], 60, interrupt)
+    assert processes("sleep", "98765") == []
+
+
+_TRAPS = "trap 'echo INT; exit 9' INT; trap 'echo TERM; exit 9' TERM; echo ready; while :; do sleep 0.05; done"
+_MAIN = f"""
+parser = program.Parser("x", "x", "x")
+sys.exit(program.main(parser, lambda args: process.run(Command(["sh", "-c", {_TRAPS!r}])), []))
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "group", "said", "status"),
+    [
+        pytest.param(signal.SIGINT, True, ["INT"], 130, id="Ctrl-C"),
+        pytest.param(signal.SIGINT, False, ["INT"], 130, id="INT to us alone"),
+        pytest.param(signal.SIGTERM, False, ["TERM"], 143, id="TERM to us alone"),
+    ],
+)
+def test_signals_reach_the_child(number: int, group: bool, said: list[str], status: int) -> None:
+    with _child(_MAIN) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        (os.killpg if group else os.kill)(child.pid, number)
+        out, _ = child.communicate(timeout=20)
+    assert out.split() == said
+    assert child.returncode == status
+
+
+def test_a_child_that_does_not_heed_is_killed(monkeypatch) -> None:
+    code = "process._PATIENCE = 0.2\n" + _MAIN.replace("trap 'echo TERM; exit 9' TERM", "trap '' TERM; echo $$")
+    with _child(code) as child:
+        assert child.stdout is not None
+        pid = int(child.stdout.readline())
+        assert child.stdout.readline() == "ready\n"
+        child.terminate()
+        child.communicate(timeout=20)
+    assert child.returncode == 143
+    deadline = time.monotonic() + 10
+    while os.path.exists(f"/proc/{pid}"):
+        assert time.monotonic() < deadline
+
+
+def test_a_signal_that_comes_while_a_child_is_started_does_not_leave_it_behind(monkeypatch) -> None:
+    """As if it came between the fork and the moment in which the child is known."""
+    started: list[subprocess.Popen[bytes]] = []
+    start = subprocess.Popen
+
+    def interrupted(*args, **kwargs):
+        started.append(start(*args, **kwargs))
+        signal.raise_signal(signal.SIGINT)
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    sessions = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            process.run(Command(["sleep", "98763"]))
+    finally:
+        signal.signal(signal.SIGINT, sessions)
+    assert started[0].returncode == -signal.SIGINT
+
+
+def test_children_run_side_by_side() -> None:
+    with process.children() as children:
+        last = children.start(["cat"], stdin=process.PIPE)
+        first = children.start(["cat"], stdin=process.PIPE, stdout=last.stdin)
+        last.let_go()
+        first.write(b"noise\nready\n")
+        last.await_line(b"ready\n")
+        assert first.finish(b"then") == b""
+        assert last.finish() == b"then"
+        assert (first.wait(), last.wait()) == (0, 0)
+
+
+def test_a_child_without_input_reads_nothing() -> None:
+    with process.children() as children:
+        child = children.start(["sh", "-c", "cat; echo said >&2; kill -TERM $$"], environ={"PATH": os.environ["PATH"]})
+        assert child.finish() == b""
+        assert (child.wait(), child.complaint) == (143, "said\n")
+
+
+def test_children_end_with_the_block() -> None:
+    with process.children() as children:
+        child = children.start(["sleep", "611"], stdin=process.PIPE)
+    assert child.wait() == 128 + signal.SIGTERM
+
+
+def test_children_that_do_not_heed_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_PATIENCE", 0.1)
+    with process.children() as children:
+        child = children.start(["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"])
+        child.await_line(b"up\n")
+    assert child.wait() == 128 + signal.SIGKILL
+
+
+def test_none_starts_when_the_block_has_ended() -> None:
+    with process.children() as children:
+        pass
+    with pytest.raises(DockerutilsError, match="it was interrupted; run the command again"):
+        children.start(["true"])
+
+
+def test_a_child_that_is_not_there_is_told() -> None:
+    with (
+        process.children() as children,
+        pytest.raises(DockerutilsError, match="none was not found on PATH; correct its path"),
+    ):
+        children.start(["none"])

@@ -1,0 +1,119 @@
+"""Words: split, filled in, and shown so that `sh` makes the same words of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
+
+from dockerutils.core import shell_words
+from dockerutils.core.shell_words import Word, render, substitute
+
+FIELDS = {"user": lambda: "ann", "project_root": lambda: "/My Project"}
+ENVIRON = {"U": "bob", "P": 's3"`$x', "EMPTY": ""}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        pytest.param("plain", "plain", id="plain"),
+        pytest.param("{project_root}:/code", "/My Project:/code", id="field keeps its spaces"),
+        pytest.param("{user}-{user}", "ann-ann", id="field twice"),
+        pytest.param("$U", "bob", id="bare"),
+        pytest.param("${U}x", "bobx", id="braced"),
+        pytest.param("$U/$P", 'bob/s3"`$x', id="value is not read again"),
+        pytest.param("$EMPTY", "", id="empty is set"),
+        pytest.param("$$U", "$U", id="dollar sign"),
+        pytest.param("a$", "a$", id="dollar at the end"),
+        pytest.param("$1 $-", "$1 $-", id="dollar before no name"),
+        pytest.param("{{.ID}} {{user}}", "{{.ID}} {{user}}", id="Go template"),
+        pytest.param('{"a": {"b": 1}}', '{"a": {"b": 1}}', id="JSON"),
+        pytest.param("{a b} {} {1}", "{a b} {} {1}", id="no bare name"),
+        pytest.param("%U%", "%U%", id="percent means nothing"),
+    ],
+)
+def test_substitute(text: str, value: str) -> None:
+    assert substitute(text, FIELDS, ENVIRON) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x$NOPE", "$NOPE is not set; export it, or write $$ for a dollar sign"),
+        ("${NOPE}", "$NOPE is not set; export it, or write $$ for a dollar sign"),
+        ("{nope}", "{nope} is unknown; known here: {user}, {project_root}"),
+    ],
+)
+def test_substitute_refuses(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match="is") as error:
+        substitute(text, FIELDS, ENVIRON)
+    assert str(error.value) == message
+
+
+def test_a_field_is_computed_only_when_it_is_used() -> None:
+    def fail() -> str:
+        raise AssertionError
+
+    assert substitute("{user}", {**FIELDS, "expensive": fail}, {}) == "ann"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://$U:$P@h", '"http://$U:$P@h"'),
+        ("${U}x", '"${U}x"'),
+        ('say "$U" `id` $$5 \\', '"say \\"$U\\" \\`id\\` \\$5 \\\\"'),
+        ("{project_root}", "'/My Project'"),
+        ("$$U", "'$U'"),
+    ],
+)
+def test_values_of_the_environment_are_not_shown(text: str, shown: str) -> None:
+    assert shell_words.quote(substitute(text, FIELDS, ENVIRON)) == shown
+
+
+def test_render_shows_variables_and_directory() -> None:
+    argv = ["docker", "run", "-e", "URL", "a b"]
+    line = render(argv, {"URL": substitute("http://$U", {}, ENVIRON), "A": "b c"}, "/My Project")
+    assert line == """(cd '/My Project' && URL="http://$U" A='b c' docker run -e URL 'a b')"""
+
+
+_NAMES = st.sampled_from(["A", "B", "C_1"])
+_PIECES = st.lists(
+    st.sampled_from(["$A", "${B}", "$C_1", "$$", "x", " ", '"', "'", "\\", "`", "$(id)", "*", "\n", "é"])
+)
+_VALUES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(_PIECES.map("".join), min_size=1, max_size=4),
+    st.fixed_dictionaries({"A": _VALUES, "B": _VALUES, "C_1": _VALUES}),
+)
+def test_what_is_shown_pasted_into_sh_is_what_is_executed(texts: list[str], environ: dict[str, str]) -> None:
+    try:
+        argv = [substitute(text, {}, environ) for text in texts]
+    except ValueError:  # $A and x have met: $Ax is not set
+        reject()
+    env = {"NEW": argv[0], "A": argv[-1]} if isinstance(argv[0], Word) else {}
+    show = ["sh", "-c", 'printf "%s\\0" "$@" "$NEW" "$A"', "sh", *argv]
+    base = {"PATH": os.environ["PATH"], **environ}
+    executed = subprocess.run(show, env={**base, **env}, capture_output=True, check=True).stdout
+    pasted = subprocess.run(["sh", "-c", render(show, env)], env=base, capture_output=True, check=True).stdout
+    assert pasted == executed
+
+
+def test_assignment_is_partitioned_with_its_template() -> None:
+    word = substitute("URL=http://$U=x", {}, ENVIRON)
+    assert isinstance(word, Word)
+    name, value = word.partition_assignment() or ("", word)
+    assert (name, value, value.template) == ("URL", "http://bob=x", "http://$U=x")
+
+
+@pytest.mark.parametrize("text", ["$U=x", "$U"])
+def test_a_name_that_is_a_reference_is_no_assignment(text: str) -> None:
+    word = substitute(text, {}, ENVIRON)
+    assert isinstance(word, Word)
+    assert word.partition_assignment() is None

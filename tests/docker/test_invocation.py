@@ -1,0 +1,157 @@
+"""The argument vectors of docker."""
+
+from __future__ import annotations
+
+import pytest
+
+from dockerutils.core.shell_words import substitute
+from dockerutils.docker import invocation
+from dockerutils.docker.invocation import Run
+
+ENVIRON = {"U": "bob", "P": "s3cret", "TOKEN": "t0ken", "PATH": "/bin"}
+
+
+def _words(*texts: str) -> list[str]:
+    return [substitute(text, {}, ENVIRON) for text in texts]
+
+
+EVERYTHING = Run(
+    reference="app-dev:ann",
+    name="ann_dev_now",
+    init=["--init"],
+    environment=["-e", "A=1"],
+    interactive=["-it"],
+    gpu=["--gpus", "all"],
+    network="net",
+    volumes=["-v", "/a b:/c"],
+    ports=["-p", "80:80"],
+    args=["--cpus", "2"],
+    cmd=["sh", "-c", "echo $HOME"],
+)
+
+
+@pytest.mark.parametrize(
+    ("facts", "argv"),
+    [
+        pytest.param(Run("i:t", "n"), "docker run --name n --rm i:t", id="least"),
+        pytest.param(
+            EVERYTHING,
+            "docker run --init --name ann_dev_now -e A=1 --rm -it --gpus all --network net"
+            " -v '/a b:/c' -p 80:80 --cpus 2 app-dev:ann sh -c 'echo $HOME'",
+            id="order",
+        ),
+        pytest.param(
+            EVERYTHING._replace(keep=True, gpu=[], volumes=[], ports=[], args=[], cmd=[]),
+            "docker run --init --name ann_dev_now -e A=1 -d --network net app-dev:ann",
+            id="kept: detached, not removed",
+        ),
+    ],
+)
+def test_run(facts: Run, argv: str) -> None:
+    assert str(invocation.run(facts, ".")) == argv
+
+
+def test_build() -> None:
+    assert invocation.build("i:t", "docker/d/Dockerfile", ["--pull"], "/r").argv == (
+        "docker build -t i:t -f docker/d/Dockerfile --pull .".split()
+    )
+    assert invocation.build("i-builder:t", "docker/d/Dockerfile", [], "/r", target="Builder").argv == (
+        "docker build -t i-builder:t -f docker/d/Dockerfile --target Builder .".split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "argv", "env"),
+    [
+        pytest.param(["-e", "A=1"], ["-e", "A=1"], {}, id="a literal stays"),
+        pytest.param(["-e", "URL=http://$U:$P@h"], ["-e", "URL"], {"URL": "http://bob:s3cret@h"}, id="mixed"),
+        pytest.param(["--env=X=$TOKEN"], ["-e", "X"], {"X": "t0ken"}, id="renamed"),
+        pytest.param(["-eX=$TOKEN"], ["-e", "X"], {"X": "t0ken"}, id="attached"),
+        pytest.param(["--env", "TOKEN=$TOKEN"], ["-e", "TOKEN"], {}, id="itself"),
+        pytest.param(["-e", "TOKEN=${TOKEN}"], ["-e", "TOKEN"], {}, id="itself, braced"),
+        pytest.param(["-e", "TOKEN"], ["-e", "TOKEN"], {}, id="by name already"),
+        pytest.param(["-e", "PATH=/code:$PATH"], ["-e", "PATH=/code:/bin"], {}, id="what docker itself reads"),
+        pytest.param(["-v", "$TOKEN:/x"], ["-v", "t0ken:/x"], {}, id="no variable"),
+        pytest.param(["-e", "$U=1"], ["-e", "bob=1"], {}, id="name is a reference"),
+    ],
+)
+def test_values_from_the_environment_go_by_name(options: list[str], argv: list[str], env: dict[str, str]) -> None:
+    kept, values = invocation.by_name(_words(*options), invocation.ENVIRONMENT)
+    assert (kept, values) == (argv, env)
+
+
+def test_build_arguments_go_by_name_too() -> None:
+    options = _words(
+        "--build-arg", "INDEX=http://$U:$P@h", "--build-arg=TOKEN=$TOKEN", "--build-arg", "A=1", "--label", "u=$U"
+    )
+    command = invocation.build("i:t", "f", options, ".")
+    assert command.argv[6:-1] == [
+        "--build-arg",
+        "INDEX",
+        "--build-arg",
+        "TOKEN",
+        "--build-arg",
+        "A=1",
+        "--label",
+        "u=bob",
+    ]
+    assert command.env == {"INDEX": "http://bob:s3cret@h"}
+
+
+def test_no_secret_stands_in_the_arguments_or_in_what_is_shown() -> None:
+    command = invocation.run(Run("i:t", "n", environment=_words("-e", "URL=http://$U:$P@h")), ".")
+    assert "s3cret" not in " ".join(command.argv)
+    assert str(command) == 'URL="http://$U:$P@h" docker run --name n -e URL --rm i:t'
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        (["-e", "A=1", "-e", "B=2", "--env=A=3"], ["-e", "B=2", "-e", "A=3"]),
+        (["-e", "A", "--env-file", "f", "-eA=1"], ["--env-file", "f", "-e", "A=1"]),
+        (["-e", "A=1", "-e", "A"], ["-e", "A"]),
+        (["-e"], ["-e"]),
+    ],
+)
+def test_the_last_of_one_name_counts(options: list[str], kept: list[str]) -> None:
+    assert invocation.environment(options) == kept
+
+
+@pytest.mark.parametrize(
+    ("interactive", "kept"),
+    [(["-it"], ["-i"]), (["-ti"], ["-i"]), (["-i", "-t"], ["-i"]), (["-i", "--tty"], ["-i"]), (["-d"], ["-d"])],
+)
+def test_no_terminal_is_asked_for_where_there_is_none(interactive: list[str], kept: list[str]) -> None:
+    assert invocation.without_terminal(interactive) == kept
+
+
+@pytest.mark.parametrize(
+    ("options", "ports"),
+    [
+        pytest.param("-p 8888:80", [("", 8888)], id="a port"),
+        pytest.param("-p8888:80 --publish=81:81/tcp --publish 82:82", [("", 8888), ("", 81), ("", 82)], id="spellings"),
+        pytest.param("-p 127.0.0.1:8888:80", [("127.0.0.1", 8888)], id="an address"),
+        pytest.param("-p [::1]:8888:80", [("::1", 8888)], id="IPv6"),
+        pytest.param("-p 8000-8002:80-82", [("", 8000), ("", 8001), ("", 8002)], id="a range"),
+        pytest.param("-p 80 -p 127.0.0.1::80 -P", [], id="the engine's choice"),
+        pytest.param("-p 53:53/udp", [], id="UDP"),
+        pytest.param("-p what:80 -v /a:/b --pull always", [], id="something else"),
+    ],
+)
+def test_published_ports(options: str, ports: list[tuple[str, int]]) -> None:
+    assert invocation.published(options.split()) == ports
+
+
+@pytest.mark.parametrize(
+    ("options", "paths"),
+    [
+        pytest.param("-v /a:/b --volume=/c:/d:ro -v named:/e -v /only", ["/a", "/c"], id="volumes"),
+        pytest.param(
+            "--mount type=bind,source=/a,target=/b --mount=type=bind,src=/c,dst=/d", ["/a", "/c"], id="mounts"
+        ),
+        pytest.param("--mount type=volume,source=/a,target=/b --mount type=bind,target=/b", [], id="of other kinds"),
+        pytest.param("-e /a:/b", [], id="something else"),
+    ],
+)
+def test_mounted_paths(options: str, paths: list[str]) -> None:
+    assert invocation.bound(options.split()) == paths

@@ -1,0 +1,164 @@
+"""Docks: found by moniker or address, registered and forgotten, and the shell that is docked."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dockerutils.core.errors import UserError
+from dockerutils.docks import inventory, ssh_config
+from dockerutils.docks.records import Dock
+
+GPU = Dock("gpu", "203.0.113.7", "ubuntu", "203.0.113.7", "203.0.113.7")
+BIG = Dock("big", "203.0.113.9", "ada", "big.example.com", "203.0.113.9", 2222, "/k e%y", "i-0abc", "eu-west-1", "pp-1")
+
+
+@pytest.fixture
+def home() -> str:
+    return os.environ["HOME"]
+
+
+@pytest.fixture
+def config(home) -> Path:
+    """Return the path of the user's own file of ssh's."""
+    path = Path(home, ".ssh", "config")
+    path.parent.mkdir()
+    return path
+
+
+def write_record(home: str, address: str, text: str) -> Path:
+    path = Path(home, ".docker", address, "connection_config.txt")
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    return path
+
+
+def test_two_records_with_one_moniker(home, capsys) -> None:
+    inventory.register(GPU, home)
+    path = write_record(home, "203.0.113.8", "DOCK_MONIKER=gpu")
+    assert inventory.known(home) == [GPU]
+    assert capsys.readouterr().err == (
+        f"dock: warning: {path}: 'gpu' is the moniker of 203.0.113.7 already; give it another: "
+        "register-dock 203.0.113.8 MONIKER\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((), "'x' is no dock; none is known yet; run: register-dock ADDRESS MONIKER"),
+        ((GPU, BIG), "'x' is no dock; known: big, gpu"),
+    ],
+)
+def test_find(names, message, home) -> None:
+    for dock in names:
+        inventory.register(dock, home)
+        assert (
+            inventory.find(dock.moniker, home)
+            == inventory.find(dock.address, home)
+            == inventory.lookup(dock.address, home)
+            == dock
+        )
+    with pytest.raises(UserError) as error:
+        inventory.find("x", home)
+    assert str(error.value) == message
+    assert inventory.lookup("x", home) is None
+
+
+def test_choose(home) -> None:
+    inventory.register(GPU, home)
+    assert inventory.choose("gpu", {}, home) == inventory.choose(None, {"DOCK_MONIKER": "gpu"}, home) == GPU
+    with pytest.raises(
+        UserError, match=r"^this shell is not docked; name a dock, or run: source dock NAME; known: gpu$"
+    ):
+        inventory.choose(None, {}, home)
+
+
+@pytest.mark.parametrize(
+    "dock", [GPU._replace(address="203.0.113.8"), Dock("203.0.113.7", "203.0.113.8", "a", "b", "c"), Dock("m", "gpu", "a", "b", "c")]
+)  # fmt: skip
+def test_a_name_means_one_dock(dock, home) -> None:
+    inventory.register(GPU, home)
+    with pytest.raises(UserError) as error:
+        inventory.register(dock, home)
+    assert str(error.value) == (
+        f"{dock.moniker!r} means gpu at 203.0.113.7 already; choose another moniker, or run: unregister-dock gpu"
+    )
+    assert inventory.known(home) == [GPU]
+
+
+def test_registering_again(home) -> None:
+    inventory.register(GPU, home)
+    changed = GPU._replace(moniker="other", user="ada")
+    inventory.register(changed, home)
+    assert inventory.known(home) == [changed]
+
+
+def test_nothing_is_registered_when_the_users_file_cannot_be_written(home, config) -> None:
+    config.mkdir()
+    with pytest.raises(IsADirectoryError):
+        inventory.register(GPU, home)
+    assert inventory.known(home) == []
+
+
+def test_nothing_is_forgotten_when_the_users_file_cannot_be_written(home) -> None:
+    inventory.register(GPU, home)
+    config = Path(home, ".ssh", "config")
+    config.unlink()
+    config.mkdir()
+    with pytest.raises(IsADirectoryError):
+        inventory.unregister(GPU.address, home)
+    assert inventory.known(home) == [GPU]
+
+
+def test_an_address_that_is_a_file_of_dockers(home) -> None:
+    Path(home, ".docker").mkdir()
+    Path(home, ".docker", "config.json").write_text("{}")
+    with pytest.raises(FileExistsError):
+        inventory.register(GPU._replace(address="config.json"), home)
+    assert os.listdir(home) == [".docker"]
+
+
+def test_what_else_is_there_stays(home) -> None:
+    inventory.register(GPU, home)
+    other = Path(home, ".docker", GPU.address, "notes")
+    other.write_text("")
+    Path(home, ".docker", GPU.address, "known_hosts").write_text("")
+    inventory.unregister(GPU.address, home)
+    assert os.listdir(other.parent) == ["notes"]
+    assert inventory.known(home) == []
+
+
+def test_two_processes_at_once(home) -> None:
+    code = """
+import sys
+from dockerutils.docks import inventory
+from dockerutils.docks.records import Dock
+home, first = sys.argv[1], int(sys.argv[2])
+for n in range(first, first + 20):
+    address = f"203.0.113.{n}"
+    inventory.register(Dock(f"dock{n}", address, "a", address, address), home)
+    if n % 2:
+        inventory.unregister(address, home)
+"""
+    children = [subprocess.Popen([sys.executable, "-c", code, home, str(first)]) for first in (0, 20, 40)]
+    assert [child.wait(60) for child in children] == [0, 0, 0]
+    found = inventory.known(home)
+    assert sorted(dock.moniker for dock in found) == sorted(f"dock{n}" for n in range(0, 60, 2))
+    assert Path(home, ".docker", "dock_ssh_config").read_text() == ssh_config.render(found, home)
+    assert Path(home, ".ssh", "config").read_text() == "Include ~/.docker/dock_ssh_config\n"
+
+
+def test_undocked() -> None:
+    docked = {
+        "DOCK_MONIKER": "gpu", "DOCK_USER": "ubuntu", "DOCKER_HOST": "ssh://dock-gpu", "DOCKER_IP": "1", "PATH": "p",
+        "DOCKERUTILS_BEFORE_DOCKER_HOST": "unix:///x", "DOCKERUTILS_BEFORE_DOCKER_CONTEXT": "y", "DOCK_WORKSPACES": "/w",
+    }  # fmt: skip
+    assert inventory.undocked(docked) == {
+        "PATH": "p", "DOCKER_HOST": "unix:///x", "DOCKER_CONTEXT": "y", "DOCK_WORKSPACES": "/w",
+    }  # fmt: skip
+    assert inventory.undocked({"DOCK_USER": "ada"}) == {"DOCK_USER": "ada"}

@@ -1,0 +1,161 @@
+"""The records of docks: written whole, read as data; and what may stand in them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dockerutils.docks import inventory, records
+from dockerutils.docks.records import Dock
+
+GPU = Dock("gpu", "203.0.113.7", "ubuntu", "203.0.113.7", "203.0.113.7")
+BIG = Dock("big", "203.0.113.9", "ada", "big.example.com", "203.0.113.9", 2222, "/k e%y", "i-0abc", "eu-west-1", "pp-1")
+
+
+@pytest.fixture
+def home() -> str:
+    return os.environ["HOME"]
+
+
+def write_record(home: str, address: str, text: str) -> Path:
+    path = Path(home, ".docker", address, "connection_config.txt")
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    return path
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_record_is_written_and_read_again(home) -> None:
+    inventory.register(GPU, home)
+    inventory.register(BIG, home)
+    assert inventory.known(home) == [BIG, GPU]
+    record = Path(home, ".docker", "203.0.113.9", "connection_config.txt")
+    assert record.read_text() == (
+        "DOCK_MONIKER=big\nDOCK_USER=ada\nDOCK_HOSTNAME=big.example.com\nDOCK_IP=203.0.113.9\nDOCK_PORT=2222\n"
+        "DOCK_IDENTITY=/k e%y\nDOCK_INSTANCE_ID=i-0abc\nDOCK_REGION=eu-west-1\nDOCK_PROVISIONED_PRODUCT=pp-1\n"
+    )
+    assert (mode(record), mode(record.parent)) == (0o600, 0o700)
+    assert (GPU.host, GPU.docker_host) == ("dock-gpu", "ssh://dock-gpu")
+
+
+EARLIER = [
+    "DOCK_USER=ada\nDOCK_MONIKER=gpu\nDOCK_HOSTNAME=gpu.example.com\nDOCK_IP=203.0.113.7\n",
+    "DOCK_USER='ada'\r\nDOCK_MONIKER=\"gpu\"\r\nDOCK_HOSTNAME=gpu.example.com\r\nDOCK_IP=203.0.113.7\r\n",
+    "# a dock\n\nexport DOCK_USER=ada\nexport DOCK_MONIKER=gpu\ndeclare -x DOCK_HOSTNAME=gpu.example.com\ndeclare DOCK_IP=203.0.113.7",
+    "DOCK_USER=ada\nDOCK_MONIKER=gpu\nDOCK_HOSTNAME=gpu.example.com\nDOCK_PORT=\nOTHER=$(touch x)\n",
+]
+
+
+@pytest.mark.parametrize("text", EARLIER)
+def test_a_record_of_an_earlier_version(text, home) -> None:
+    write_record(home, "203.0.113.7", text)
+    found = inventory.find("gpu", home)
+    ip = "203.0.113.7" if "DOCK_IP" in text else "gpu.example.com"
+    assert found == Dock("gpu", "203.0.113.7", "ada", "gpu.example.com", ip)
+    # ssh did not know it before.
+    assert f"Host dock-gpu\n    HostName {ip}\n" in Path(home, ".docker", "dock_ssh_config").read_text()
+    assert Path(home, ".ssh", "config").read_text() == "Include ~/.docker/dock_ssh_config\n"
+
+
+def test_a_record_that_says_nothing(home) -> None:
+    write_record(home, "box.example.com", "")
+    assert inventory.known(home) == [
+        Dock("box.example.com", "box.example.com", "ubuntu", "box.example.com", "box.example.com")
+    ]
+
+
+MONIKER = "is no moniker; use up to 100 letters, digits, '_', '.', '+' and '-', a letter or digit first"
+ADDRESS = "is no address; write a host's name or IP address, its user with -u and its port with -P"
+WORD = "is not valid; use letters, digits, '_', '.' and '-', a letter or digit first"
+HOSTILE = [
+    ("DOCK_MONIKER=-oProxyCommand=x", f"1: DOCK_MONIKER: '-oProxyCommand=x' {MONIKER}"),
+    ("DOCK_MONIKER=$(touch x)", f"1: DOCK_MONIKER: '$(touch x)' {MONIKER}"),
+    ("DOCK_USER=ada\nDOCK_MONIKER=`touch x`", f"2: DOCK_MONIKER: '`touch x`' {MONIKER}"),
+    ("DOCK_MONIKER=../x", f"1: DOCK_MONIKER: '../x' {MONIKER}"),
+    ("DOCK_MONIKER=gpu\x1b[31m", f"1: DOCK_MONIKER: 'gpu\\x1b[31m' {MONIKER}"),
+    ("DOCK_MONIKER=gpu\rUser root", f"1: DOCK_MONIKER: 'gpu\\rUser root' {MONIKER}"),
+    ("DOCK_HOSTNAME=-oProxyCommand=x", f"1: DOCK_HOSTNAME: '-oProxyCommand=x' {ADDRESS}"),
+    ("DOCK_IP=a b", f"1: DOCK_IP: 'a b' {ADDRESS}"),
+    (
+        "DOCK_USER=-l",
+        "1: DOCK_USER: '-l' is no user; use letters, digits, '_', '.', '@', '+' and '-', a letter, digit or '_' first",
+    ),
+    ("DOCK_PORT=22;x", "1: DOCK_PORT: '22;x' is no port; use a number from 1 to 65535"),
+    (
+        'DOCK_IDENTITY=/k" x',
+        "1: DOCK_IDENTITY: '/k\" x' is no path of a key; use an absolute one without quotes, backslashes and dollar signs",
+    ),
+    ("DOCK_INSTANCE_ID=i 1", f"1: DOCK_INSTANCE_ID: 'i 1' {WORD}"),
+    ("DOCK_REGION=$x", f"1: DOCK_REGION: '$x' {WORD}"),
+    ("touch x", "1: 'touch x' is no NAME=value; correct the line, or remove it"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), HOSTILE)
+def test_a_record_that_is_no_good(text, message, home, capsys) -> None:
+    inventory.register(BIG, home)
+    before = Path(home, ".docker", "dock_ssh_config").read_text()
+    path = write_record(home, "203.0.113.7", text)
+    assert inventory.lookup("203.0.113.7", home) is None
+    assert capsys.readouterr().err == f"dock: warning: {path}:{message}\n"
+    assert inventory.find("big", home) == BIG
+    assert Path(home, ".docker", "dock_ssh_config").read_text() == before
+
+
+def test_a_directory_that_is_no_address(home, capsys) -> None:
+    path = write_record(home, "$(x)", "DOCK_MONIKER=gpu")
+    assert inventory.known(home) == []
+    assert capsys.readouterr().err == f"dock: warning: {path}: '$(x)' {ADDRESS}\n"
+
+
+def test_a_record_that_cannot_be_read(home, capsys) -> None:
+    path = write_record(home, "203.0.113.7", "")
+    path.unlink()
+    path.symlink_to("/proc/self/mem")  # a file that gives an error to root too
+    assert inventory.known(home) == []
+    assert capsys.readouterr().err == f"dock: warning: {path}: Input/output error; mend its permissions\n"
+
+
+@pytest.mark.parametrize("address", ["10.0.0.5", "box", "a_b.example.com", "::1", "fe80::1%eth0", "2001:db8::7"])
+def test_addresses(address, home) -> None:
+    assert records.fault_in_address(address) == ""
+    moniker = records.moniker_of(address)
+    assert records.fault_in_moniker(moniker) == ""
+    dock = Dock(moniker, address, "a", address, address)
+    inventory.register(dock, home)
+    assert inventory.known(home) == [dock]
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "-x", "a b", "a/b", "..", ".", ".x", "$(x)", "`x`", "a\n", "a\nb", "a\0b", "u@h", "h:22", "[::1]", "::1%", "::1%a b", "é", "x" * 254, "\ud800"],
+)  # fmt: skip
+def test_no_addresses(address) -> None:
+    assert records.fault_in_address(address) in ({f"{address!r} {ADDRESS}"} if address != "::1%" else {""})
+
+
+def test_monikers_of_odd_addresses() -> None:
+    assert [records.moniker_of(each) for each in ("::", "fe80::1%eth0", "_a_")] == ["dock", "fe80-1-eth0", "a"]
+
+
+@given(st.text())
+def test_a_name_that_is_let_in_is_harmless(text) -> None:
+    for fault in (
+        records.fault_in_address,
+        records.fault_in_moniker,
+        records.fault_in_user,
+        records.fault_in_port,
+    ):
+        if not fault(text):
+            assert text.isascii()
+            assert text.isprintable()
+            assert not text.startswith("-")
+            assert not set(text) & set(" /$`'\"\\;&|<>(){}*?!#~")

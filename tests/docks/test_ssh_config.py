@@ -1,0 +1,195 @@
+"""What ssh is told of docks: whole, and beside what the user has written; and what its refusals mean."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dockerutils.docks import inventory, ssh_config
+from dockerutils.docks.records import Dock
+
+GPU = Dock("gpu", "203.0.113.7", "ubuntu", "203.0.113.7", "203.0.113.7")
+BIG = Dock("big", "203.0.113.9", "ada", "big.example.com", "203.0.113.9", 2222, "/k e%y", "i-0abc", "eu-west-1", "pp-1")
+
+
+@pytest.fixture
+def home() -> str:
+    return os.environ["HOME"]
+
+
+@pytest.fixture
+def config(home) -> Path:
+    """Return the path of the user's own file of ssh's."""
+    path = Path(home, ".ssh", "config")
+    path.parent.mkdir()
+    return path
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_stanza(home) -> None:
+    assert (
+        ssh_config.stanza(BIG, "/home/a")
+        == """\
+Host dock-big
+    HostName 203.0.113.9
+    User ada
+    Port 2222
+    IdentityFile "/k e%%y"
+    IdentitiesOnly yes
+    HostKeyAlias i-0abc
+    UserKnownHostsFile ~/.docker/203.0.113.9/known_hosts
+    StrictHostKeyChecking accept-new
+    ControlMaster auto
+    ControlPath ~/.docker/dock-2093ccd6
+    ControlPersist 10m
+    ConnectTimeout 10
+    ServerAliveInterval 5
+    ServerAliveCountMax 3
+"""
+    )
+    assert "HostKeyAlias gpu\n" in ssh_config.stanza(GPU, "/home/a")
+
+
+def test_ssh_understands_it(ssh_home) -> None:
+    inventory.register(BIG, ssh_home)
+    said = subprocess.run(["ssh", "-G", "dock-big"], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert {
+        "hostname 203.0.113.9", "user ada", "port 2222", "identityfile /k e%%y", "hostkeyalias i-0abc",
+        f"userknownhostsfile {ssh_home}/.docker/203.0.113.9/known_hosts", "stricthostkeychecking accept-new",
+        f"controlpath {ssh_home}/.docker/dock-2093ccd6", "controlmaster auto", "controlpersist 600",
+    } <= set(said)  # fmt: skip
+
+
+def test_what_the_user_has_set_holds_for_other_hosts(ssh_home) -> None:
+    Path(ssh_home, ".ssh", "config").write_text("User ada\nHost *\n    ServerAliveInterval 77\n    Compression yes\n")
+    inventory.register(GPU, ssh_home)
+    settings = {}
+    for host in ("dock-gpu", "other"):
+        said = subprocess.run(["ssh", "-G", host], capture_output=True, text=True, check=True).stdout
+        settings[host] = dict(line.split(maxsplit=1) for line in said.splitlines() if " " in line)
+    names = ("user", "serveraliveinterval", "compression", "controlmaster")
+    assert [settings["dock-gpu"][name] for name in names] == ["ubuntu", "5", "yes", "auto"]
+    assert [settings["other"][name] for name in names] == ["ada", "77", "yes", "false"]
+
+
+def test_another_place_has_another_connection(home) -> None:
+    others = [
+        GPU._replace(user="ada"),
+        GPU._replace(ip="203.0.113.8"),
+        GPU._replace(port=23),
+        GPU._replace(identity="/k"),
+    ]
+    stanzas = [ssh_config.stanza(dock, home) for dock in (GPU, *others)]
+    sockets = {line for text in stanzas for line in text.splitlines() if "ControlPath" in line}
+    assert len(sockets) == 5
+
+
+def test_the_socket_is_as_short_for_any_moniker(home) -> None:
+    assert ssh_config.shares(GPU._replace(moniker="m" * 100), "/home/" + "u" * 57)
+    too_long = "/home/" + "u" * 80
+    assert not ssh_config.shares(GPU, too_long)
+    assert "ControlMaster" not in ssh_config.stanza(GPU, too_long)
+
+
+CONFIGS = [
+    b"",
+    b"Host *\n    User ada\n",
+    b"Host *\r\n    User ada\r\n",
+    b"# \xff no line end",
+    b"\n\n  \n",
+]
+
+
+@pytest.mark.parametrize("before", CONFIGS)
+def test_the_users_file_stays_byte_for_byte(before, home, config) -> None:
+    config.write_bytes(before)
+    config.chmod(0o440)
+    inventory.register(GPU, home)
+    assert config.read_bytes() == b"Include ~/.docker/dock_ssh_config\n" + before
+    inventory.register(BIG, home)
+    assert config.read_bytes() == b"Include ~/.docker/dock_ssh_config\n" + before
+    assert mode(config) == 0o440
+    inventory.unregister(GPU.address, home)
+    inventory.unregister(BIG.address, home)
+    assert (config.read_bytes() if config.exists() else b"") == before
+    assert before == b"" or mode(config) == 0o440
+    assert sorted(os.listdir(Path(home, ".docker"))) == ["dock.lock"]
+
+
+def test_there_was_no_file(home) -> None:
+    inventory.register(GPU, home)
+    assert mode(Path(home, ".ssh")) == 0o700
+    assert mode(Path(home, ".ssh", "config")) == mode(Path(home, ".docker", "dock_ssh_config")) == 0o600
+    inventory.unregister(GPU.address, home)
+    assert os.listdir(Path(home, ".ssh")) == []
+
+
+def test_a_symbolic_link_stays_one(home, config) -> None:
+    target = Path(home, "dotfiles", "ssh")
+    target.parent.mkdir()
+    target.write_text("")
+    config.symlink_to("../dotfiles/ssh")
+    inventory.register(GPU, home)
+    assert target.read_text() == "Include ~/.docker/dock_ssh_config\n"
+    inventory.unregister(GPU.address, home)
+    assert (os.readlink(config), target.read_text(), os.listdir(target.parent)) == ("../dotfiles/ssh", "", ["ssh"])
+
+
+def test_a_symbolic_link_that_leads_nowhere_yet(home, config) -> None:
+    config.symlink_to(Path(home, "later"))
+    inventory.register(GPU, home)
+    assert Path(home, "later").read_text() == "Include ~/.docker/dock_ssh_config\n"
+
+
+def test_the_file_stays_the_users(home, config) -> None:
+    """Under sudo, say."""
+    config.write_text("# mine\n")
+    os.chown(config, 1234, 2345)
+    inventory.register(GPU, home)
+    assert (config.stat().st_uid, config.stat().st_gid) == (1234, 2345)
+
+
+def test_a_line_that_the_user_has_moved_counts(home, config) -> None:
+    text = "Host *.example.com\n    User ada\nMatch all\n    Include ~/.docker/dock_ssh_config\n"
+    config.write_text(text)
+    inventory.register(GPU, home)
+    inventory.unregister(GPU.address, home)
+    assert config.read_text() == text
+
+
+def test_a_line_that_is_gone_comes_back(home) -> None:
+    inventory.register(GPU, home)
+    config = Path(home, ".ssh", "config")
+    config.write_text("# new\n")
+    inventory.find("gpu", home)
+    assert config.read_text() == "Include ~/.docker/dock_ssh_config\n# new\n"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "message"),
+    [
+        (
+            "@@@\n@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\n@@@\nHost key verification failed.\r\n",
+            "the host key of HOST has changed; if the machine was set up anew, run: ssh-keygen -R HOST -f "
+            "'~/.ssh/known_hosts'; if not, somebody may stand between you and it",
+        ),
+        (
+            "ada@203.0.113.9: Permission denied (publickey).\r\n",
+            "ada is not let in at 203.0.113.9; register it again with the user (-u) and key (-i) that are",
+        ),
+        (
+            "x\nssh: connect to host 203.0.113.9 port 22: No route to host\r\n\n",
+            "ssh said: ssh: connect to host 203.0.113.9 port 22: No route to host; see whether the host runs, and what ssh dock-big says",
+        ),
+        ("", "ssh said: nothing; see whether the host runs, and what ssh dock-big says"),
+    ],
+)
+def test_explain(stderr, message) -> None:
+    assert ssh_config.explain(BIG, stderr) == message

@@ -1,0 +1,45 @@
+"""The order of builds follows the FROM lines."""
+
+from __future__ import annotations
+
+import pytest
+
+from dockerutils.core.errors import UserError
+from dockerutils.project.build_order import in_order
+
+
+def _files(**froms: str) -> dict[str, str]:
+    return {f"docker/{name}/Dockerfile": text for name, text in froms.items()}
+
+
+def test_order_follows_the_from_lines_and_begins_with_base(make_project) -> None:
+    files = _files(
+        a="FROM app-b:alice", b="FROM app-c:alice", c="FROM x", base="FROM y", dev="FROM app-base\nCOPY --from=app-z-builder / /",
+        z="FROM x AS builder",
+    )  # fmt: skip
+    project = make_project(files)
+    images = in_order(project, project.images())
+    assert [image.name for image in images] == ["base", "c", "b", "a", "z", "dev"]
+
+
+def test_base_comes_after_what_it_is_built_from(make_project) -> None:
+    project = make_project(_files(base="FROM app-dev:alice"))
+    assert [image.name for image in in_order(project, project.images())] == ["dev", "base"]
+
+
+def test_order_reads_build_args(make_project) -> None:
+    files = {
+        **_files(a="ARG B\nFROM $B", z="FROM x"),
+        "docker/dockerutils.cfg": "[a]\nbuild_args = --build-arg B={project}-z:{user}",
+    }
+    project = make_project(files)
+    assert [image.name for image in in_order(project, project.images())] == ["dev", "z", "a"]
+
+
+def test_a_circle_of_from_lines_is_told(make_project) -> None:
+    project = make_project(_files(a="FROM app-b", b="FROM app-a"))
+    with pytest.raises(UserError) as error:
+        in_order(project, project.images())
+    assert str(error.value) == (
+        "docker/a/Dockerfile, docker/b/Dockerfile: each is built from another of these; break the circle of FROM lines"
+    )

@@ -1,0 +1,144 @@
+"""Sections as commands read them: typed, filled in, docked, and what is wrong with them."""
+
+from __future__ import annotations
+
+import pytest
+
+from dockerutils.core.errors import UserError
+from dockerutils.project import config, ini
+from dockerutils.project.config import KEYS, Config, Settings
+
+FIELDS = {"user": lambda: "ann"}
+
+
+def _config(text: str) -> Config:
+    return Config(ini.parse(text, "f"))
+
+
+def _settings(text: str, *, docked: bool = False, **environ: str) -> Settings:
+    return Settings(_config(f"[s]\n{text}").section("s"), FIELDS, environ, docked=docked)
+
+
+def test_defaults() -> None:
+    settings = _settings("")
+    assert settings.boolean("prefix") is True
+    assert settings.boolean("keep_container") is False
+    assert settings.options("init") == ["--init"]
+    assert settings.options("volumes") == []
+    assert settings.command("cmd") == []
+    assert settings.word("network") == ""
+    assert settings.text("image_repo") == "docker_hub"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("volumes = -v a:b\n  -v c:d", ["-v", "a:b", "-v", "c:d"], id="continued"),
+        pytest.param("volumes = -v '{user} x':/y", ["-v", "ann x:/y"], id="filled in after it is split"),
+        pytest.param("volumes = -v $D:/y", ["-v", "a b:/y"], id="a value with a space stays one word"),
+        pytest.param("volumes =", [], id="empty"),
+        pytest.param("volumes: -v 100%:/y", ["-v", "100%:/y"], id="colon and percent"),
+    ],
+)
+def test_options(text: str, words: list[str]) -> None:
+    assert _settings(text, D="a b").options("volumes") == words
+
+
+def test_an_empty_init_is_none() -> None:
+    assert _settings("init =").options("init") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "tags"),
+    [
+        ("", []),
+        ("publication_tag =", []),
+        ('publication_tag = "', []),
+        ("publication_tag = a:{tag}", ["a:1"]),
+        ('publication_tag = a:{tag}"', ["a:1"]),
+        ('publication_tag = "a:1" b:$B', ["a:1", "b:x y"]),
+        ("publication_tag = a:1\n  b:{user}", ["a:1", "b:ann"]),
+    ],
+)
+def test_tags(text: str, tags: list[str]) -> None:
+    assert _settings(text, B="x y").tags("publication_tag", {"tag": lambda: "1"}) == tags
+
+
+def test_cmd_is_verbatim() -> None:
+    assert _settings("cmd = sh -c 'echo $HOME {user}' $X").command("cmd") == ["sh", "-c", "echo $HOME {user}", "$X"]
+
+
+def test_docked_keys_come_first_while_docked() -> None:
+    text = "ports = -p 1:1\nports_docked = -p 2:2\nvolumes = -v a:b"
+    assert _settings(text).options("ports") == ["-p", "1:1"]
+    assert _settings(text, docked=True).options("ports") == ["-p", "2:2"]
+    assert _settings(text, docked=True).options("volumes") == ["-v", "a:b"]
+
+
+@pytest.mark.parametrize("text", ["True", "true", "T", "yes", "Y", "on", "1"])
+def test_true(text: str) -> None:
+    assert _settings(f"keep_container = {text}").boolean("keep_container") is True
+
+
+@pytest.mark.parametrize("text", ["False", "false", "F", "no", "N", "off", "0"])
+def test_false(text: str) -> None:
+    assert _settings(f"prefix = {text}").boolean("prefix") is False
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "message"),
+    [
+        ("prefix = maybe", "prefix", "f:2: [s] prefix: 'maybe' is neither true nor false; write True or False"),
+        ("volumes = -v $NO:/x", "volumes", "f:2: [s] volumes: $NO is not set; export it, or write $$ for a dollar sign"),
+        ("volumes = -v {no}:/x", "volumes", "f:2: [s] volumes: {no} is unknown; known here: {user}"),
+        ("args = --x 'a", "args", "f:2: [s] args: no closing quotation; close the quote or escape it with a backslash"),
+        ("cmd = sh -c \"a", "cmd", "f:2: [s] cmd: no closing quotation; close the quote or escape it with a backslash"),
+        ("environment = A=1", "environment", "f:2: [s] environment: A=1 is no option of docker; begin with one, as in -e NAME=value"),
+        ("environment = -e A=1 -e", "environment", "f:2: [s] environment: -e lacks its value; write it behind the option"),
+        ("network = a\0", "network", "f:2: [s] network: holds a NUL character, which no command line can; remove it"),
+        ("cmd = a\0", "cmd", "f:2: [s] cmd: holds a NUL character, which no command line can; remove it"),
+        ("args = -a\0", "args", "f:2: [s] args: holds a NUL character, which no command line can; remove it"),
+    ],
+)  # fmt: skip
+def test_errors_have_a_place(text: str, key: str, message: str) -> None:
+    settings = _settings(text)
+    with pytest.raises(UserError) as error:
+        settings.read(next(each for each in KEYS if each.name == key))
+    assert str(error.value) == message
+
+
+def test_a_refused_option_does_not_show_a_secret() -> None:
+    with pytest.raises(UserError, match=r'"A=\$TOKEN" is no option'):
+        _settings("environment = A=$TOKEN", TOKEN="t0ken").options("environment")
+
+
+def test_faults_matter_to_the_commands_that_read_the_section() -> None:
+    read = _config("[good]\nname = x\n[bad]\nword\n")
+    assert read.section("good")["name"].text == "x"
+    with pytest.raises(UserError, match=r"^f:4: \[bad\] this line is no key; write it as key = value$"):
+        read.section("bad")
+
+
+def test_faults_outside_of_sections_matter_to_all() -> None:
+    with pytest.raises(UserError, match=r"^f:1: this line stands before the first section"):
+        _config("word\n[good]\n").section("good")
+
+
+def test_unknown_keys_are_told_with_the_nearest() -> None:
+    warnings = _config("[s]\nvolums = x\nport_docked = x\nzzz = x\nvolumes_docked = -v a:b\nname = x\n").unknown_keys(
+        "s"
+    )
+    assert list(warnings) == [
+        "f:2: [s] volums: unknown key; did you mean volumes?",
+        "f:3: [s] port_docked: unknown key; did you mean ports_docked?",
+        "f:4: [s] zzz: unknown key; it is ignored",
+    ]
+
+
+def test_the_earlier_file_is_read_when_there_is_no_other(tmp_path) -> None:
+    (tmp_path / "docker").mkdir()
+    assert list(config.read(str(tmp_path))) == []
+    (tmp_path / "docker" / "run.cfg").write_text("[old]\n")
+    assert list(config.read(str(tmp_path))) == ["old"]
+    (tmp_path / "docker" / "dockerutils.cfg").write_text("[new]\n")
+    assert list(config.read(str(tmp_path))) == ["new"]

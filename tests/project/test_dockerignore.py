@@ -1,0 +1,196 @@
+""".dockerignore: what is left out, held against the contexts that real engines receive."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import subprocess
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dockerutils.core.errors import UserError
+from dockerutils.project import dockerignore
+from dockerutils.project.dockerignore import Ignore, Judgement
+from tests.testbed import images
+
+DIRECTORIES = ["a", "a/b", "a/ab", "b", "b/a", "b/a/b", ".h", "x^y", "a/b/é"]
+FILES = ["f", "a.py", "b.log", ".g", "fé", "-x", "s p", "[q]", "b*r"]
+
+# Each reads alike on both builders.
+CASES = [
+    *("a", "/a", "a/", "./a/../b", "//a", "/ a", "  a  ", "a//b", "#a\na", " # a", "\ufeffa", "a\r\n!a/f\r\n", ".", "..", "../a", "/"),
+    *("*", "**", "**/**", "***", "a/**", "a**", "**a", "*/a", "*/**", "*/*/f", "**/b/**", "a/**/f", "a**f", "a/**f", "**f", "**/.g", ".*"),
+    *("**/?", "?", "a/[ab]", "[^a]", "[a-c]", "x[^a]y", "a[^x]b", "[!a]", "a[!b]", "[é]", "f[é-ê]", "**/*.p?", "**/f?", "b]", "[[]q]"),
+    *("\\[q]", "b\\*r", "**/[[]q\\]", "x^y", "x^*", "^a", "^a*", "**/^a*", "**/s p", "**/-x", "**/é", "empty", ".dockerignore"),
+    *("!a", "! a", "*\n!a", "*\n! a", "*\n!a/b", "*\n!a/b/f", "*\n!a/*", "*\n!a/**", "*\n!link", "*\n!empty", "*\n!a/empty", "*\n!."),
+    *("a\n!a/b", "a/*\n!a/b", "a/b\n!a/b/f\n!a/*", "*.py\n!a.py", "*\n!a\n**/b\n!a/b/f", "**/b.log\n!a/**\na/b", "**/*.py\n!**/a/a.py"),
+    # Where a pattern changes nothing it is passed over, and does not hold below.
+    *("**/*.log\n!a", "a\n!a/b\na", "a\n!a/b\n**/a", "*\n!a/b\na", "**/b\n!b/a/b"),
+]  # fmt: skip
+# The classic builder does not look below what is left out, for what begins with a wildcard.
+DEEP_CASES = ["*\n!**/a.py", "*\n!*/f\na", "*.py\n[ab]\n!**b/f\n**/ab/b\na", "b\n!**/b.log", "a\n!?/b"]
+
+_PARTS = ["a", "b", "*", "**", "?", "a*", "*.py", "ab", "f", "b.log", "*b", "[ab]", "**b", "é", "?b*", "[^a]"]
+
+
+def some_patterns(seed: int, parts: list[str] = _PARTS) -> str:
+    """Return the text of a .dockerignore, another one for each seed."""
+    chosen = random.Random(seed)
+    lines = ["/".join(chosen.choices(parts, k=chosen.choice([1, 1, 2, 2, 3]))) for _ in range(chosen.randint(1, 5))]
+    return "\n".join("!" * (chosen.random() < 0.4) + line for line in lines)
+
+
+def plant(root: Path) -> Path:
+    """Make a tree with names of many kinds."""
+    for directory in ["", *DIRECTORIES]:
+        (root / directory).mkdir(parents=True)
+        for name in FILES:
+            (root / directory / name).touch()
+    for directory in ["empty", "a/empty"]:
+        (root / directory).mkdir()
+    (root / "link").symlink_to("a")
+    return root
+
+
+def context(root: Path, patterns: Ignore, *, classic: bool = False) -> set[str]:
+    """Return the paths of a tree that are in the context; those of directories end with a slash."""
+    heads = [line[1:].strip("/ ") + "/" for line in _lines(root) if line.startswith("!")] if classic else None
+
+    def visit(directory: str, judgement: Judgement) -> set[str]:
+        found = set()
+        for entry in os.scandir(root / directory):
+            path = os.path.relpath(entry.path, root)
+            own = patterns.judge(path, judgement)
+            below = set()
+            if entry.is_dir(follow_symlinks=False) and (
+                not own.ignored or heads is None or any(head.startswith(f"{path}/") for head in heads)
+            ):
+                below = visit(path, own)
+            if not own.ignored or below:
+                found |= {path + "/" * entry.is_dir(follow_symlinks=False), *below}
+        return found
+
+    return visit("", patterns.root)
+
+
+def _lines(root: Path) -> list[str]:
+    return (root / ".dockerignore").read_text().split("\n")
+
+
+def _docker(*args: str, stdin: str = "") -> bytes:
+    return subprocess.run(["docker", *args], input=stdin.encode(), capture_output=True, check=True).stdout
+
+
+def received(root: Path) -> set[str]:
+    """Return the paths of the context that the engine receives: those of an image that holds all of it."""
+    if os.environ["DOCKER_BUILDKIT"] == "1":
+        archive = _docker(
+            "build", "-q", "-f", "-", "-o", "type=tar,dest=-", str(root), stdin="FROM scratch\nCOPY . /c/\n"
+        )
+    else:
+        # One outside of the context: the builder would leave it out too.
+        dockerfile = root.with_name(f"{root.name}-Dockerfile")
+        dockerfile.write_text(f"FROM {images.BUSYBOX}\nCOPY . /c/\n")
+        image = _docker("build", "-q", "-f", str(dockerfile), str(root)).decode().strip()
+        container = _docker("create", image, "true").decode().strip()
+        archive = _docker("cp", f"{container}:/c", "-")
+        _docker("rm", container)
+        _docker("image", "rm", image)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as members:
+        names = [member.name.rstrip("/") + "/" * member.isdir() for member in members]
+    return {name.removeprefix("c/") for name in names} - {""}
+
+
+def test_it_leaves_out_what_real_builds_leave_out(each_engine, tmp_path, monkeypatch) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))  # buildx leaves a directory there for each file from stdin
+    classic = os.environ["DOCKER_BUILDKIT"] == "0"
+    generated = [some_patterns(seed) for seed in range(6 if classic else 16)]
+    # All are tried on BuildKit, which we follow; on the classic builder a part of them.
+    cases = [*CASES[::3], *DEEP_CASES, *generated] if classic else [*CASES[::2], *CASES[1::6], *DEEP_CASES, *generated]
+    roots = []
+    for number, text in enumerate(cases):
+        roots.append(plant(tmp_path / str(number)))
+        (roots[-1] / ".dockerignore").write_text(text)
+    with ThreadPoolExecutor(4) as pool:
+        for text, root, found in zip(cases, roots, pool.map(received, roots), strict=True):
+            assert found == context(root, dockerignore.read(str(root)), classic=classic), text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("!", "1: '!' excepts nothing; write a path behind the '!'"),
+        ("a\n !/ ", "2: '!/' excepts nothing; write a path behind the '!'"),
+        ("[a", "1: '[a': the [ begins no class, such as [abc] or [0-9]; write \\[ for the character"),
+        ("x[]a]", "1: 'x[]a]': the [ begins no class, such as [abc] or [0-9]; write \\[ for the character"),
+        ("[a-]", "1: '[a-]': the [ begins no class, such as [abc] or [0-9]; write \\[ for the character"),
+        ("#\n[b-a]", "2: '[b-a]': nothing is between b and a; exchange them"),
+        ("[*]", "1: '[*]': within [ ] docker does not take * for a character; write \\*"),
+        ("[[:alpha:]]", "1: '[[:alpha:]]': within [ ] docker does not take [ for a character; write \\["),
+        ("a\\", "1: 'a\\\\': nothing follows the backslash; write / between directories"),
+        ("a\\b", "1: 'a\\\\b': docker does not take \\b for b; leave the backslash out, and write / between directories"),
+        ("[\\é]", "1: '[\\\\é]': docker does not take \\é for é; leave the backslash out, and write / between directories"),
+    ],
+)  # fmt: skip
+def test_faults(text, message) -> None:
+    with pytest.raises(UserError) as raised:
+        dockerignore.parse(text)
+    assert str(raised.value) == f".dockerignore:{message}"
+
+
+@pytest.mark.parametrize("text", ["!", "!/", "[a", "[a-]", "[b-a]", "a\\", "**/f\\é"])
+def test_what_docker_refuses_is_refused(modern_engine, tmp_path, text) -> None:
+    (tmp_path / ".dockerignore").write_text(text)
+    (tmp_path / "a").touch()
+    with pytest.raises(subprocess.CalledProcessError):
+        received(tmp_path)
+    with pytest.raises(UserError):
+        dockerignore.read(str(tmp_path))
+
+
+def test_without_a_file_nothing_is_left_out(tmp_path) -> None:
+    assert dockerignore.read(str(tmp_path)).patterns == []
+
+
+def test_a_name_that_is_no_utf_8(tmp_path) -> None:
+    (tmp_path / ".dockerignore").write_bytes(b"\xef\xbb\xbfcaf\xe9\n")
+    patterns = dockerignore.read(str(tmp_path))
+    assert patterns.judge_from_root(os.fsdecode(b"caf\xe9/x")).ignored
+    assert not patterns.judge_from_root("caf").ignored
+
+
+def _read(text: str) -> Ignore | str:
+    try:
+        return dockerignore.parse(text)
+    except UserError as fault:
+        return str(fault)
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="ab/*?[]^\\!-. é\n#"))
+def test_any_text_is_read_or_refused_in_one_line(text) -> None:
+    outcome = _read(text)
+    if isinstance(outcome, str):
+        assert outcome.startswith(".dockerignore:")
+        assert outcome.isprintable()
+    else:
+        assert outcome.patterns or not outcome.judge_from_root("a/b").ignored
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from([part for part in _PARTS if part != "é"]), min_size=1),
+    st.lists(st.sampled_from("abfx"), min_size=1),
+)
+def test_without_exceptions_the_order_does_not_matter_and_all_below_goes_along(lines, names) -> None:
+    path = "/".join(names)
+    answer = dockerignore.parse("\n".join(lines)).judge_from_root(path).ignored
+    assert dockerignore.parse("\n".join(reversed(lines))).judge_from_root(path).ignored == answer
+    assert not answer or dockerignore.parse("\n".join(lines)).judge_from_root(f"{path}/x").ignored

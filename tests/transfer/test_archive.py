@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dockerutils.transfer import archive, layers
+from dockerutils.transfer.layers import Delta, Layer
+
+REFERENCE = "docker.io/library/app:1"
+LAYERS = st.lists(st.sampled_from([b"", b"one", b"two" * 300, b"three" * 1000]), min_size=1, max_size=5)
+
+Members = dict[str, bytes]
+
+
+def digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def blob(data: bytes) -> str:
+    return f"blobs/sha256/{hashlib.sha256(data).hexdigest()}"
+
+
+def config(contents: Sequence[bytes]) -> bytes:
+    return json.dumps({"rootfs": {"diff_ids": [digest(each) for each in contents]}}).encode()
+
+
+def tar(members: Members, links: dict[str, str] | None = None) -> io.BytesIO:
+    """What docker save would write: the links come first, as they may."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as file:
+        for name, target in (links or {}).items():
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, target
+            file.addfile(link)
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            file.addfile(member, io.BytesIO(data))
+    stream.seek(0)
+    return stream
+
+
+def untar(data: bytes) -> Members:
+    assert len(data) % 512 == 0
+    with tarfile.open(fileobj=io.BytesIO(data)) as file:
+        names = file.getnames()
+        assert len(names) == len(set(names))
+        return {name: opened.read() for name in names if (opened := file.extractfile(name))}
+
+
+def old(contents: Sequence[bytes]) -> io.BytesIO:
+    """As engines up to 24 write it: in the order of names that say nothing, a layer that repeats as a link."""
+    paths = [f"{hashlib.sha256(f'{n}'.encode()).hexdigest()}/layer.tar" for n, _ in enumerate(contents)]
+    first = {data: path for path, data in reversed(list(zip(paths, contents, strict=True)))}
+    members = {path: data for path, data in zip(paths, contents, strict=True) if first[data] == path}
+    links = {path: f"../{first[data]}" for path, data in zip(paths, contents, strict=True) if first[data] != path}
+    manifest = [{"Config": "c.json", "RepoTags": ["app:1"], "Layers": paths}]
+    rest = {"c.json": config(contents), "manifest.json": json.dumps(manifest).encode(), "repositories": b"{}"}
+    return tar({**dict(sorted(members.items())), **rest}, links)
+
+
+def oci(contents: Sequence[bytes], packed: Callable[[bytes], bytes] = bytes) -> io.BytesIO:
+    """As engines from 25 on write it; those with the containerd store write layers as they have them, `packed`."""
+    blobs = [packed(each) for each in contents]
+    manifest = [{"Config": blob(config(contents)), "RepoTags": ["app:1"], "Layers": [blob(each) for each in blobs]}]
+    members = {blob(each): each for each in [*blobs, config(contents)]}
+    rest = {"index.json": b'{"manifests": []}', "manifest.json": json.dumps(manifest).encode(), "oci-layout": b"{}"}
+    return tar({**dict(sorted(members.items())), **rest})
+
+
+def part(contents: Sequence[bytes], there: int) -> Delta:
+    ids = [digest(each) for each in contents]
+    return layers.delta(ids, [ids[:there]])
+
+
+def forwarded(saved: io.BytesIO, delta: Delta) -> tuple[set[str], Members]:
+    sent = io.BytesIO()
+    files = archive.forward(saved, delta, REFERENCE, sent.write)
+    return files, untar(sent.getvalue())
+
+
+def check_layout(members: Members, contents: Sequence[bytes], delta: Delta) -> None:
+    """See that the archive is a whole OCI layout, and Docker's own format too, but for the layers that are there."""
+    (entry,) = json.loads(members["index.json"])["manifests"]
+    assert entry["annotations"]["io.containerd.image.name"] == REFERENCE
+    assert entry["annotations"]["org.opencontainers.image.ref.name"] == "1"
+    raw = members["blobs/sha256/" + entry["digest"].removeprefix("sha256:")]
+    assert (digest(raw), len(raw)) == (entry["digest"], entry["size"])
+    manifest = json.loads(raw)
+    assert [each["digest"] for each in manifest["layers"]] == [digest(each) for each in contents]
+    assert [each["size"] for each in manifest["layers"]] == [len(each) for each in contents]
+    assert manifest["config"]["digest"] == digest(config(contents))
+    assert members[blob(config(contents))] == config(contents)
+    assert json.loads(members["oci-layout"]) == {"imageLayoutVersion": "1.0.0"}
+    (docker,) = json.loads(members["manifest.json"])
+    assert docker == {
+        "Config": blob(config(contents)),
+        "RepoTags": [REFERENCE],
+        "Layers": [blob(each) for each in contents],
+    }
+    check_layers(members, contents, delta)
+
+
+def check_layers(members: Members, contents: Sequence[bytes], delta: Delta) -> None:
+    for data in contents:
+        assert members.get(blob(data)) == (None if digest(data) in delta.droppable else data)
+
+
+@given(contents=LAYERS, there=st.integers(0, 5))
+def test_an_archive_is_an_oci_layout_without_the_layers_that_are_there(contents: list[bytes], there: int) -> None:
+    def pieces(data: bytes) -> Iterator[bytes]:
+        yield from (data[:2], data[2:])
+
+    delta = part(contents, there)
+    image = [Layer(digest(each), len(each), partial(pieces, each)) for each in contents]
+    sent = io.BytesIO()
+    files = archive.write(config(contents), image, REFERENCE, delta, sent.write)
+    assert files == set(map(blob, contents))
+    check_layout(untar(sent.getvalue()), contents, delta)
+
+
+@given(contents=LAYERS, there=st.integers(1, 5))
+def test_what_an_old_engine_saves_becomes_an_oci_layout(contents: list[bytes], there: int) -> None:
+    delta = part(contents, there)
+    files, members = forwarded(old(contents), delta)
+    assert files == set(map(blob, contents))
+    check_layout(members, contents, delta)
+
+
+@given(contents=LAYERS, there=st.integers(1, 5))
+def test_what_a_new_engine_saves_passes_without_the_layers_that_are_there(contents: list[bytes], there: int) -> None:
+    delta = part(contents, there)
+    files, members = forwarded(oci(contents), delta)
+    assert files == set(map(blob, contents))
+    check_layers(members, contents, delta)
+    saved = untar(oci(contents).getvalue())
+    assert members == {name: data for name, data in saved.items() if name in members}
+    assert {"index.json", "manifest.json", "oci-layout", blob(config(contents))} <= members.keys()
+
+
+@given(contents=LAYERS, there=st.integers(1, 5))
+def test_layers_under_other_names_are_found_by_their_place(contents: list[bytes], there: int) -> None:
+    def packed(data: bytes) -> bytes:
+        return b"packed " + data
+
+    delta = part(contents, there)
+    files, members = forwarded(oci(contents, packed), delta)
+    assert files == {blob(packed(each)) for each in contents}
+    for data in contents:
+        assert members.get(blob(packed(data))) == (None if digest(data) in delta.droppable else packed(data))
+
+
+@pytest.mark.parametrize("saved", [old, oci])
+def test_with_nothing_there_an_archive_passes_as_it_is(saved: Callable[[list[bytes]], io.BytesIO]) -> None:
+    contents = [b"one", b"two"]
+    sent = io.BytesIO()
+    archive.forward(saved(contents), part(contents, 0), REFERENCE, sent.write)
+    assert sent.getvalue() == saved(contents).getvalue()
+
+
+@pytest.mark.parametrize(
+    ("saved", "fault"),
+    [
+        pytest.param(b"no tar at all" * 100, "invalid header", id="no archive"),
+        pytest.param(b"", "empty file", id="nothing"),
+        pytest.param(old([b"one" * 1000]).getvalue()[:2000], "unexpected end of data", id="cut off"),
+        pytest.param(tar({"a": b""}).getvalue(), "no archive of an image: 'manifest.json'", id="of something else"),
+        pytest.param(tar({"manifest.json": b"[]"}).getvalue(), "no archive of an image: list index", id="of no image"),
+        pytest.param(tar({"manifest.json": b"{"}).getvalue(), "Expecting property name", id="not written to the end"),
+    ],
+)
+def test_what_is_no_archive_is_told(saved: bytes, fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        archive.forward(io.BytesIO(saved), part([b"one", b"two"], 1), REFERENCE, io.BytesIO().write)
+
+
+def test_what_has_to_wait_is_in_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    seen = []
+
+    def sink(data: bytes) -> None:
+        seen.extend(os.listdir(tmp_path))
+
+    archive.forward(old([b"one", b"two"]), part([b"one", b"two"], 1), REFERENCE, sink)
+    assert seen == []

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dockerutils.transfer.layers import chain_ids, delta
+
+DIFF_IDS = st.lists(st.sampled_from("abcde"), max_size=6)
+
+
+@pytest.mark.parametrize(
+    ("stores", "there", "lacking"),
+    [
+        pytest.param([], "", "abcb", id="an empty store"),
+        pytest.param(["ab"], "ab", "cb", id="a base"),
+        pytest.param(["a", "abc", "ab"], "abc", "b", id="the longest counts"),
+        pytest.param(["abcbe"], "abcb", "", id="an image built on it"),
+        pytest.param(["bcb", "xabcb"], "", "abcb", id="the same layers on top of others are of no use"),
+        pytest.param([""], "", "abcb", id="an image without layers"),
+    ],
+)
+def test_a_delta_is_what_stands_above_the_longest_common_base(stores: list[str], there: str, lacking: str) -> None:
+    assert delta("abcb", stores) == (tuple(there), tuple(lacking))
+
+
+def test_a_layer_that_is_needed_once_more_is_not_dropped() -> None:
+    parted = delta("aba", ["ab"])
+    assert parted.lacking == ("a",)
+    assert parted.droppable == {"b"}
+
+
+@given(image=DIFF_IDS, stores=st.lists(DIFF_IDS))
+def test_what_is_there_and_what_is_lacking_make_the_image(image: list[str], stores: list[list[str]]) -> None:
+    parted = delta(image, stores)
+    assert [*parted.there, *parted.lacking] == image
+    assert not parted.there or any(each[: len(parted.there)] == list(parted.there) for each in stores)
+    longer = image[: len(parted.there) + 1]
+    assert not parted.lacking or all(each[: len(longer)] != longer for each in stores)
+
+
+def test_chain_ids_are_those_of_the_specification() -> None:
+    one, two, three = (f"sha256:{letter * 64}" for letter in "abc")
+    assert chain_ids([]) == []
+    first, second, third = chain_ids([one, two, three])
+    assert first == one
+    assert second == "sha256:" + hashlib.sha256(f"{one} {two}".encode()).hexdigest()
+    assert third == "sha256:" + hashlib.sha256(f"{second} {three}".encode()).hexdigest()
