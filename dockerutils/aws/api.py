@@ -1,4 +1,4 @@
-"""Amazon's services: who is calling, ECR, the registry, and the call of any other, which ec2.py and service_catalog.py make.
+"""Amazon's services: who is calling, ECR, the registry, and the calls that ec2.py and service_catalog.py make.
 
 Each call is shown before it is made, as the line of the aws command that does the same. boto3 is imported here alone,
 and only when it is needed. ECR's calls: https://docs.aws.amazon.com/AmazonECR/latest/APIReference/.
@@ -61,11 +61,8 @@ class Refused(DockerutilsError):
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
         self.code = code
-
-    @property
-    def is_final(self) -> bool:
-        """Whether nothing was done: not if AWS itself has failed, nor if the call was made twice."""
-        return re.search(r"Internal|Unavailable|Duplicate", self.code) is None
+        # When AWS itself failed, or the call was made twice, something may exist.
+        self.is_final = re.search(r"Internal|Unavailable|Duplicate", code) is None
 
 
 class Contents(NamedTuple):

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from dockerutils.aws.api import Session
 from dockerutils.aws.ec2 import TERMINATED, Ec2, Instance, is_ip
-from dockerutils.cli import program
 from dockerutils.core import console
 from dockerutils.core.errors import DockerutilsError, UserError
 from dockerutils.core.progress import Lines
@@ -26,17 +25,6 @@ class Ship(NamedTuple):
 
 
 Fleet = dict[str, list[Ship]]  # by region
-
-
-def parser(command: str, does: str, examples: str, timeout: str) -> program.Parser:
-    """Return the parser of a command about docks on AWS: which, how long it may take, in seconds, and --dry-run."""
-    parser = program.Parser(
-        command, does, examples, environment="  AWS_PROFILE, AWS_REGION ...  as the aws command has them"
-    )
-    parser.add_docks()
-    parser.add_timeout(timeout)
-    parser.add_dry_run()
-    return parser
 
 
 def chosen(names: Sequence[str], environ: Mapping[str, str], home: str) -> list[Dock]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from dockerutils.aws.ec2 import Ec2
-from dockerutils.core import console, process
+from dockerutils.core import complaints, console, process
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.core.process import Captured
 from dockerutils.docks import ssh_config
@@ -60,7 +60,7 @@ def await_docker(
 
 def again(answer: Captured, show: Callable[[str], None]) -> bool:
     """Tell whether to ask a dock again, and show what is waited for; a host that is another one is asked once."""
-    if answer.status == 0 or ssh_config.changed_host_key(answer.stderr):
+    if answer.status == 0 or complaints.changed_host_key(answer.stderr):
         return False
     show("waiting for ssh" if answer.status == ssh_config.SSH_FAILED else "ssh answers; waiting for docker")
     return True
@@ -69,8 +69,8 @@ def again(answer: Captured, show: Callable[[str], None]) -> bool:
 def _reason(dock: Dock, answer: Captured | None) -> str:
     if answer and answer.status == 0:
         return ""
-    if answer and ssh_config.changed_host_key(answer.stderr):
-        return ssh_config.changed_host_key(answer.stderr)
+    if answer and complaints.changed_host_key(answer.stderr):
+        return complaints.changed_host_key(answer.stderr)
     late = f"{dock.moniker} has not answered in time"
     if answer is None:
         return f"{late}: ssh to {dock.ip} said nothing; see whether its network lets port {dock.port or 22} in"

@@ -137,6 +137,15 @@ class Parser(argparse.ArgumentParser):
         return words
 
 
+def aws_dock_parser(command: str, does: str, examples: str, timeout: str) -> Parser:
+    """Return the parser of a command about docks on AWS: which, how long it may take, in seconds, and --dry-run."""
+    parser = Parser(command, does, examples, environment="  AWS_PROFILE, AWS_REGION ...  as the aws command has them")
+    parser.add_docks()
+    parser.add_timeout(timeout)
+    parser.add_dry_run()
+    return parser
+
+
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     """A formatter that looks for the terminal's width without shutil, an import which costs more than the parser."""
 

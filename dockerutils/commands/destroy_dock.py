@@ -27,7 +27,7 @@ _EXAMPLES = """\
 
 def parser() -> program.Parser:
     """Return the parser of destroy-dock."""
-    parser = instances.parser(_COMMAND, f"{__doc__}", _EXAMPLES, timeout="900")
+    parser = program.aws_dock_parser(_COMMAND, f"{__doc__}", _EXAMPLES, timeout="900")
     parser.add_yes()
     return parser
 

@@ -27,7 +27,7 @@ _EXAMPLES = """\
 
 def parser() -> program.Parser:
     """Return the parser of start-dock."""
-    parser = instances.parser(_COMMAND, f"{__doc__}", _EXAMPLES, timeout="600")
+    parser = program.aws_dock_parser(_COMMAND, f"{__doc__}", _EXAMPLES, timeout="600")
     parser.add_argument(
         "--autostop", metavar="HOURS", help="stop by itself when nobody has used it for so long; 0 for never"
     )

@@ -23,7 +23,7 @@ _EXAMPLES = """\
 
 def parser() -> program.Parser:
     """Return the parser of stop-dock."""
-    parser = instances.parser(_COMMAND, f"{__doc__}", _EXAMPLES, timeout="600")
+    parser = program.aws_dock_parser(_COMMAND, f"{__doc__}", _EXAMPLES, timeout="600")
     parser.add_yes()
     return parser
 

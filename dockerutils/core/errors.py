@@ -7,6 +7,8 @@ class DockerutilsError(Exception):
     """A failure that a user can cause, told in one line: what is wrong; what to do."""
 
     status = 1
+    # Whether the action that raised this certainly changed nothing.
+    is_final = False
 
 
 class UserError(DockerutilsError):

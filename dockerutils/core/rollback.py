@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from dockerutils.aws.api import Refused
 from dockerutils.core import console, process
 from dockerutils.core.errors import DockerutilsError, Terminated
 
@@ -34,7 +33,7 @@ class Undo:
 
     @contextmanager
     def making(self, what: str, by_hand: Callable[[], str], remove: Callable[[], str]) -> Iterator[None]:
-        """Note how to take away what the block makes: also when it fails, unless AWS has refused to make it.
+        """Note how to take away what the block makes: also when it fails, unless the error says that nothing was made.
 
         Signals wait for its end, so that it is known what was made.
         """
@@ -42,7 +41,7 @@ class Undo:
         with process.signals_held():
             try:
                 yield
-            except Refused as error:
+            except DockerutilsError as error:
                 if error.is_final:
                     self._steps.pop()
                 raise

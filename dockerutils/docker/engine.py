@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dockerutils.core import process
+from dockerutils.core import complaints, process
 from dockerutils.core.errors import DockerutilsError
 
 Record = dict[str, Any]
@@ -132,9 +132,7 @@ def refusal(stderr: str) -> DockerutilsError:
     """Turn what docker wrote into one line: what is wrong, and what to do."""
     lower = stderr.lower()
     if "identification has changed" in lower:
-        from dockerutils.docks import ssh_config
-
-        return DockerutilsError(ssh_config.changed_host_key(stderr))
+        return DockerutilsError(complaints.changed_host_key(stderr))
     if over_ssh := re.search(_OVER_SSH, stderr):
         where = f" over ssh ({over_ssh[1].strip() or 'ssh said nothing'})"
     else:

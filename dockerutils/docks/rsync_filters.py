@@ -2,8 +2,8 @@
 
 Rules: man 1 rsync, FILTER RULES. They differ from docker's patterns in three ways. The first one that matches wins, so
 they stand in reverse. A directory that is left out is not looked into, so what an exception brings back needs the
-directories that lead to it. And docker passes patterns over that change nothing where it stands, see `dockerignore.py`. What
-cannot be said in patterns is said of the paths that there are: after a walk through the tree which is to be sent.
+directories that lead to it. And docker passes patterns over that change nothing where it stands, see dockerignore.py.
+What cannot be said in patterns is said of the paths that there are: after a walk through the tree which is to be sent.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 
-from dockerutils.core import files, shell_words
+from dockerutils.core import complaints, files
 from dockerutils.docks import records
 from dockerutils.docks.records import Dock
 
@@ -108,27 +108,13 @@ def known_hosts(dock: Dock, home: str) -> str:
 
 def explain(dock: Dock, stderr: str) -> str:
     """Return what ssh's refusal means: what is wrong; what to do."""
-    if changed := changed_host_key(stderr):
+    if changed := complaints.changed_host_key(stderr):
         return changed
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     said = lines[-1] if lines else "nothing"
     if "Permission denied" in said:
         return f"{dock.user} is not let in at {dock.ip}; register it again with the user (-u) and key (-i) that are"
     return f"ssh said: {said}; see whether the host runs, and what ssh {dock.host} says"
-
-
-def changed_host_key(stderr: str) -> str:
-    """Return what to do when ssh tells that a host has another key than before, nothing when it does not tell that."""
-    if "IDENTIFICATION HAS CHANGED" not in stderr:
-        return ""
-    host = re.search(r"(?i)host key for (\S+) has changed", stderr)
-    file = re.search(r"Offending .*? key in (\S.*):\d+\s*$", stderr, re.MULTILINE)
-    name, known_hosts = (host[1] if host else "HOST"), (file[1] if file else "~/.ssh/known_hosts")
-    return (
-        f"the host key of {name} has changed; if the machine was set up anew, run: "
-        f"{shell_words.render(['ssh-keygen', '-R', name, '-f', known_hosts])}; "
-        "if not, somebody may stand between you and it"
-    )
 
 
 def _alias(dock: Dock) -> str:
