@@ -22,20 +22,22 @@ from tests.testbed.host import Host, at_home, serving
 _USERS_OWN = re.compile(r"(AWS|DOCK|DOCKER|DOCKERUTILS|RESERO|SSH|XDG)_.*|NO_COLOR")
 
 
-# Two halves take about the same time: in the first are those of commands but these, the examples, and what init writes.
-_SECOND_HALF = re.compile(r"tests/(?!commands/|examples/|scaffold/)|test_(transfer_image|run_notebook|nb_dock)")
+# Which fixtures need what. `-m "not (engine or ssh or aws or browser)"` is the ring that runs on any laptop.
+_NEEDS = {
+    "engine": {"_classic", "_modern", "each_engine", "use"},
+    "ssh": {"ssh_home"},
+    "aws": {"_moto"},
+    "browser": {"jupyterlab"},
+}
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--half", choices=["1", "2"], help="run one half of the tests, the other one may run beside it")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    half = config.getoption("--half")
-    if half:
-        left_out = [item for item in items if bool(_SECOND_HALF.search(item.nodeid)) != (half == "2")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with what it needs."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        for need, names in _NEEDS.items():
+            if fixtures & names:
+                item.add_marker(need)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

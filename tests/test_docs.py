@@ -142,12 +142,13 @@ def test_the_jobs_of_ci_systems_are_yaml_that_builds_and_publishes() -> None:
 def test_the_jobs_of_ci_systems_publish(engine, tmp_path, monkeypatch) -> None:
     files = {
         "docker/prod/Dockerfile": "FROM local/busybox\nCOPY docker/prod/Dockerfile /\n",
-        "docker/dockerutils.cfg": "[prod]\npublication_tag = localhost:5007/org/app:$VERSION\n",
+        "docker/dockerutils.cfg": "[prod]\npublication_tag = $REGISTRY/org/app:$VERSION\n",
     }
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
     monkeypatch.setenv("DOCKER_USERNAME", "carol")
     monkeypatch.setenv("DOCKER_PASSWORD", "s3cret")
-    with registry.serving(engine, "localhost", port=5007, user="carol", password="s3cret") as there:
+    with registry.serving(engine, "localhost", user="carol", password="s3cret") as there:
+        monkeypatch.setenv("REGISTRY", there.host)
         for number, lines in enumerate(_jobs()):
             tag = f"v{number}"
             project = write_tree(tmp_path / f"job{number}", files)
@@ -157,8 +158,8 @@ def test_the_jobs_of_ci_systems_publish(engine, tmp_path, monkeypatch) -> None:
                 capture_output=True, text=True, timeout=300, check=False,
             )  # fmt: skip
             assert shell.returncode == 0, shell.stderr
-            assert shell.stdout.endswith(f"localhost:5007/org/app@{there.digest('org/app', tag)}\n")
-            engine.docker("image", "rm", "--force", f"job{number}-prod:{tag}", f"localhost:5007/org/app:{tag}")
+            assert shell.stdout.endswith(f"{there.host}/org/app@{there.digest('org/app', tag)}\n")
+            engine.docker("image", "rm", "--force", f"job{number}-prod:{tag}", f"{there.host}/org/app:{tag}")
 
 
 def test_our_own_job_runs_the_tests() -> None:

@@ -50,7 +50,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     tracked = _run("git", "ls-files", "-z", directory=checkout).split("\0")[:-1]
     _run(sys.executable, "-c", "import setuptools.build_meta as b; b.build_sdist('../dist')", directory=checkout)
     with tarfile.open(_only(here / "dist", "*.tar.gz")) as archive:
-        archive.extractall(here / "elsewhere", filter="data")
+        # The argument `filter` exists from 3.11.4 on; this attribute is ignored before.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(here / "elsewhere")
     pip = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check"]
     offline = ["--no-index", "--no-deps"]
     source = _only(here / "elsewhere", "*")

@@ -22,15 +22,15 @@ def curl(engine, tmp_path, monkeypatch):
 
 def test_the_walk_through(engine, python_image, walk_through, curl, monkeypatch):
     monkeypatch.setenv("BASE", python_image)
-    monkeypatch.setenv("REGISTRY", "localhost:5000")
     before = engine.docker("ps", "--all", "--quiet")
-    with registry.serving(engine, "localhost", port=5000):
+    # As the README shows it. The port is one of the engine's own network, which nothing else uses.
+    monkeypatch.setenv("REGISTRY", "localhost:5000")
+    with registry.serving(engine, "localhost", port=5000) as there:
         walk_through("flask-web")
     assert engine.docker("ps", "--all", "--quiet") == before
 
-    image = engine.docker(
-        "image", "ls", "--filter", "reference=localhost:5000/flask-web", "--format", "{{.ID}}"
-    ).split()
+    published = f"reference={there.host}/flask-web"
+    image = engine.docker("image", "ls", "--filter", published, "--format", "{{.ID}}").split()
     assert len(set(image)) == 1
     assert engine.docker("run", "--rm", image[0], "id", "-un") == "web\n"
     # One of the application's, and of the user's: no pip's leftovers, no wheels, no configuration.

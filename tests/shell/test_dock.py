@@ -273,9 +273,9 @@ def test_the_names_are_those_of_the_module() -> None:
 
 
 def test_what_stood_before_is_known_to_programs(shell, gpu) -> None:
-    show = f"{sys.executable} -c 'import os; from dockerutils.docks import undocked; print(undocked(os.environ) == dict(os.environ, **dict(X=\"1\")))'"
+    show = f"{sys.executable} -c 'import os; from dockerutils.docks.inventory import undocked; print(undocked(os.environ) == dict(os.environ, **dict(X=\"1\")))'"
     assert run(shell, f"export X=1; {show}; source dock gpu; {show}") == (0, "True\nFalse\n", "")
-    show = f"{sys.executable} -c 'import os; from dockerutils.docks import undocked; print(*sorted(undocked(os.environ).items()), sep=chr(10))' | grep DOCK"
+    show = f"{sys.executable} -c 'import os; from dockerutils.docks.inventory import undocked; print(*sorted(undocked(os.environ).items()), sep=chr(10))' | grep DOCK"
     outcome = run(shell, f"unset DOCKER_CONFIG; {show}; source dock gpu; {show}", DOCK_USER="ada")
     first, second = outcome.out.splitlines()[:2], outcome.out.splitlines()[2:]
     assert first == second == ["('DOCKER_HOST', 'unix:///nonexistent/docker.sock')", "('DOCK_USER', 'ada')"]

@@ -65,12 +65,14 @@ def listening(
 
 @contextlib.contextmanager
 def serving(
-    engine: Engine, host: str, *, port: int = 443, user: str = "", password: str = "", trusted: bool = True
+    engine: Engine, host: str, *, port: int | None = None, user: str = "", password: str = "", trusted: bool = True
 ) -> Iterator[Registry]:
     """Start a registry, with TLS under a name in the DNS and without it on localhost, and end it.
 
-    `trusted`: the engine knows its certificate.
+    Without `port` it is 443, on localhost one that is free. `trusted`: the engine knows its certificate.
     """
+    if port is None:
+        port = free_port_of(engine) if host == "localhost" else 443
     directory = f"{engine.directory}/registries/{host}-{port}"
     os.makedirs(directory, exist_ok=True)
     pid = daemon(engine)
@@ -90,6 +92,12 @@ def serving(
     with _running([*start, "docker-registry", "serve"], config, directory, pid, port):
         _await_name(engine, name)
         yield Registry(name, directory)
+
+
+def free_port_of(engine: Engine) -> int:
+    """Return a port that nothing listens on in an engine's network."""
+    pid = daemon(engine)
+    return next(port for port in iter(free_port, None) if not _listens(pid, port))
 
 
 def daemon(engine: Engine) -> int:

@@ -150,8 +150,8 @@ def test_server_that_is_away_is_an_end() -> None:
 def test_relay_joins_two_networks(engine, modern_engine) -> None:
     networks = {"clients": registry.daemon(modern_engine), "server": registry.daemon(engine)}
     with (
-        registry.serving(engine, "localhost", port=5002) as far,
-        relaying("127.0.0.1", 5002, **networks) as relay,
+        registry.serving(engine, "localhost") as far,
+        relaying("127.0.0.1", int(far.host.partition(":")[2]), **networks) as relay,
     ):
         name = f"127.0.0.1:{relay.port}/carried:1"
         modern_engine.docker("tag", BUSYBOX, name)

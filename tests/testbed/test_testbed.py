@@ -15,6 +15,8 @@ import pytest
 from tests.testbed import images
 from tests.testbed.engine import Engine, command_line, running
 
+pytestmark = pytest.mark.engine
+
 _VERSION = ("version", "--format", "{{.Server.Version}}")
 
 
