@@ -26,7 +26,7 @@ _EXAMPLES = """\
   ls-dock -t 2                 wait no longer than two seconds for a dock
   ls-dock --json | jq .        for programs: bytes and seconds"""
 
-RUNNING, NO_ENGINE, UNREACHABLE = "running", "no engine", "unreachable"
+RUNNING, NO_ENGINE, UNREACHABLE, INCOMPLETE = "running", "no engine", "unreachable", "incomplete"
 
 # One line, which shells of any kind hand to sh. What it prints is marked: a dock's shell may greet before.
 _ASKED = "{{.ServerVersion}} {{.ContainersRunning}} {{.DockerRootDir}}"
@@ -81,9 +81,11 @@ def handle(args: argparse.Namespace) -> None:
     listed = inventory.known(home)
     inventory.tell_ssh(listed, home)
     on_aws = [dock for dock in listed if dock.instance_id and dock.region]
+    rows = {dock: _incomplete(dock) for dock in listed if dock.is_incomplete}
     # Those whose state AWS knows are asked when it has told, the others, and those that ssh is connected to, meanwhile.
     asking = Task(lambda: _states(on_aws, seconds)) if on_aws else None
-    rows = _asked([dock for dock in listed if dock not in on_aws or ssh_config.is_connected(dock, home)], seconds)
+    others = [dock for dock in listed if dock not in rows]
+    rows |= _asked([dock for dock in others if dock not in on_aws or ssh_config.is_connected(dock, home)], seconds)
     if asking:
         instances = asking.result()
         rows |= {dock: row for dock, instance in instances.items() if (row := _away(dock, instance))}
@@ -102,6 +104,10 @@ def _show(args: argparse.Namespace, rows: Sequence[Row]) -> None:
     for row in rows:
         if row.reason:
             console.warn("ls-dock", f"{row.moniker}: {row.reason}")
+
+
+def _incomplete(dock: Dock) -> Row:
+    return Row(dock.moniker, "", INCOMPLETE, reason=inventory.INCOMPLETE.format(dock.moniker))
 
 
 def _states(on_aws: Sequence[Dock], seconds: float) -> dict[Dock, Instance | None]:

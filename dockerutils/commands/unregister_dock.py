@@ -42,7 +42,7 @@ def handle(args: argparse.Namespace) -> None:
         inventory.unregister(address, home)
     if dock is None:  # its record is no good, so what it was called is not known
         return
-    if dock.instance_id and not args.dry_run:
+    if (dock.instance_id or dock.is_incomplete) and not args.dry_run:
         console.warn("unregister-dock", _left(dock))
     if os.environ.get("DOCK_MONIKER") == dock.moniker and not args.dry_run:
         console.warn("unregister-dock", f"this shell is docked to {dock.moniker}; run: castoff")
@@ -56,6 +56,8 @@ def handle(args: argparse.Namespace) -> None:
 
 def _left(dock: Dock) -> str:
     """Return what is not removed, and what removes it."""
+    if dock.is_incomplete:
+        return "create-dock may have left an instance on AWS, which costs; to remove it, run: destroy-dock --leftovers"
     region = ["--region", dock.region] if dock.region else []
     if dock.provisioned_product:
         what = ["servicecatalog", "terminate-provisioned-product", "--provisioned-product-id", dock.provisioned_product]

@@ -24,6 +24,8 @@ CHANGED = (
 )
 BEFORE = "DOCKERUTILS_BEFORE_"
 
+INCOMPLETE = "is not complete; if its create-dock no longer runs, run it again, or run: destroy-dock {}"
+
 _LOCK = "dock.lock"
 
 
@@ -35,10 +37,15 @@ def known(home: str) -> list[Dock]:
     return docks
 
 
-def find(name: str, home: str) -> Dock:
-    """Return the dock with that moniker or address, known to ssh; UserError has the known ones when there is none."""
+def find(name: str, home: str, *, incomplete: bool = False) -> Dock:
+    """Return the dock with that moniker or address, known to ssh; UserError has the known ones when there is none.
+
+    UserError also for a dock that create-dock has not finished, unless `incomplete` allows it.
+    """
     docks = known(home)
     if dock := _chosen(name, docks, home):
+        if dock.is_incomplete and not incomplete:
+            raise UserError(f"{dock.moniker} {INCOMPLETE.format(dock.moniker)}")
         return dock
     raise UserError(f"{name!r} is no dock; {_those(docks)}")
 
@@ -48,11 +55,11 @@ def lookup(name: str, home: str) -> Dock | None:
     return _chosen(name, known(home), home)
 
 
-def choose(name: str | None, environ: Mapping[str, str], home: str) -> Dock:
+def choose(name: str | None, environ: Mapping[str, str], home: str, *, incomplete: bool = False) -> Dock:
     """Return the dock called `name`, for None the one that the shell is docked to; UserError if there is none such."""
     if name is None and not environ.get("DOCK_MONIKER"):
         raise UserError(f"this shell is not docked; name a dock, or run: source dock NAME; {_those(known(home))}")
-    return find(environ["DOCK_MONIKER"] if name is None else name, home)
+    return find(environ["DOCK_MONIKER"] if name is None else name, home, incomplete=incomplete)
 
 
 def undocked(environ: Mapping[str, str]) -> dict[str, str]:
@@ -70,7 +77,7 @@ def docked(dock: Dock) -> dict[str, str]:
         "DOCKER_HOST": dock.docker_host,
         "DOCKER_IP": dock.ip,
         "DOCK_ADDRESS": dock.address,
-        **dock.variables,
+        **{name: value for name, value in dock.variables.items() if name in CHANGED},
     }
 
 

@@ -21,7 +21,10 @@ _LARGEST = 64 * 1024  # bytes of a record that are read
 
 
 class Dock(NamedTuple):
-    """A host to dock to. `address` is the name of its record's directory; `ip` is what ssh connects to."""
+    """A host to dock to. `address` is the name of its record's directory; `ip` is what ssh connects to.
+
+    `account` is the number of the AWS account of its instance; `run` tags everything that create-dock made for it.
+    """
 
     moniker: str
     address: str
@@ -33,6 +36,13 @@ class Dock(NamedTuple):
     instance_id: str | None = None
     region: str | None = None
     provisioned_product: str | None = None
+    account: str | None = None
+    run: str | None = None
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether create-dock has not finished: something in AWS may carry the tag, but no address is known."""
+        return self.run is not None and self.instance_id is None
 
     @property
     def host(self) -> str:
@@ -120,6 +130,8 @@ _CHECKS: dict[str, Callable[[str], str]] = {
     "DOCK_INSTANCE_ID": _fault_in_word,
     "DOCK_REGION": _fault_in_word,
     "DOCK_PROVISIONED_PRODUCT": _fault_in_word,
+    "DOCK_ACCOUNT": _fault_in_word,
+    "DOCK_RUN": _fault_in_word,
 }
 _LINE = re.compile(r"(?:(?:export|declare(?: -x)?) )?(\w+)=(.*)", re.ASCII)
 _QUOTED = re.compile(r"""(["'])(.*)\1""")
@@ -147,6 +159,8 @@ def read(address: str, home: str) -> Dock:
         instance_id=values.get("DOCK_INSTANCE_ID") or None,
         region=values.get("DOCK_REGION") or None,
         provisioned_product=values.get("DOCK_PROVISIONED_PRODUCT") or None,
+        account=values.get("DOCK_ACCOUNT") or None,
+        run=values.get("DOCK_RUN") or None,
     )
 
 

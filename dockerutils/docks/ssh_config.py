@@ -44,7 +44,7 @@ def is_told(docks: Iterable[Dock], home: str) -> bool:
 
 def render(docks: Iterable[Dock], home: str) -> str:
     """Return the file of ssh's with a stanza for each dock."""
-    return _HEADER + "".join(f"\n{stanza(dock, home)}" for dock in sorted(docks))
+    return _HEADER + "".join(f"\n{stanza(dock, home)}" for dock in sorted(docks) if not dock.is_incomplete)
 
 
 def stanza(dock: Dock, home: str) -> str:

@@ -205,6 +205,17 @@ def test_docks_on_aws(ls, cloud, gpu) -> None:
     assert "stopped" not in "".join(cloud.host.processes().values())
 
 
+def test_an_incomplete_dock_is_listed_but_not_probed(ssh_home, ls) -> None:
+    new = Dock("new", "creating-0a", "dock", "creating-0a", "creating-0a", region="us-east-1", account="1", run="0a")
+    inventory.register(new, ssh_home)
+    outcome = ls()
+    assert outcome.out.splitlines()[1].split() == ["new", "incomplete"]
+    assert outcome.err == (
+        "ls-dock: warning: new: is not complete; if its create-dock no longer runs, run it again, or run: "
+        "destroy-dock new\n"
+    )
+
+
 def test_pages_are_followed(ls, cloud, gpu) -> None:
     second = instance("second", cloud.host.address, "us-east-1")
     asked: list[bool] = []

@@ -93,6 +93,14 @@ def test_the_instance_is_left_and_told_of(product, line, unregister, home) -> No
     )
 
 
+def test_an_incomplete_dock_may_leave_an_instance(unregister, home) -> None:
+    inventory.register(Dock("new", "creating-0a", "a", "creating-0a", "creating-0a", run="0a"), home)
+    assert unregister("new").err.startswith(
+        "unregister-dock: warning: create-dock may have left an instance on AWS, which costs; to remove it, run: "
+        "destroy-dock --leftovers\n"
+    )
+
+
 def test_a_record_that_is_no_good(unregister, home) -> None:
     record = Path(home, ".docker", "203.0.113.7", "connection_config.txt")
     record.write_text("DOCK_MONIKER=$(x)\n")

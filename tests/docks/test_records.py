@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dockerutils.core.errors import UserError
 from dockerutils.docks import inventory, records
 from dockerutils.docks.records import Dock
 
@@ -31,6 +32,25 @@ def write_record(home: str, address: str, text: str) -> Path:
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+INCOMPLETE = Dock(
+    "new", "creating-0a1b", "ubuntu", "creating-0a1b", "creating-0a1b", region="eu-west-1", account="123456789012", run="0a1b"
+)  # fmt: skip
+
+
+def test_an_incomplete_dock_is_known_but_not_usable(home) -> None:
+    inventory.register(INCOMPLETE, home)
+    assert (inventory.known(home), INCOMPLETE.is_incomplete) == ([INCOMPLETE], True)
+    assert inventory.choose("new", {}, home, incomplete=True) == INCOMPLETE
+    message = "^new is not complete; if its create-dock no longer runs, run it again, or run: destroy-dock new$"
+    with pytest.raises(UserError, match=message):
+        inventory.find("new", home)
+    assert "dock-new" not in Path(home, ".docker", "dock_ssh_config").read_text()
+    complete = INCOMPLETE._replace(address="203.0.113.8", ip="203.0.113.8", instance_id="i-0abc")
+    inventory.change(INCOMPLETE, complete, home)
+    assert inventory.find("new", home) == complete
+    assert "HostName 203.0.113.8" in Path(home, ".docker", "dock_ssh_config").read_text()
 
 
 def test_a_record_is_written_and_read_again(home) -> None:
