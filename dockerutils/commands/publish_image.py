@@ -141,10 +141,7 @@ def require(project: Project, image: Image) -> None:
         return
     if image.directory is None:
         raise DockerutilsError(f"{image.reference} is not on this engine; run: docker pull {image.reference}")
-    built = project.image(image.directory, image.tag)
-    name = "" if image.repository == built.repository else f" -i {image.repository}"
-    tag = "" if image.tag == project.image(image.directory).tag else f" -t {image.tag}"
-    raise DockerutilsError(f"{image.reference} is not built yet; run: build-image {image.directory}{name}{tag}")
+    raise DockerutilsError(f"{image.reference} is not built yet; run: {project.build_command(image)}")
 
 
 def login(where: Destination, session: api.Session, project: Project) -> Command:

@@ -10,13 +10,14 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from dockerutils.cli import program
-from dockerutils.commands import build_image, run_image
+from dockerutils.commands import build_image
 from dockerutils.core import console, process
 from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
 from dockerutils.core.process import Command
 from dockerutils.docker import engine, invocation, references
 from dockerutils.docks import forwarding, inventory, records, sync
 from dockerutils.docks.records import Dock
+from dockerutils.images.run import Request, configure
 from dockerutils.notebooks import server
 from dockerutils.notebooks.server import Visit
 from dockerutils.project.project import CONFIGURED, Image, Project
@@ -130,8 +131,7 @@ def surveyed(dock: Dock | None, *, dry_run: bool) -> Place:
 
 def facts(project: Project, image: Image, port: int, place: Place, *, use_gpu: bool) -> invocation.Run:
     """Gather what `docker run` is told: what run-image would tell it, and what makes it a notebook at that port."""
-    words = [_NAME, "-g"] if use_gpu else [_NAME]
-    run = run_image.facts(project, image, run_image.parser().parse(words))
+    run = configure(project, image, Request(use_gpu=use_gpu))
     root = sync.path(project) if project.docked else project.root
     mounts = {f"{_HOME}/project": root}
     mounts |= {f"{_HOME}/.aws" if each.endswith("/.aws") else each: each for each in place.directories}

@@ -51,22 +51,26 @@ class Run(NamedTuple):
     cmd: Sequence[str] = ()
     keep: bool = False
 
+    @property
+    def options(self) -> list[str]:
+        """The options of `docker run`, in their order."""
+        return [
+            *self.init,
+            *("--name", self.name),
+            *self.environment,
+            *(() if self.keep else ("--rm",)),
+            *(("-d",) if self.keep else self.interactive),
+            *self.gpu,
+            *(("--network", self.network) if self.network else ()),
+            *self.volumes,
+            *self.ports,
+            *self.args,
+        ]
+
 
 def run(facts: Run, directory: str) -> Command:
     """Compose `docker run`; values that refer to the environment are passed by name, in the child's environment."""
-    options = [
-        *facts.init,
-        *("--name", facts.name),
-        *facts.environment,
-        *(() if facts.keep else ("--rm",)),
-        *(("-d",) if facts.keep else facts.interactive),
-        *facts.gpu,
-        *(("--network", facts.network) if facts.network else ()),
-        *facts.volumes,
-        *facts.ports,
-        *facts.args,
-    ]
-    options, env = by_name(options, ENVIRONMENT)
+    options, env = by_name(facts.options, ENVIRONMENT)
     return Command(["docker", "run", *options, facts.reference, *facts.cmd], env, directory)
 
 
@@ -86,6 +90,11 @@ def without_terminal(interactive: Iterable[str]) -> list[str]:
     """Return the options without the request for a terminal, which docker refuses where there is none."""
     kept = ("-i" if word in {"-it", "-ti"} else word for word in interactive)
     return [word for word in kept if word not in ("-t", "--tty")]
+
+
+def is_detached(facts: Run) -> bool:
+    """Tell whether docker returns while the container runs."""
+    return not {"-d", "--detach"}.isdisjoint(facts.options)
 
 
 def environment(options: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from dockerutils.core import shell_words
 from dockerutils.core.errors import DockerutilsError, UserError
 from dockerutils.docker import engine, references, version_tags
 from dockerutils.project import config
@@ -141,6 +142,16 @@ class Project:
             raise UserError(f"docker/{name}/Dockerfile does not exist; write it, or name another image")
         known = ", ".join(self.names()) or "none"
         raise UserError(f"{name!r} is no image of this project; it has: {known}")
+
+    def build_command(self, image: Image) -> str:
+        """Return the build-image command line that makes an image of a directory, with its name and its tag."""
+        assert image.directory is not None
+        words = ["build-image", image.directory]
+        if image.repository != self.repository(image.directory):
+            words += ["-i", image.repository]
+        if image.tag != self._listed(image.directory).tag:
+            words += ["-t", image.tag]
+        return shell_words.render(words)
 
     def _listed(self, name: str) -> Image:
         try:

@@ -127,6 +127,25 @@ def test_aws_variables_go_by_name_when_they_are_set(dry, monkeypatch) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("config", "argv", "environment"),
+    [
+        pytest.param("", [], "", id="not by default"),
+        pytest.param("", ["--aws"], "-e AWS_ACCESS_KEY_ID -e AWS_SECRET_ACCESS_KEY ", id="--aws"),
+        pytest.param(
+            "[dev]\nenvironment = -e AWS_ACCESS_KEY_ID", [], "-e AWS_ACCESS_KEY_ID ", id="the section names one"
+        ),
+        pytest.param("", ["-e", "AWS_ACCESS_KEY_ID"], "-e AWS_ACCESS_KEY_ID ", id="-e"),
+    ],
+)
+def test_a_dock_gets_aws_variables_on_request_only(dry, monkeypatch, config, argv, environment) -> None:
+    inventory.register(Dock("gpu", "192.0.2.7", "me", "192.0.2.7", "192.0.2.7"), os.environ["HOME"])
+    monkeypatch.setenv("DOCK_MONIKER", "gpu")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIA")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    assert dry(config, *argv) == f"docker run --init --name NAME {environment}--rm -i my-app-dev:alice"
+
+
 def test_synthetic_images_run_the_directory_they_name(dry) -> None:
     config = "[run-image]\nsynthetic_images = shell\n[shell]\nname = dev\ncmd = sh\n[dev]\ncmd = no\n"
     assert dry(config, image="shell") == "docker run --init --name NAME --rm -i my-app-dev:alice sh"

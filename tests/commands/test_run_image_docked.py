@@ -184,8 +184,7 @@ def test_a_path_of_this_machine_draws_a_warning(docked_shell: Docked, tmp_path: 
         "\nargs = --mount type=bind,source=/usr,target=/u --mount type=volume,source=v,target=/v",
     )
     assert dry(docked_shell).err.splitlines() == [
-        f"run-image: warning: {path} is that of dock gpu, not the one here; mount what is in the project, or a path of "
-        "the dock that is not here"
+        f"run-image: warning: {path} is a path of the dock, not of this machine; mount the project instead"
         for path in (tmp_path, "/usr")
     ]
 
