@@ -1,1 +1,1 @@
-"""The ground floor: errors, children, files, what people see on a terminal."""
+"""What all other packages use: errors, child processes, files, output, rollback."""
