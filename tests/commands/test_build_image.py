@@ -89,13 +89,78 @@ def test_the_builder_stage_survives_a_prune(each_engine, app) -> None:
     assert _read(each_engine, "app-dev-builder:alice", "/x") == _read(each_engine, "app-dev:alice", "/x") == "x\n"
 
 
-def test_pip_conf_is_there_during_the_build_only(each_engine, app) -> None:
+def test_pip_conf_exists_during_the_build_only(each_engine, app) -> None:
     app.write(
         {"docker/dev/Dockerfile": BASE + "COPY pip.conf /pip.conf\n", "pip.conf.template": "[global]\nindex-url = x\n"}
     )
+    (app.root / "pip.conf.template").chmod(0o600)
     assert app("dev").status == 0
     assert "index-url = x" in _read(each_engine, "app-dev:alice", "/pip.conf")
+    assert each_engine.docker("run", "--rm", "app-dev:alice", "stat", "-c", "%a", "/pip.conf") == "600\n"
     assert not (app.root / "pip.conf").exists()
+
+
+# A build that waits, with pip.conf in place, until the file go-IMAGE exists.
+_WAITING = """
+[{0}]
+pre_build_script = sh -c 'touch in-{0}; until [ -e go-{0} ]; do sleep 0.05; done'
+"""
+
+
+def _start_build(app: App, image: str) -> subprocess.Popen[bytes]:
+    """Start build-image and return when its pre_build_script runs."""
+    command = [str(Path(sys.executable).parent / "build-image"), image]
+    child = subprocess.Popen(command, cwd=app.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: (app.root / f"in-{image}").exists() or child.poll() is not None)
+    assert child.poll() is None
+    return child
+
+
+def test_two_builds_at_once_share_pip_conf(each_engine, app) -> None:
+    images = ("first", "second")
+    app.write({f"docker/{name}/Dockerfile": BASE + "COPY pip.conf /pip.conf\n" for name in images})
+    app.write({"pip.conf.template": "token", "docker/dockerutils.cfg": "".join(map(_WAITING.format, images))})
+    children = {name: _start_build(app, name) for name in images}
+    for name, child in children.items():
+        (app.root / f"go-{name}").touch()
+        assert child.wait(60) == 0
+        assert _read(each_engine, f"app-{name}:alice", "/pip.conf").endswith("\ntoken")
+    assert not (app.root / "pip.conf").exists()
+
+
+def test_a_build_after_a_killed_one_uses_the_new_token(each_engine, app) -> None:
+    app.write({"docker/dev/Dockerfile": BASE + "COPY pip.conf /pip.conf\n", "pip.conf.template": "old token"})
+    app.write({"docker/dockerutils.cfg": _WAITING.format("dev")})
+    killed = _start_build(app, "dev")
+    killed.kill()
+    killed.wait()
+    (app.root / "go-dev").touch()
+    app.write({"pip.conf.template": "new token"})
+    assert app("dev").status == 0
+    assert _read(each_engine, "app-dev:alice", "/pip.conf").endswith("\nnew token")
+    assert not (app.root / "pip.conf").exists()
+
+
+def test_a_build_waits_for_one_that_uses_an_earlier_template(engine, app) -> None:
+    images = ("first", "second")
+    app.write({f"docker/{name}/Dockerfile": BASE + "COPY pip.conf /pip.conf\n" for name in images})
+    app.write({"pip.conf.template": "one", "docker/dockerutils.cfg": "".join(map(_WAITING.format, images))})
+    first = _start_build(app, "first")
+    app.write({"pip.conf.template": "two", "go-second": ""})
+    command = [str(Path(sys.executable).parent / "build-image"), "second"]
+    with subprocess.Popen(
+        command, cwd=app.root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as second:
+        assert second.stderr
+        assert second.stderr.readline() == (
+            "build-image: another build uses an earlier pip.conf.template; waiting for it to end\n"
+        )
+        (app.root / "go-first").touch()
+        assert first.wait(60) == 0
+        second.communicate(timeout=60)
+    assert second.returncode == 0
+    assert _read(engine, "app-first:alice", "/pip.conf").endswith("\none")
+    assert _read(engine, "app-second:alice", "/pip.conf").endswith("\ntwo")
 
 
 def test_a_pip_conf_of_the_users_is_used_and_kept(each_engine, app) -> None:
@@ -135,7 +200,7 @@ def test_a_failing_pre_script_stops_the_build_with_its_status(each_engine, app) 
     outcome = app("dev")
     assert (outcome.status, len(outcome.echoed)) == (7, 1)
     assert outcome.err.endswith(
-        "\nbuild-image: docker/dockerutils.cfg:2: [dev] pre_build_script: ended with status 7; the build stops here\n"
+        "\nbuild-image: docker/dockerutils.cfg:2: [dev] pre_build_script: exited with status 7; fix the script and build again\n"
     )
     assert not _has(each_engine, "app-dev:alice")
     assert not (app.root / "after").exists()
@@ -219,9 +284,7 @@ def test_the_base_that_is_missing_is_told_and_f_builds_it(each_engine, app) -> N
     app.write({"docker/base/Dockerfile": BASE, "docker/dev/Dockerfile": "FROM app-base:alice\n"})
     outcome = app("dev")
     assert (outcome.status, outcome.echoed) == (1, [])
-    assert (
-        outcome.err == "build-image: app-base:alice, which it is built from, is not built yet; run: build-image base\n"
-    )
+    assert outcome.err == "build-image: the base image app-base:alice is not built yet; run: build-image base\n"
     assert [line.split()[3] for line in app("dev", "-f").echoed] == ["app-base:alice", "app-dev:alice"]
     assert app("dev").status == 0
 
@@ -300,10 +363,11 @@ tag = {latest}
     ("argv", "status", "message"),
     [
         (["nope"], 2, "'nope' is no image of this project; it has: dev, old, sh, ds"),
-        (["sh"], 2, "'sh' has no Dockerfile of its own; run: build-image dev"),
-        (["ds"], 2, "'ds' has no Dockerfile of its own; docker pulls it when it is run"),
-        (["all", "-i", "x"], 2, "-i would give one name to all images; name the image"),
-        (["old"], 2, "docker/dockerutils.cfg:9: [old] tag: {{latest}} finds a version, it makes none; build with -t, or with tag = {{datetime}}"),
+        (["sh"], 2, "'sh' has no Dockerfile; run: build-image dev"),
+        (["ds"], 2, "'ds' has no Dockerfile; docker pulls it when you run it"),
+        (["all", "-i", "x"], 2, "-i would give the same name to all images; name one image"),
+        (["clean", "-i", "x"], 2, "-i would give the same name to clean images; name one image"),
+        (["old"], 2, "docker/dockerutils.cfg:9: [old] tag: {{latest}} is the newest version that exists, not a new one; build with -t, or set tag = {{datetime}}"),
         (["empty"], 2, "docker/empty/Dockerfile does not exist; write it, or name another image"),
         (["dev", "-i", "X Y"], 2, "-i: 'X Y' is not a valid image name; write it as [registry/]name in lower case"),
         (["dev", "-t", "-x"], 2, "-t: '-x' is not a valid tag; use letters, digits, '_', '.' and '-', 128 at most"),
@@ -377,7 +441,7 @@ def test_an_interrupted_build_removes_our_pip_conf_and_nothing_else(each_engine,
     ) as child:
         wait_for(lambda: processes("sleep", "98765") or child.poll() is not None)
         assert child.poll() is None
-        assert (app.root / "pip.conf").read_text() == "x"
+        assert (app.root / "pip.conf").read_text().endswith("\nx")
         os.killpg(child.pid, number) if number == signal.SIGINT else child.send_signal(number)
         child.communicate(timeout=60)
     assert child.returncode == status
