@@ -138,13 +138,13 @@ def _attend(dock: Dock, command: process.Command, visit: Visit, args: argparse.N
 
         def give_up() -> None:
             late.append(True)
-            child.end()
+            child.terminate()
 
         with suppress(BrokenPipeError):
             child.write(command.stdin.read().encode())
         with server.awaited(visit, browser=not args.no_browser, environ=os.environ, late=give_up) as there:
             status = child.wait()
-        complaint = child.complaint
+        complaint = child.stderr
     if late:
         raise DockerutilsError(_silent(dock))
     if status == ssh_config.SSH_FAILED:

@@ -210,7 +210,7 @@ def serve(command: Command, container: str, visit: Visit, args: argparse.Namespa
     except CommandFailed as failure:
         status = failure.status
     except BaseException:
-        with process.signals_held():
+        with process.deferred_signals():
             process.capture(["docker", "stop", container])  # it may have heeded the signal
         raise
     if dock and is_running(container):

@@ -38,7 +38,7 @@ class Undo:
         Signals wait for its end, so that it is known what was made.
         """
         self.add(what, by_hand, remove)
-        with process.signals_held():
+        with process.deferred_signals():
             try:
                 yield
             except DockerutilsError as error:

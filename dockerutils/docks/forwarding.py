@@ -41,7 +41,7 @@ def forwarded(
         if dry_run:
             print(Command(cancel))
         elif container:
-            process.leave([sys.executable, "-m", __name__, container, dock.host, *specifications])
+            process.spawn_detached([sys.executable, "-m", __name__, container, dock.host, *specifications])
         else:
             process.capture(cancel)  # the connection may have gone before
 

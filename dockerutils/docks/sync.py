@@ -144,7 +144,7 @@ def _probe(argv: list[str]) -> Captured:
     with process.children() as family:
         child = family.start(argv)
         output = os.fsdecode(child.finish())
-        return Captured(child.wait(), output, child.complaint)
+        return Captured(child.wait(), output, child.stderr)
 
 
 def _entries(copy: Copy, rules: Filter) -> rsync_filters.Entries:

@@ -104,7 +104,7 @@ def ask(dock: Dock, script: str) -> list[str]:
         with suppress(BrokenPipeError):
             output = child.finish(script.encode())
         if status := child.wait():
-            raise CommandFailed(status, ssh_config.explain(dock, child.complaint))
+            raise CommandFailed(status, ssh_config.explain(dock, child.stderr))
     return os.fsdecode(output).splitlines()
 
 

@@ -11,7 +11,7 @@ import os
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from dockerutils.transfer.layers import CHUNK, Delta, Layer
 
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from tarfile import TarFile, TarInfo
 
 Write = Callable[[bytes], object]
+
+
+class Readable(Protocol):
+    """A stream of bytes."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """Return at most `size` bytes, none at the end."""
+
 
 _BLOBS = "blobs/sha256/"
 _BLOCK = 512
@@ -107,7 +115,7 @@ class _Spooled(NamedTuple):
         return json.loads(b"".join(self.read(name)))
 
 
-def forward(saved: IO[bytes], delta: Delta, reference: str, sink: Write) -> set[str]:
+def forward(saved: Readable, delta: Delta, reference: str, sink: Write) -> set[str]:
     """Pass on the archive that `docker save` writes, without the layers that are there; return the names of all.
 
     Engines from 25 on name a layer by its digest, and write what says which is which at the end: layers whose names
@@ -143,7 +151,7 @@ def forward(saved: IO[bytes], delta: Delta, reference: str, sink: Write) -> set[
         return write(b"".join(spooled.read(manifest["Config"])), own, reference, delta, sink)
 
 
-def _sort(saved: IO[bytes], delta: Delta, spooled: _Spooled, sink: Write) -> tuple[dict[str, int], dict[str, str]]:
+def _sort(saved: Readable, delta: Delta, spooled: _Spooled, sink: Write) -> tuple[dict[str, int], dict[str, str]]:
     """Pass on the layers that are lacking, leave out those that are there, and put all else aside.
 
     Return the lengths of the members, and what those that are links to another one lead to.
@@ -152,7 +160,7 @@ def _sort(saved: IO[bytes], delta: Delta, spooled: _Spooled, sink: Write) -> tup
 
     sizes, links = {}, {}
     try:
-        with tarfile.open(fileobj=saved, mode="r|", bufsize=CHUNK) as tar:
+        with tarfile.open(fileobj=cast("IO[bytes]", saved), mode="r|", bufsize=CHUNK) as tar:
             for member in tar:
                 sizes[member.name] = member.size
                 digest = f"sha256:{member.name.removeprefix(_BLOBS)}"
@@ -175,7 +183,7 @@ def _opened(tar: TarFile, member: TarInfo) -> IO[bytes]:
     return stream
 
 
-def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
+def _chunks(stream: Readable) -> Iterator[bytes]:
     return iter(partial(stream.read, CHUNK), b"")
 
 

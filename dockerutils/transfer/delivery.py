@@ -51,9 +51,9 @@ def source(reference: str, children: Children, environ: Mapping[str, str]) -> So
     asking = children.start(["docker", "info", "--format", "{{.Driver}} {{.DockerRootDir}}"], environ=environ)
     inspected, info = inspecting.finish(), asking.finish().decode()
     if inspecting.wait():
-        if "no such image" in inspecting.complaint.lower():
+        if "no such image" in inspecting.stderr.lower():
             raise DockerutilsError(f"{engine.familiar(reference)} is not on this engine; build it, or pull it")
-        raise engine.refusal(inspecting.complaint)
+        raise engine.refusal(inspecting.stderr)
     record = json.loads(inspected)
     # The files of an engine elsewhere are elsewhere.
     driver, _, root = info.strip().partition(" ") if engine.local_socket(environ) else ("", "", "")
@@ -136,20 +136,19 @@ def _saved(image: Source, delta: Delta, children: Children) -> _Way:
 
     def write(sink: archive.Write) -> set[str]:
         saving = children.start(["docker", "save", image.reference], environ=image.environ)
-        assert saving.stdout
         files, fault = set(), ""
         try:
-            files = archive.forward(saving.stdout, delta, image.reference, sink)
+            files = archive.forward(saving, delta, image.reference, sink)
         except ValueError as error:
             fault = str(error)
         except BaseException:
-            saving.end()
+            saving.terminate()
             raise
         saving.finish()
         if saving.wait():
-            if "unexpected eof" in saving.complaint.lower():
+            if "unexpected eof" in saving.stderr.lower():
                 raise DockerutilsError("the engine here has ended; see that it runs, and run the command again")
-            raise engine.refusal(saving.complaint)
+            raise engine.refusal(saving.stderr)
         if fault:
             raise DockerutilsError(f"docker save wrote no whole image: {fault}; build or pull it again")
         return files

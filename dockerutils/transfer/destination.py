@@ -77,7 +77,7 @@ def ask(where: Destination, children: Children) -> Target:
     asking = children.start(where.argv("sh -s"), stdin=PIPE)
     said = re.findall(r"(?m)^dockerutils (\w+) ?(.*)", asking.finish(_QUESTIONS.encode()).decode(errors="replace"))
     if status := asking.wait():
-        raise CommandFailed(status, remote.explain(where, asking.complaint))
+        raise CommandFailed(status, remote.explain(where, asking.stderr))
     answers = dict(said)
     if "refused" in answers:
         raise DockerutilsError(f"{where.name}: {engine.refusal(answers['refused'])}")

@@ -69,7 +69,7 @@ class Passage:
     def abandon(self) -> None:
         """End what loads, before it takes the end of our bytes for the end of the image."""
         for child in reversed(self._ways or ()):
-            child.end()
+            child.terminate()
             child.finish()
 
     def _open(self, compressor: Compressor | None) -> None:
@@ -82,7 +82,7 @@ class Passage:
         first = loading = self._children.start(self._to.where.argv(f"sh -c {shlex.quote(script)}"), stdin=PIPE)
         if compressor:
             first = self._children.start(compressor.compress, stdin=PIPE, stdout=loading.stdin)
-            loading.let_go()
+            loading.close_stdin()
         self._ways = first, loading
         for data in self._held:
             self._push(data)
@@ -100,7 +100,7 @@ class Passage:
 
     def _check(self, loading: Child) -> None:
         """Raise what the end of a failed load means."""
-        status, where, complaint = loading.wait(), self._to.where, loading.complaint
+        status, where, complaint = loading.wait(), self._to.where, loading.stderr
         if status == SSH_FAILED and not complaint.strip():  # who shares a connection leaves without a word then
             raise CommandFailed(status, f"{where.name}: the connection was cut; run the command again")
         if status == SSH_FAILED:

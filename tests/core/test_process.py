@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from dockerutils.core import process
 from dockerutils.core.errors import CommandFailed, DockerutilsError
 from dockerutils.core.process import Command, Input
-from tests.support import processes
+from tests.support import processes, wait_for
 
 RULE = "=" * 80
 
@@ -82,7 +83,7 @@ def test_the_status_of_a_child_is_kept(script: str, status: int) -> None:
     [
         ("no-such-program", "no-such-program was not found on PATH; correct its path, or make it executable (chmod +x)"),
         ("./no-such", "./no-such was not found; correct its path, or make it executable (chmod +x)"),
-        ("/etc/passwd", "/etc/passwd cannot be executed: Permission denied; correct its path, or make it executable (chmod +x)"),
+        ("/etc/passwd", "/etc/passwd cannot be started: Permission denied; correct its path, or make it executable (chmod +x)"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_started_is_told(action, program: str, message: str, capfd) -> None:
@@ -112,6 +113,78 @@ def test_capture_shows_nothing(capfd, tmp_path) -> None:
     answer = process.capture(["sh", "-c", "cat; pwd; echo err >&2; exit 2"], directory=str(tmp_path))
     assert answer == (2, f"{tmp_path}\n", "err\n")
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_probe_that_writes_too_much_is_killed() -> None:
+    for stream in ("", ">&2"):
+        began = time.monotonic()
+        answer = process.capture(["sh", "-c", f"cat /dev/zero {stream}"], limit=1_000_000)
+        assert answer.status == process.TOO_LONG
+        assert answer.stderr == "its output is too long\n"
+        assert len(answer.stdout) <= 1_000_000
+        assert time.monotonic() - began < 10
+
+
+def test_a_probe_that_writes_as_much_as_it_may() -> None:
+    answer = process.capture(["head", "-c", "1000000", "/dev/zero"], limit=1_000_000)
+    assert (answer.status, len(answer.stdout)) == (0, 1_000_000)
+    said = process.capture_within([["cat", "/dev/zero"], ["echo", "a"]], 60, lambda _: False, limit=10_000)
+    assert [answer.status for answer in said if answer] == [process.TOO_LONG, 0]
+
+
+def test_a_probe_that_takes_too_long_is_ended() -> None:
+    began = time.monotonic()
+    assert process.capture(["sleep", "98762"], seconds=0.2) == (process.TIMED_OUT, "", "no answer in 0.2 s\n")
+    assert time.monotonic() - began < 10
+    assert processes("sleep", "98762") == []
+
+
+def test_a_probe_that_ignores_signals_is_killed() -> None:
+    script = "trap '' TERM; while :; do sleep 0.05; done"
+    assert process.capture(["sh", "-c", script], seconds=0.2).status == process.TIMED_OUT
+    assert processes("sh", "-c", script) == []
+
+
+def test_a_probe_is_over_when_it_ends_though_something_that_it_started_runs_on() -> None:
+    began = time.monotonic()
+    try:
+        assert process.capture(["sh", "-c", "sleep 98761 & echo a; exit 3"]) == (3, "a\n", "")
+        assert time.monotonic() - began < 30
+    finally:
+        for pid in processes("sleep", "98761"):
+            os.kill(pid, signal.SIGTERM)
+
+
+def test_a_probe_reads_and_writes_at_the_same_time() -> None:
+    text = "0123456789\n" * 100_000
+    assert process.capture(["cat"], stdin=text) == (0, text, "")
+    assert process.capture(["true"], stdin=text) == (0, "", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_probes(number: int) -> None:
+    code = """
+parser = program.Parser("x", "x", "x")
+print("ready", flush=True)
+sys.exit(program.main(parser, lambda args: process.capture_all([["sleep", "98760"], ["sleep", "98760"]]), []))
+"""
+    with _child(code) as child:
+        wait_for(lambda: len(processes("sleep", "98760")) == 2)
+        began = time.monotonic()
+        child.send_signal(number)
+        _, err = child.communicate(timeout=20)
+        assert (child.returncode, err) == (128 + number, "")
+    assert time.monotonic() - began < 5
+    assert processes("sleep", "98760") == []
+
+
+def test_arguments_that_are_too_long_are_told_apart_from_a_program_that_is_not_there() -> None:
+    for action in (process.run, process.replace):
+        with pytest.raises(DockerutilsError) as error:
+            action(Command(["true", "x" * 200_000]))
+        assert str(error.value) == (
+            "true cannot be started: the arguments and environment variables are too long; shorten them"
+        )
 
 
 def _child(code: str) -> subprocess.Popen[str]:
@@ -210,7 +283,7 @@ def test_signals_reach_the_child(number: int, group: bool, said: list[str], stat
 
 
 def test_a_child_that_does_not_heed_is_killed(monkeypatch) -> None:
-    code = "process._PATIENCE = 0.2\n" + _MAIN.replace("trap 'echo TERM; exit 9' TERM", "trap '' TERM; echo $$")
+    code = "process.spawn.PATIENCE = 0.2\n" + _MAIN.replace("trap 'echo TERM; exit 9' TERM", "trap '' TERM; echo $$")
     with _child(code) as child:
         assert child.stdout is not None
         pid = int(child.stdout.readline())
@@ -247,7 +320,7 @@ def test_children_run_side_by_side() -> None:
     with process.children() as children:
         last = children.start(["cat"], stdin=process.PIPE)
         first = children.start(["cat"], stdin=process.PIPE, stdout=last.stdin)
-        last.let_go()
+        last.close_stdin()
         first.write(b"noise\nready\n")
         last.await_line(b"ready\n")
         assert first.finish(b"then") == b""
@@ -259,7 +332,7 @@ def test_a_child_without_input_reads_nothing() -> None:
     with process.children() as children:
         child = children.start(["sh", "-c", "cat; echo said >&2; kill -TERM $$"], environ={"PATH": os.environ["PATH"]})
         assert child.finish() == b""
-        assert (child.wait(), child.complaint) == (143, "said\n")
+        assert (child.wait(), child.stderr) == (143, "said\n")
 
 
 def test_children_end_with_the_block() -> None:
@@ -269,17 +342,45 @@ def test_children_end_with_the_block() -> None:
 
 
 def test_children_that_do_not_heed_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_PATIENCE", 0.1)
+    monkeypatch.setattr(process.spawn, "PATIENCE", 0.1)
     with process.children() as children:
         child = children.start(["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"])
         child.await_line(b"up\n")
     assert child.wait() == 128 + signal.SIGKILL
 
 
+def test_children_end_while_other_threads_use_their_pipes() -> None:
+    """What they have started runs on, and keeps their pipes open, as an ssh master does."""
+    script = "exec 3<&0; sleep 98759 <&3 & sleep 98758"
+    done: list[object] = []
+
+    def write(child: process.Child) -> None:
+        with pytest.raises(BrokenPipeError):
+            child.write(bytes(1_000_000))
+        done.append(None)
+
+    try:
+        with process.children() as children:
+            first, second, third = (children.start(["sh", "-c", script], stdin=process.PIPE) for _ in range(3))
+            works = (lambda: done.append(first.finish()), lambda: done.append(second.read()), lambda: write(third))
+            threads = [threading.Thread(target=work) for work in works]
+            for each in threads:
+                each.start()
+            wait_for(lambda: len(processes("sleep", "98759")) == 3)
+        for each in threads:
+            each.join(10)
+        assert [each.is_alive() for each in threads] == [False] * 3
+        assert len(done) == 3
+    finally:
+        for number in ("98758", "98759"):
+            for pid in processes("sleep", number):
+                os.kill(pid, signal.SIGTERM)
+
+
 def test_none_starts_when_the_block_has_ended() -> None:
     with process.children() as children:
         pass
-    with pytest.raises(DockerutilsError, match="it was interrupted; run the command again"):
+    with pytest.raises(DockerutilsError, match="interrupted; run the command again"):
         children.start(["true"])
 
 

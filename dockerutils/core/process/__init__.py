@@ -1,0 +1,30 @@
+"""Child processes: commands that are printed and run, probes whose output is read, and children that run beside us.
+
+`spawn.py` is the only module that imports subprocess.
+"""
+
+from dockerutils.core.process.children import Child, Children, children, spawn_detached
+from dockerutils.core.process.command import Command, Input, replace, run
+from dockerutils.core.process.probes import LIMIT, TIMED_OUT, TOO_LONG, Captured, capture, capture_all, capture_within
+from dockerutils.core.process.spawn import PIPE, STDERR, deferred_signals
+
+__all__ = [
+    "LIMIT",
+    "PIPE",
+    "STDERR",
+    "TIMED_OUT",
+    "TOO_LONG",
+    "Captured",
+    "Child",
+    "Children",
+    "Command",
+    "Input",
+    "capture",
+    "capture_all",
+    "capture_within",
+    "children",
+    "deferred_signals",
+    "replace",
+    "run",
+    "spawn_detached",
+]

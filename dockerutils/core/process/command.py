@@ -1,0 +1,117 @@
+"""Commands: what is printed and what is executed come from one `Command`, so they agree."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from dockerutils.core import console, shell_words
+from dockerutils.core.errors import CommandFailed, Terminated
+from dockerutils.core.process import spawn
+from dockerutils.core.process.spawn import PIPE, STDERR, Streams
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+# Seconds that a child gets to end by itself after Ctrl-C, which the terminal sends to both of us.
+_GRACE = 0.5
+
+
+class Input(NamedTuple):
+    """What a child reads from its stdin, a password for example: never shown.
+
+    `source` is the `sh` command line that writes the same; it is shown. `read` returns the text, and is called when the
+    command has been shown and is about to run.
+    """
+
+    source: str
+    read: Callable[[], str]
+
+
+class Command(NamedTuple):
+    """A command line: its words, the variables it adds to our environment, its directory (None: ours) and its stdin."""
+
+    argv: list[str]
+    env: Mapping[str, str] = {}
+    directory: str | None = None
+    stdin: Input | None = None
+
+    def __str__(self) -> str:
+        elsewhere = self.directory is not None and not os.path.samefile(self.directory, os.curdir)
+        line = shell_words.render(self.argv, self.env, self.directory if elsewhere else None)
+        return f"{self.stdin.source} | {line}" if self.stdin else line
+
+
+def run(
+    command: Command, *, dry_run: bool = False, unshown: Mapping[str, str] | None = None, to_stderr: bool = False
+) -> None:
+    """Print `command`, execute it and wait for it; CommandFailed carries its status if that is not 0.
+
+    SIGINT and SIGTERM are passed on, and the child has ended when this returns or raises. `unshown` are variables of
+    the child that the printed line omits: what they name is gone before anybody can paste it. With `to_stderr` the
+    child's stdout goes to our stderr.
+    """
+    if _announce(command, dry_run=dry_run):
+        return
+    text = command.stdin.read().encode() if command.stdin else None
+    child = None
+    try:
+        with spawn.deferred_signals():
+            child = spawn.start(
+                command.argv,
+                Streams(PIPE if command.stdin else None, STDERR if to_stderr else None),
+                environ={**os.environ, **command.env, **(unshown or {})},
+                directory=command.directory,
+            )
+        child.communicate(text)
+    except (KeyboardInterrupt, Terminated) as interruption:
+        if child:
+            _end(child, interruption)
+        raise
+    if status := spawn.status(child):
+        raise CommandFailed(status)
+
+
+def replace(command: Command, *, dry_run: bool = False) -> None:
+    """Print `command`, then become it: this process has its signals, terminal and status from then on."""
+    if _announce(command, dry_run=dry_run):
+        return
+    sys.stdout.flush()
+    # Python ignores SIGPIPE, and a signal that is ignored stays ignored in the program that replaces us.
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        if command.directory is not None:
+            os.chdir(command.directory)
+        os.execvpe(command.argv[0], command.argv, {**os.environ, **command.env})  # noqa: S606
+    except OSError as error:
+        signal.signal(signal.SIGPIPE, before)
+        raise spawn.not_started(command.argv[0], error) from error
+
+
+def _announce(command: Command, *, dry_run: bool) -> bool:
+    if dry_run:
+        print(command, flush=True)
+    else:
+        console.echo(str(command))
+    return dry_run
+
+
+def _end(child: Popen[bytes], interruption: BaseException) -> None:
+    """Pass the signal that ended our wait to the child, and wait for its end."""
+    from subprocess import TimeoutExpired
+
+    try:
+        if isinstance(interruption, Terminated):
+            child.send_signal(interruption.signum)
+        else:
+            try:
+                child.wait(_GRACE)
+            except TimeoutExpired:
+                child.send_signal(signal.SIGINT)
+        child.wait(spawn.PATIENCE)
+    except (TimeoutExpired, KeyboardInterrupt, Terminated):
+        child.kill()
+        child.wait()

@@ -1,0 +1,115 @@
+"""The only place that starts a child. It also ends children and defers signals meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dockerutils.core.errors import DockerutilsError
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+# Seconds that a child gets to end after a signal, before SIGKILL.
+PATIENCE = 10.0
+# subprocess.PIPE and DEVNULL, and the descriptor of our stderr: constants, so that -h does not import subprocess.
+PIPE, DEVNULL, STDERR = -1, -3, 2
+
+
+class Streams(NamedTuple):
+    """Where a child's streams lead: each is a file, a descriptor, PIPE, DEVNULL, or None for ours."""
+
+    stdin: Any = None
+    stdout: Any = None
+    stderr: Any = None
+
+
+def start(
+    argv: Sequence[str],
+    streams: Streams,
+    *,
+    directory: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    detached: bool = False,
+) -> Popen[bytes]:
+    """Start a child; DockerutilsError says why it cannot be started and what to do.
+
+    `environ` is the child's whole environment, by default ours. A `detached` child gets a session of its own.
+    """
+    import subprocess
+
+    try:
+        return subprocess.Popen(argv, -1, None, *streams, cwd=directory, env=environ, start_new_session=detached)
+    except OSError as error:
+        raise not_started(argv[0], error) from error
+
+
+def status(child: Popen[bytes]) -> int:
+    """Return the exit status of a child that has ended: 128 plus the signal's number for one that a signal ended."""
+    code = child.returncode
+    return code if code >= 0 else 128 - code
+
+
+def end(children: Iterable[Popen[bytes]], patience: float | None = None) -> None:
+    """Terminate children and wait for them; kill those that run on after `patience` seconds, PATIENCE by default."""
+    from subprocess import TimeoutExpired
+
+    running = [each for each in children if each.poll() is None]
+    with deferred_signals():  # a second Ctrl-C would leave some of them behind
+        for each in running:
+            each.terminate()
+        for each in running:
+            try:
+                each.wait(PATIENCE if patience is None else patience)
+            except TimeoutExpired:
+                each.kill()
+                each.wait()
+
+
+@contextmanager
+def deferred_signals() -> Iterator[None]:
+    """Defer SIGINT, SIGTERM and SIGHUP to the end of the block, where one of them would leave a child behind.
+
+    Signals that are ignored stay ignored. Python handles signals in the main thread; elsewhere there is nothing to do.
+    """
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    handled = [each for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if callable(signal.getsignal(each))]
+    before = {each: signal.signal(each, lambda signum, _: arrived.append(signum)) for each in handled}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    for signum in arrived:
+        signal.raise_signal(signum)
+
+
+def not_started(program: str, error: OSError) -> DockerutilsError:
+    """Return what an error of exec(3) means: what is wrong; what to do."""
+    if error.errno == errno.E2BIG:
+        return DockerutilsError(
+            f"{program} cannot be started: the arguments and environment variables are too long; shorten them"
+        )
+    if isinstance(error, FileNotFoundError):
+        where = "was not found" if os.sep in program else "was not found on PATH"
+        return DockerutilsError(f"{program} {where}; {_remedy(program)}")
+    return DockerutilsError(f"{program} cannot be started: {error.strerror}; {_remedy(program)}")
+
+
+def _remedy(program: str) -> str:
+    if program == "docker":
+        return "install the docker command-line client, or add its directory to PATH"
+    if program == "ssh":
+        return "install the OpenSSH client, or add its directory to PATH"
+    if program == "rsync":
+        return "install rsync (3.1 or newer), or add its directory to PATH"
+    return "correct its path, or make it executable (chmod +x)"
