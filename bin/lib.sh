@@ -1,13 +1,13 @@
 # shellcheck shell=bash
-# What bin/demo and bin/test share. They source it in the project's root; the log of quietly goes to $scratch.
+# Shared by bin/demo and bin/test, which source it in the project root. `quietly` logs to $scratch.
 
 set -euo pipefail
-# Where Debian has dockerd, ip and debootstrap; root's own PATH may lack it after su.
+# dockerd, ip and debootstrap are here on Debian; after su, root's PATH can be without it.
 PATH=$PATH:/usr/sbin:/sbin
 export DEBIAN_FRONTEND=noninteractive PIP_DISABLE_PIP_VERSION_CHECK=1
 unset PYTHONDONTWRITEBYTECODE
 
-# Short, because a socket may lie in it: their paths end at 107 bytes.
+# A short path: that of a socket is limited to 107 bytes.
 scratch=$(mktemp -d /tmp/dockerutils.XXXXXX)
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -22,14 +22,14 @@ die() {
     exit 1
 }
 
-# quietly COMMAND...: its output is shown only when it fails.
+# quietly COMMAND...: show its output only if it fails.
 quietly() {
     "$@" >"$scratch/log" 2>&1 </dev/null && return
     cat "$scratch/log" >&2
     die "failed: $*"
 }
 
-# packages WHY PACKAGE...: root on Debian and its kin gets them; anybody else is told.
+# packages WHY PACKAGE...: install them as root on Debian and Ubuntu; otherwise say what is missing.
 packages() {
     local why=$1
     shift
@@ -38,14 +38,14 @@ packages() {
     fi
     say "installing $*"
     if [[ ! -e $scratch/updated ]]; then
-        # One source that fails does no harm, if the others have the packages.
+        # A failing source does not matter if the others have the packages.
         apt-get update >/dev/null 2>&1 </dev/null || true
         touch "$scratch/updated"
     fi
     quietly apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends "$@"
 }
 
-# commands WHY COMMAND=PACKAGE...: see that there are these commands.
+# commands WHY COMMAND=PACKAGE...: install the packages of missing commands.
 commands() {
     local why=$1 pair
     local missing=()
@@ -56,7 +56,7 @@ commands() {
     ((${#missing[@]} == 0)) || packages "$why" "${missing[@]}"
 }
 
-# install EXTRAS: the project into .venv, unless it is there as setup.cfg has it now. EXTRAS is '' or, for one, '[test]'.
+# install EXTRAS: install the project into .venv unless it is up to date. EXTRAS is '' or, for example, '[test]'.
 install() {
     local stamp=.venv/installed$1
     if [[ $stamp -nt setup.cfg && $stamp -nt setup.py && $stamp -nt pyproject.toml ]]; then
@@ -67,7 +67,7 @@ install() {
         die "$(python3 --version) is too old; put Python 3.10 or newer first on PATH, as python3"
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages "python3 cannot make virtual environments" python3-venv
     say "installing the project into .venv"
-    # One that was cut off, or moved, is made anew.
+    # Recreate one that was interrupted or moved.
     .venv/bin/pip --version >/dev/null 2>&1 || quietly python3 -m venv --clear .venv
     quietly .venv/bin/pip install --quiet --editable ".$1"
     touch "$stamp"

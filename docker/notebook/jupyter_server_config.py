@@ -7,11 +7,11 @@ import os
 
 c = get_config()  # noqa: F821 - Jupyter's
 
-c.ServerApp.ip = "0.0.0.0"  # noqa: S104 - of the container; run-notebook publishes it on this machine alone
+c.ServerApp.ip = "0.0.0.0"  # noqa: S104 - inside the container; run-notebook publishes it only on 127.0.0.1
 c.ServerApp.port = 8888
 c.ServerApp.port_retries = 0
 c.ServerApp.open_browser = False
-c.ServerApp.allow_root = True  # it is root in a project of root's
+c.ServerApp.allow_root = True  # a project owned by root runs as root
 c.ServerApp.root_dir = "/home/jovyan/project"
 
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 HEMISPHERES = ("Northern & Eastern", "Northern & Western", "Southern & Eastern", "Southern & Western")
 
-# What a number may be, ends included. No meteorite outweighs the Earth; infinity and NaN, which Python's JSON reader
-# lets through, are outside of any range.
+# Valid ranges, inclusive. No meteorite outweighs the Earth. Infinity and NaN, which Python's JSON reader accepts, are
+# outside every range.
 RANGES = {"mass_g": (0, 5.972e27), "latitude": (-90, 90), "longitude": (-180, 180)}
 
 

@@ -1,3 +1,3 @@
 #!/bin/sh
-# Stands for a program of the team's.
+# A stand-in for a real program.
 echo "computed on base $(cat /etc/base-version), by $(id -un)"
