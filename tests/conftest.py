@@ -1,4 +1,4 @@
-"""Fixtures for every test: a guard around the user's own things, and Docker Engines for those who ask for one."""
+"""Fixtures for every test: isolation from the user's own environment, Docker Engines, hosts and projects."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.testbed import debian, images, nvidia
 from tests.testbed.engine import Engine, running
 from tests.testbed.host import Host, at_home, serving
 
-# Variables of the user that change what the commands do, or lead to credentials. What XDG names is in HOME by default.
+# Variables of the user that change what the commands do or point to credentials. XDG directories default to HOME.
 _USERS_OWN = re.compile(r"(AWS|DOCK|DOCKER|DOCKERUTILS|RESERO|SSH|XDG)_.*|NO_COLOR")
 
 
-# Which fixtures need what. `-m "not (engine or ssh or aws or browser)"` is the ring that runs on any laptop.
+# Which marker follows from which fixtures. `-m "not (engine or ssh or aws or browser)"` is the ring that runs on any laptop.
 _NEEDS = {
     "engine": {"_classic", "_modern", "each_engine", "use"},
     "ssh": {"ssh_home"},
@@ -32,7 +32,7 @@ _NEEDS = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with what it needs."""
+    """Mark each test with the parts that it needs."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         for need, names in _NEEDS.items():
@@ -41,23 +41,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """See that Ctrl-C, or a kill, ends the tests and their fixtures: a command called here would take it for its own."""
+    """Let Ctrl-C or SIGTERM stop the tests and their fixtures, even while a command called in this process handles it."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         session.shouldstop = "interrupted"
         signal.default_int_handler(number, frame)
 
-    # Also where a shell has it ignored, as in the background: what the tests start would ignore it too.
+    # Even if the shell ignores it for background jobs; children of the tests would inherit that.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
 
 
 @pytest.fixture(autouse=True)
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep every test away from the user's HOME, credentials and engine: it is alice's first day on this machine."""
+    """Isolate every test from the user's HOME, credentials and engine; the user is alice."""
     for name in filter(_USERS_OWN.fullmatch, list(os.environ)):
         monkeypatch.delenv(name)
-    # Beside what the test itself writes.
+    # Not inside tmp_path, where the test writes its own files.
     home = tmp_path.with_name(f"{tmp_path.name}-home")
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
@@ -70,7 +70,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def nvidia_runtime(tmp_path_factory: pytest.TempPathFactory) -> nvidia.Runtime:
-    """Return the runtime that `engine` has under the name nvidia: it records what it is asked for, and is runc."""
+    """Return the runtime that `engine` calls nvidia: runc, with a record of its calls."""
     return nvidia.runtime(str(tmp_path_factory.mktemp("nvidia")))
 
 
@@ -90,13 +90,13 @@ def _modern() -> Iterator[Engine]:
 
 @pytest.fixture
 def engine(_classic: Engine, isolated: None, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """Point docker at this machine's Docker Engine, in an instance of the session's own, with the classic builder."""
+    """Point docker at a private instance of this machine's Docker Engine, with the classic builder."""
     return _use(_classic, monkeypatch)
 
 
 @pytest.fixture
 def modern_engine(_modern: Engine, isolated: None, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """Point docker at a Docker Engine 26.1 of the session's own, with BuildKit."""
+    """Point docker at a private Docker Engine 26.1, with BuildKit."""
     return _use(_modern, monkeypatch)
 
 
@@ -109,14 +109,14 @@ def each_engine(request: pytest.FixtureRequest) -> Engine:
 
 @pytest.fixture(scope="session")
 def python_image(_classic: Engine) -> str:
-    """Return the name of an image with Python 3, pip and venv, which `engine` has."""
+    """Return the name of an image on `engine` with Python 3, pip and venv."""
     images.add_python(_classic)
     return images.PYTHON
 
 
 @pytest.fixture
 def ssh_home(isolated: None, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Make ssh read HOME/.ssh, where an identity is, and return HOME; a test's own hosts are to `admit` it."""
+    """Make ssh read HOME/.ssh, which has an identity, and return HOME; a test's hosts must `admit` it."""
     for name, value in at_home(os.environ["HOME"]).items():
         monkeypatch.setenv(name, value)
     return os.environ["HOME"]
@@ -124,7 +124,7 @@ def ssh_home(isolated: None, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def host(_modern: Engine, ssh_home: str) -> Iterator[Host]:
-    """Return another host, with the engine of `modern_engine`, that knows this user and is known."""
+    """Return another host with the engine of `modern_engine`; it and this user know each other's keys."""
     with serving(_modern) as there:
         there.admit(ssh_home)
         yield there
@@ -132,7 +132,7 @@ def host(_modern: Engine, ssh_home: str) -> Iterator[Host]:
 
 @pytest.fixture
 def classic_host(_classic: Engine, ssh_home: str) -> Iterator[Host]:
-    """Return another host, with the engine of `engine`, that knows this user and is known."""
+    """Return another host with the engine of `engine`; it and this user know each other's keys."""
     with serving(_classic) as there:
         there.admit(ssh_home)
         yield there
@@ -146,7 +146,7 @@ def _use(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
 
 @pytest.fixture
 def make_project(tmp_path: Path) -> Callable[..., Project]:
-    """Return a function that makes a project of files, with docker/dev/Dockerfile among them, and finds it."""
+    """Return a function that writes a project, including docker/dev/Dockerfile, and loads it."""
 
     def make(files: Mapping[str, str], name: str = "app", workdir: str = "", **environ: str) -> Project:
         root = write_tree(tmp_path / name, {"docker/dev/Dockerfile": "FROM scratch\n", **files})

@@ -1,4 +1,4 @@
-"""The sessions that a README shows: their commands are typed into a terminal, as they stand, and the output compared."""
+"""Sessions in a README: type their commands into a terminal and compare the output."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import NamedTuple
 import pexpect
 import pytest
 
-# What a line of a session begins with: the shell's prompt, or that of the shell in a container.
+# The prompts of a session: that of the shell, or of a shell in a container.
 _PROMPT = re.compile(r"(?:\[dock:\S+\] |(?:\(\w+\) )?\w+@\w+:\S*)?\$ (.*)")
 
-# How a terminal is told to move, colour, and name its window; and the returns of its carriage.
+# Escape sequences for cursor, color and title, and carriage returns.
 _CONTROL = r"\x1b\[[?0-9;]*[A-Za-z]|\x1b\][^\x07]*\x07|\r"
 
 
 class Step(NamedTuple):
-    """A command of a session, and the lines that are shown below it."""
+    """A command of a session and the lines shown below it."""
 
     command: str
     shown: list[str]
 
 
 def steps(path: Path) -> Iterator[Step]:
-    """Yield the commands of the `console` blocks of a README, in their order."""
+    """Yield the commands of the `console` blocks of a page, in order."""
     for block in re.findall(r"^```console\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
         step: Step | None = None
         for line in block.splitlines():
@@ -41,14 +41,14 @@ def steps(path: Path) -> Iterator[Step]:
 
 
 def _pattern(line: str, home: str) -> re.Pattern[str]:
-    """What a line that is shown stands for: names, times, sizes and places are another reader's."""
+    """Return the pattern for a shown line: names, times, sizes and paths differ between readers."""
     other = [
         (r"_\d\d-\d\d-\d\d_[\d.]+", r"_\d\d-\d\d-\d\d_[\d.]+"),  # a container's name
-        (r"\b\d\d\.\d\d\.\d\d\b", r"\d\d\.\d\d\.\d\d"),  # a version made of the date
+        (r"\b\d\d\.\d\d\.\d\d\b", r"\d\d\.\d\d\.\d\d"),  # a date version
         (r"\d+ seconds? ago", r"\d+ seconds? ago"),
         (r"[\d.]+ MB", r"[\d.]+ MB"),
         (re.escape(home), r"/\S+"),
-        (r"  +", r"  +"),  # columns are as wide as the reader's name
+        (r"  +", r"  +"),  # the width of columns depends on the user name
         (r"\.\.\.", ".*"),
     ]
     parts = re.split("(" + "|".join(pattern for pattern, _ in other) + ")", line)
@@ -57,26 +57,26 @@ def _pattern(line: str, home: str) -> re.Pattern[str]:
 
 
 class Session:
-    """A shell in a terminal, as the reader of a README has one."""
+    """A shell in a terminal, like that of a reader."""
 
     _MARK, _DONE = 'echo "DONE-$? $((40+2))"', r"DONE-(\d+) 42\r\n"
     _PROMPT = r"\w+@[0-9a-f]{12}:\S*\$ "
 
     def __init__(self, directory: Path) -> None:
-        self._inside = False  # a container, whose shell shows a prompt before each command
+        self._inside = False  # in a container, whose shell prints a prompt before each command
         environ = {**os.environ, "PS1": "", "TERM": "dumb", "NO_COLOR": "1"}
         self._shell = pexpect.spawn(
             "bash", ["--norc", "--noediting"], cwd=str(directory), env=environ, encoding="utf-8", timeout=600, echo=False
         )  # fmt: skip
 
     def run(self, command: str) -> list[str]:
-        """Type a command, and return what it printed; its status is kept."""
+        """Type a command, store its status and return its output."""
         if self._inside:
             self._shell.expect(self._PROMPT)
         self._shell.sendline(f"{command}; {self._MARK}")
         printed = ""
         if not self._inside and self._shell.expect([self._DONE, self._PROMPT]):
-            # The command has become a shell in a container: go on there.
+            # The command opened a shell in a container: continue there.
             printed = str(self._shell.before)
             self._shell.sendline(self._MARK)
             self._inside = True
@@ -89,7 +89,7 @@ class Session:
         return [line.rstrip() for line in re.sub(_CONTROL, "", printed).splitlines()]
 
     def close(self) -> None:
-        """End the shell and what runs in it."""
+        """Close the shell and everything in it."""
         self._shell.close(force=True)
 
 
@@ -101,7 +101,7 @@ def follow(session: Session, steps: Iterable[Step], home: str) -> None:
     for step in steps:
         output = session.run(step.command)
         printed = iter(output)
-        # Where an output is shown it says how the command ended.
+        # If output is shown, it tells whether the command failed.
         assert step.shown or session.status == 0, "\n".join([f"$ {step.command}", *output])
         for line in step.shown:
             pattern = _pattern(line, home)

@@ -1,4 +1,4 @@
-"""What tests share: trees of files, and commands called in this process."""
+"""Shared by the tests: file trees, and commands called in this process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Main = Callable[[list[str]], int]
 
 
 class Outcome(NamedTuple):
-    """What a command left: its status, its output, and what it said on stderr."""
+    """The result of a command: status, stdout, stderr."""
 
     status: int
     out: str
@@ -29,14 +29,14 @@ class Outcome(NamedTuple):
 
     @property
     def echoed(self) -> list[str]:
-        """The command lines that were shown before they were executed."""
+        """The command lines that were printed before they were executed."""
         lines = self.err.splitlines()
         rule = "=" * 80
         return [lines[n + 1] for n, line in enumerate(lines) if line == rule and lines[n - 1] == lines[n + 2] == ""]
 
 
 def write_tree(root: Path, files: Mapping[str, str]) -> Path:
-    """Write files, by path under `root`; their text is dedented."""
+    """Write files by their path under `root`; dedent their text."""
     for path, text in files.items():
         target = root / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def write_tree(root: Path, files: Mapping[str, str]) -> Path:
 
 
 def clone(directory: Path) -> Path:
-    """Make `directory` a clone of this project, with the changes that are not committed, and nothing git ignores."""
+    """Clone this project into `directory`, with uncommitted changes, without files that git ignores."""
     subprocess.run(["git", "clone", "--quiet", _ROOT, directory], check=True)
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in filter(None, subprocess.check_output(listing, cwd=_ROOT, text=True).split("\0")):
@@ -67,16 +67,16 @@ def script(name: str, *argv: str, directory: Path, stdin: str = "", **options: A
 
 
 def wait_for(condition: Callable[[], T], seconds: float = 60) -> T:
-    """Poll until `condition` holds, and return what it gave; AssertionError after the deadline."""
+    """Poll until `condition()` is true and return its value; AssertionError after the deadline."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not come about in time"
+        assert time.monotonic() < deadline, f"no result of {condition} within {seconds} s"
         time.sleep(0.01)
     return value
 
 
 def processes(*argv: str) -> list[int]:
-    """Return the processes of this machine, containers' included, whose arguments are `argv`."""
+    """Return the pids of processes on this machine, including containers, whose arguments are `argv`."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):
@@ -86,7 +86,7 @@ def processes(*argv: str) -> list[int]:
 
 
 def call(main: Main, *argv: str, directory: Path, capfd: pytest.CaptureFixture[str]) -> Outcome:
-    """Call a command's `main` in `directory`; what its children write is caught too."""
+    """Call a command's `main` in `directory` and capture its output, including that of its children."""
     before = os.getcwd()
     os.chdir(directory)
     capfd.readouterr()
@@ -99,13 +99,13 @@ def call(main: Main, *argv: str, directory: Path, capfd: pytest.CaptureFixture[s
 
 
 def first_line(child: subprocess.Popen[str]) -> str:
-    """Wait for a line on the stdout of a child, which says that it is ready."""
+    """Wait for the first line on the stdout of a child, which means that it is ready."""
     assert child.stdout
     return child.stdout.readline()
 
 
 class App:
-    """A project, and a command called in it."""
+    """A project and a command to call in it."""
 
     def __init__(self, main: Main, root: Path, capfd: pytest.CaptureFixture[str]) -> None:
         self.root = root
@@ -113,7 +113,7 @@ class App:
         self._capfd = capfd
 
     def write(self, files: Mapping[str, str]) -> None:
-        """Write files of the project, by path."""
+        """Write files of the project by their path."""
         write_tree(self.root, files)
 
     def __call__(self, *argv: str, directory: str = ".") -> Outcome:

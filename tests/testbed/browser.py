@@ -1,4 +1,4 @@
-"""What a person does in JupyterLab, in a real browser: opens a URL, makes a notebook, runs a cell, saves.
+"""Use JupyterLab in a real browser, as a person does: open a URL, create a notebook, run a cell, save.
 
 A script, so that it can run in the network of an engine: `browser.py URL NAME CODE PICTURE` prints what the cell shows.
 """
@@ -20,7 +20,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 _DEADLINE = 60
 _ATTEMPTS = 4
 _CELL = ".jp-Notebook .jp-Cell .cm-content"
-# Nothing but what the page asks for; root, as which the tests run, has no sandbox.
+# No background requests; Chromium cannot sandbox root, who runs the tests.
 _OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--window-size=1280,720", "--no-proxy-server"),
@@ -28,7 +28,7 @@ _OPTIONS = (
 
 
 def main(url: str, name: str, code: str, picture: str) -> None:
-    """Open `url`, make the notebook `name`, run `code` in it, save it; take a picture, and print the cell's output."""
+    """Open `url`, create the notebook `name`, run `code`, save, take a screenshot, and print the output of the cell."""
     options = ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
     with tempfile.TemporaryDirectory() as profile:
@@ -48,14 +48,14 @@ def main(url: str, name: str, code: str, picture: str) -> None:
 def _work(driver: Chrome, url: str, name: str, code: str) -> str:
     driver.get(url)
     _find(driver, '.jp-LauncherCard[data-category="Notebook"]').click()
-    # It takes the first cell's text when the kernel is there.
+    # The first cell accepts text when the kernel is ready.
     _find(driver, '.jp-NotebookPanel .jp-Toolbar [data-status="idle"]')
     _find(driver, _CELL).click()
     ActionChains(driver).send_keys(code).perform()
     _run(driver)
     shown = _find(driver, ".jp-OutputArea-output pre").text
     _save(driver)
-    # JupyterLab asks for a name when a notebook is saved for the first time, and saves it before.
+    # On the first save, JupyterLab saves the notebook and then asks for a name.
     field = _find(driver, ".jp-Dialog input")
     field.send_keys(Keys.CONTROL, "a")
     field.send_keys(name)
@@ -66,7 +66,7 @@ def _work(driver: Chrome, url: str, name: str, code: str) -> str:
 
 
 def _run(driver: Chrome) -> None:
-    """Run the first cell, and wait for its end; once more when nothing comes of it, for it is lost now and then."""
+    """Run the first cell and wait for its result; run it again if nothing happens, because JupyterLab can lose the key."""
 
     def prompt(_: Chrome) -> str:
         return _find(driver, ".jp-Notebook .jp-Cell .jp-InputPrompt").text
@@ -77,7 +77,7 @@ def _run(driver: Chrome) -> None:
         with suppress(TimeoutException):
             WebDriverWait(driver, _DEADLINE / _ATTEMPTS).until(lambda it: prompt(it) != "[ ]:")
             break
-    # [*] until then, and a number from then on.
+    # The prompt shows [*] while the cell runs, then a number.
     WebDriverWait(driver, _DEADLINE).until(lambda it: re.fullmatch(r"\[\d+\]:", prompt(it)))
 
 
@@ -86,7 +86,7 @@ def _save(driver: Chrome) -> None:
 
 
 def _find(driver: Chrome, selector: str) -> WebElement:
-    """Wait for what the page shows at `selector`."""
+    """Wait for the element at `selector` and return it."""
 
     def look(_: Chrome) -> WebElement | None:
         found = driver.find_elements(By.CSS_SELECTOR, selector)

@@ -1,4 +1,4 @@
-"""What comes out of Debian's archive for the tests, and is kept from one run to the next."""
+"""Parts that the tests take from Debian's archive and cache between runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 
-# Read now: the tests themselves do not see the user's variables.
+# Read now, because tests do not see the user's variables.
 CACHE = os.environ.get("DOCKERUTILS_CACHE", "/var/cache/dockerutils")
 
 # A generation after Debian 12's docker.io 20.10: 26.1, with BuildKit.
@@ -15,13 +15,13 @@ _PACKAGES = ("ca-certificates", "iptables", "docker.io", "docker-buildx", "docke
 
 
 def modern_usr() -> str:
-    """Return the /usr of a Debian that has a modern Docker Engine; made once (a minute), whole or not at all."""
+    """Return the /usr of a Debian with a modern Docker Engine; created once, in a minute, completely or not at all."""
     kept = os.path.join(CACHE, f"docker-{_MODERN}")
     if os.path.isdir(kept):
         return kept
     os.makedirs(CACHE, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{_MODERN}-", dir=CACHE) as work:
-        # debootstrap's mounts are not for this machine to see, nor to keep when it is cut off.
+        # In a mount namespace, so that nothing stays mounted if this is interrupted.
         bootstrap = ["unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}"]
         done = subprocess.run(
             [*bootstrap, _MODERN, f"{work}/tree"],

@@ -1,4 +1,4 @@
-"""Docker Engines of the tests' own, which leave a machine's engine alone and are gone without a trace when they end."""
+"""Private Docker Engines: they do not touch the machine's own engine and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 _SCRIPT = os.path.join(os.path.dirname(__file__), "engine.sh")
-# Found now: a test may put another docker on its PATH.
+# Looked up now, because a test can put another docker on PATH.
 _DOCKER = shutil.which("docker") or "docker"
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-# Seconds that an engine may take to answer.
+# Seconds to wait for an engine to answer.
 _DEADLINE = 60.0
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine that runs: its directory, the process that keeps it, and the /usr it runs with when not the machine's."""
+    """A running engine: its directory, the pid of its keeper script, and its /usr if that is not the machine's."""
 
     directory: str
     pid: int
@@ -32,13 +32,13 @@ class Engine:
 
     @property
     def host(self) -> str:
-        """Its address, as DOCKER_HOST has it."""
+        """Its address, as in DOCKER_HOST."""
         return f"unix://{self.directory}/docker.sock"
 
     def client(self, config: str) -> dict[str, str]:
-        """Return the variables that make docker talk to it, and build as it does; `config` is docker's own directory.
+        """Return the variables that point docker at this engine; `config` becomes DOCKER_CONFIG.
 
-        An engine with a /usr of its own has BuildKit; the plugins of that /usr are linked into `config`.
+        An engine with its own /usr builds with BuildKit; the plugins of that /usr are linked into `config`.
         """
         os.makedirs(config, exist_ok=True)
         plugins = os.path.join(config, "cli-plugins")
@@ -47,9 +47,9 @@ class Engine:
         return {"DOCKER_HOST": self.host, "DOCKER_CONFIG": config, "DOCKER_BUILDKIT": "1" if self.usr else "0"}
 
     def docker(self, *args: str, timeout: float = 300) -> str:
-        """Run docker against it, whatever the test's environment is, and return stdout; RuntimeError has its stderr.
+        """Run docker against this engine, independent of the test's environment, and return stdout.
 
-        After `timeout` seconds it is subprocess.TimeoutExpired.
+        RuntimeError contains its stderr; subprocess.TimeoutExpired after `timeout` seconds.
         """
         env = {"PATH": _PATH, "HOME": self.directory, **self.client(f"{self.directory}/client")}
         command = [_DOCKER, *args]
@@ -59,10 +59,10 @@ class Engine:
         return done.stdout
 
     def processes(self) -> dict[int, str]:
-        """Return the command lines, by pid, of what runs for it: its own processes, containers and builds."""
+        """Return the command lines, by pid, of its processes, containers and builds."""
         parents = {}
         for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
-            with contextlib.suppress(OSError):  # it has ended since
+            with contextlib.suppress(OSError):  # the process has ended
                 parents[pid] = int(_read(f"/proc/{pid}/stat").rpartition(")")[2].split()[1])
         found = {}
         for pid in parents:
@@ -75,21 +75,21 @@ class Engine:
 
     @property
     def dockerd(self) -> int:
-        """The engine's own process; StopIteration when there is none just now."""
+        """The pid of dockerd; StopIteration while it is not running."""
         return next(pid for pid, line in self.processes().items() if line.startswith("dockerd "))
 
     def path(self, path: str) -> str:
-        """Return the name that one of its files has on this side, also where it has a disk of its own."""
+        """Return the path on this machine of one of its files, even if it has its own disk."""
         return f"/proc/{self.dockerd}/root{path}"
 
     def crash(self) -> None:
-        """Kill it, and return when it answers again: it starts anew. RuntimeError after a minute."""
+        """Kill dockerd, wait for its restart, and return when it answers; RuntimeError after a minute."""
         dockerd = self.dockerd
         os.kill(dockerd, signal.SIGKILL)
         deadline = time.monotonic() + _DEADLINE
         while command_line(dockerd) or not self._answers():
             if time.monotonic() > deadline:
-                raise RuntimeError("the engine does not start again")
+                raise RuntimeError("the engine did not restart")
             time.sleep(0.05)
 
     def _answers(self) -> bool:
@@ -100,25 +100,25 @@ class Engine:
         return True
 
     def is_running(self, command: str) -> bool:
-        """Tell whether a process of its containers or builds has `command` in its command line."""
+        """Whether a process of its containers or builds has `command` in its command line."""
         return any(command in line for line in self.processes().values())
 
 
 @contextlib.contextmanager
 def running(usr: str | None = None, *, disk: str = "", **settings: Any) -> Iterator[Engine]:
-    """Start an engine, give it once it answers, and end it; RuntimeError has its log when it does not come up.
+    """Start an engine, yield it when it answers, and stop it; RuntimeError contains its log if it does not start.
 
-    `usr` is the /usr of another system, whose engine it is then; `disk` is the size of a disk of its own for its
-    data, such as 100m; `settings` are keys of dockerd's daemon.json.
+    `usr` is the /usr of another system whose engine to run; `disk` is the size of a separate disk for its data, such
+    as 100m; `settings` are keys of dockerd's daemon.json.
     """
-    # A short path: those of sockets end at 107 bytes.
+    # A short path: that of a socket is limited to 107 bytes.
     directory = tempfile.mkdtemp(prefix="dockerutils-engine-", dir="/tmp")
-    os.chmod(directory, 0o711)  # who may use the socket is to reach it
+    os.chmod(directory, 0o711)  # users of the socket must reach it
     settings = {
         "hosts": [f"unix://{directory}/docker.sock"],
         "data-root": f"{directory}/data",
         "cgroup-parent": f"/{os.path.basename(directory)}",
-        # The machine's systemd knows nothing of the processes here.
+        # systemd on the machine does not manage these processes.
         "exec-opts": ["native.cgroupdriver=cgroupfs"],
     } | settings
     try:
@@ -129,14 +129,14 @@ def running(usr: str | None = None, *, disk: str = "", **settings: Any) -> Itera
             _await(engine, keeper, log)
             yield engine
     finally:
-        # The keeper has done that too, for the case that this process was killed.
+        # The keeper script does the same, in case this process is killed.
         shutil.rmtree(directory, ignore_errors=True)
 
 
 def _keeper(args: list[str], log: IO[str]) -> subprocess.Popen[bytes]:
-    """Start the script that runs an engine; to leave it as a context ends its standard input, and waits for it.
+    """Start the script that runs an engine. Leaving the context closes its stdin, which stops it, and waits.
 
-    In a session of its own a Ctrl-C does not reach it.
+    It runs in its own session, so that Ctrl-C does not reach it.
     """
     command = ["bash", _SCRIPT, *args]
     env = {"PATH": _PATH}
@@ -155,12 +155,12 @@ def _await(engine: Engine, keeper: subprocess.Popen[bytes], log: IO[str]) -> Non
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             if keeper.poll() is not None or time.monotonic() > deadline:
                 log.seek(0)
-                raise RuntimeError(f"no Docker Engine came up; its log:\n{log.read()}") from error
+                raise RuntimeError(f"the Docker Engine did not start; its log:\n{log.read()}") from error
         time.sleep(0.05)
 
 
 def command_line(pid: int | str) -> str:
-    """Return the arguments of a process, with blanks between them; nothing when it has ended."""
+    """Return the arguments of a process separated by spaces, or an empty string if it has ended."""
     try:
         return _read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
     except OSError:

@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # engine.sh DIRECTORY [USR] [DISK]: run the Docker Engine that DIRECTORY/daemon.json describes until standard input ends.
 #
-# Standard input is a pipe whose other end the tests hold, so it ends however they end: well, by a Ctrl-C, or killed.
-# The engine's network, mounts and processes are in namespaces that go with it, bridges and containers included; its
-# control groups and DIRECTORY are removed here. USR is a directory to use in the place of this machine's /usr; DISK is
-# the size of a disk of its own in DIRECTORY/data, as mount takes it. Either may be empty.
+# Standard input is a pipe from the tests, so it ends when they end, even if they are killed. Network, mounts and processes
+# of the engine live in namespaces that disappear with it; this script removes its control groups and DIRECTORY. USR
+# replaces this machine's /usr; DISK is the size of a separate disk for DIRECTORY/data, as for mount. Both can be empty.
 set -euo pipefail
 
 if (($$ != 1)); then
@@ -14,12 +13,12 @@ if (($$ != 1)); then
     exit "${status:-0}"
 fi
 
-# The first process of the new namespaces comes here: the kernel ends all the others when it ends.
+# The first process of the new namespaces continues here. When it ends, the kernel ends all others.
 ip link set lo up
-# What runs on the machine is not to be seen: dockerd would use a containerd that it finds there.
+# Hide the /run of the machine: dockerd would use a containerd that it finds there.
 mount -t tmpfs tmpfs /run
-# An /etc of its own over the machine's, for the tests to add names of hosts and certificates of registries to; what
-# is a mount in the machine's does not show through.
+# A private overlay of /etc, where tests add host names and registry certificates. Files that are mounts on the machine do
+# not show through, so copy them.
 mkdir /run/etc /run/etc.work
 cp -L /etc/hosts /etc/resolv.conf /run/etc/ || true
 mount -t overlay -o lowerdir=/etc,upperdir=/run/etc,workdir=/run/etc.work overlay /etc
@@ -28,7 +27,7 @@ if [[ -n ${3-} ]]; then
     mkdir "$1/data"
     mount -t tmpfs -o "size=$3" tmpfs "$1/data"
 fi
-# It starts anew when it was killed, as services do.
+# Restart it after a kill, like a service.
 until dockerd --config-file "$1/daemon.json" </dev/null || (($? != 137)); do :; done &
 cat <&0 >/dev/null &
 wait -n

@@ -1,4 +1,4 @@
-"""Other hosts for the tests: an sshd of its own in front of an engine, with users and files that are not this machine's."""
+"""Other hosts for the tests: a private sshd in front of an engine, with its own users and files."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.testbed.engine import Engine, command_line
 from tests.testbed.registry import daemon
 from tests.testbed.relay import inside, relaying
 
-# The users of a host: who may use docker, who may by `sudo -n docker` alone, and who may not.
+# The users of a host: one can use docker, one only with `sudo -n docker`, one not at all.
 USERS = ("dock", "nodock", "plain")
 
 _SCRIPT = os.path.join(os.path.dirname(__file__), "host.sh")
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-# Debian's, if there is one. Found now: a test may put another docker on its PATH.
+# Prefer Debian's. Looked up now, because a test can put another docker on PATH.
 _DOCKER = shutil.which("docker", path=_PATH) or shutil.which("docker") or "docker"
 _DEADLINE = 60.0
 _WRAPPER = "libnss_wrapper.so"
@@ -32,7 +32,7 @@ _WRAPPER = "libnss_wrapper.so"
 
 @dataclass(frozen=True)
 class Host:
-    """A host that runs: its engine, where its sshd listens, its directory, and the processes that it consists of."""
+    """A running host: its engine, the address of its sshd, its directory and its own processes."""
 
     engine: Engine
     address: str
@@ -44,41 +44,41 @@ class Host:
 
     @property
     def key(self) -> str:
-        """The file of an identity that each of its users admits."""
+        """The file of an identity that all of its users accept."""
         return f"{self.directory}/id_ed25519"
 
     @property
     def known_hosts_line(self) -> str:
-        """What a file of known hosts says of it."""
+        """Its line in a known_hosts file."""
         kind, key = _read(f"{self.directory}/host_key.pub").split()[:2]
         name = self.address if self.port == 22 else f"[{self.address}]:{self.port}"
         return f"{name} {kind} {key}\n"
 
     def destination(self, user: str = "dock") -> str:
-        """Return what the commands call a user of it: `dock@127.0.0.2:2222`."""
+        """Return a user of it as a destination: `dock@127.0.0.2:2222`."""
         return f"{user}@{self.address}:{self.port}"
 
     def at(self, address: str, port: int) -> Host:
-        """Return the same host as one reaches it elsewhere, by way of a relay."""
+        """Return the same host at another address, that of a relay."""
         return replace(self, address=address, port=port)
 
     def path(self, path: str) -> str:
-        """Return the name that a file of the host has on this side."""
+        """Return the path on this machine of a file of the host."""
         return f"/proc/{self.sshd}/root{path}"
 
     def home(self, user: str = "dock") -> str:
-        """Return the home directory of a user: the same on this side, on the host, and for its engine."""
+        """Return the home directory of a user; the path is the same here, on the host and for its engine."""
         return f"{self.directory}/home/{user}"
 
     def admit(self, home: str) -> None:
-        """Make it and the user with this home know each other: authorize the identity, and note the host's key."""
+        """Authorize the identity in this home directory, and add the host's key to its known hosts."""
         with open(self.path("/etc/ssh/authorized_keys"), "a", encoding="utf-8") as authorized:
             authorized.write(_read(f"{home}/.ssh/id_ed25519.pub"))
         with open(f"{home}/.ssh/known_hosts", "a", encoding="utf-8") as known:
             known.write(self.known_hosts_line)
 
     def run(self, command: str, user: str = "root") -> str:
-        """Run a line of shell on it, without ssh, and return stdout; RuntimeError has its stderr."""
+        """Run a shell command line on the host, without ssh, and return stdout; RuntimeError contains stderr."""
         inside = ["nsenter", f"--target={self.sshd}", "--mount", "--pid", "--root", "--wd"]
         done = subprocess.run(
             [*inside, "runuser", "--login", user, "--command", command],
@@ -93,40 +93,40 @@ class Host:
         return done.stdout
 
     def log(self) -> str:
-        """Return what sshd has said so far."""
+        """Return the log of sshd."""
         return _read(f"{self.directory}/log")
 
     def authentications(self) -> int:
-        """Return how many connections have been let in since it started."""
+        """Return the number of accepted logins since the start."""
         return self.log().count("Accepted publickey for ")
 
     def sessions(self) -> list[int]:
-        """Return the processes of sshd that hold a connection each, one that is not let in yet included."""
+        """Return the pids of sshd's connections, including those not yet authenticated."""
         return _children(self.sshd)
 
     def processes(self) -> dict[int, str]:
-        """Return the command lines, by pid, of what connections have brought about, and what they have left running."""
+        """Return the command lines, by pid, of processes that connections started."""
         lines = {pid: command_line(pid) for pid in _descendants(self.keeper) if pid not in self.own}
-        return {pid: line for pid, line in lines.items() if line}  # without those that have ended
+        return {pid: line for pid, line in lines.items() if line}  # ended meanwhile
 
     def cut(self) -> None:
-        """Break all connections off, as a crash does: end what holds them, and wait for it. The host stays."""
+        """Break all connections, as a crash would, by killing their processes; the host keeps running."""
         held = {pid for session in self.sessions() for pid in (session, *_descendants(session)) if _is_sshd(pid)}
         for pid in held:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         deadline = time.monotonic() + _DEADLINE
         while any(map(command_line, held)):
-            _pause(deadline, "connections do not end")
+            _pause(deadline, "the connections did not end")
 
     def rotate_host_key(self) -> None:
-        """Give it another key, as a host has that was set up anew; return when it answers with that."""
+        """Replace the host key, as after a reinstallation, and wait until sshd uses it."""
         before = self.log().count("Server listening on ")
         _generate(f"{self.directory}/host_key")
         os.kill(self.sshd, signal.SIGHUP)
         deadline = time.monotonic() + _DEADLINE
         while self.log().count("Server listening on ") == before:
-            _pause(deadline, "sshd does not start again")
+            _pause(deadline, "sshd did not restart")
 
 
 @contextlib.contextmanager
@@ -139,13 +139,14 @@ def serving(
     near: bool = False,
     **settings: str,
 ) -> Iterator[Host]:
-    """Start a host with this engine on a loopback address of its own, and end it; RuntimeError has its log.
+    """Start a host with this engine on its own loopback address, and stop it; RuntimeError contains its log.
 
-    `near`: its network is the engine's, as that of a real host is, so the ports of containers are its own. `docker` is where it has the docker command, empty for nowhere; `without` are commands in /usr/bin that it lacks;
-    `settings` are keywords of sshd_config, such as MaxStartups="1" or SetEnv="PATH=/bin".
+    `near`: the host shares the network of its engine, like a real one, so containers publish ports on it. `docker` is the
+    path of its docker command, empty for none; `without` lists commands in /usr/bin that it does not have; `settings` are
+    keywords of sshd_config, such as MaxStartups="1" or SetEnv="PATH=/bin".
     """
     directory = tempfile.mkdtemp(prefix="dockerutils-host-", dir="/tmp")
-    os.chmod(directory, 0o755)  # there are the homes of its users
+    os.chmod(directory, 0o755)  # the home directories of its users are in it
     try:
         with free_address(port) as address, tempfile.TemporaryFile("w+") as log, contextlib.ExitStack() as stack:
             _configure(directory, address, port, settings)
@@ -160,14 +161,14 @@ def serving(
                     host = host.at(relay.address, relay.port)
                 yield host
     finally:
-        # The keeper has done that too, for the case that this process was killed.
+        # The keeper script does the same, in case this process is killed.
         shutil.rmtree(directory, ignore_errors=True)
 
 
 def at_home(home: str) -> dict[str, str]:
-    """Return the variables that make ssh look for its files in this home; it heeds not HOME but the user's entry.
+    """Return the variables that make ssh use this home directory, and create an identity in `home`/.ssh.
 
-    nss_wrapper(1) makes it see an entry of ours, in a file beside `home`. An identity is put in `home`/.ssh.
+    ssh ignores HOME and reads the passwd entry. nss_wrapper(1) shows it a modified entry, in a file next to `home`.
     """
     os.makedirs(f"{home}/.ssh", 0o700, exist_ok=True)
     _generate(f"{home}/.ssh/id_ed25519")
@@ -186,7 +187,7 @@ def _configure(directory: str, address: str, port: int, settings: dict[str, str]
     _generate(f"{directory}/id_ed25519")
     shutil.copy(f"{directory}/id_ed25519.pub", f"{directory}/authorized_keys")
     os.mkdir(f"{directory}/home")
-    # The first value of a keyword is the one that counts.
+    # The first value of a keyword takes effect.
     lines = [f"{keyword} {value}\n" for keyword, value in settings.items()]
     lines += f"""\
 ListenAddress {address}
@@ -206,7 +207,7 @@ Subsystem sftp internal-sftp
 
 
 def _generate(path: str) -> None:
-    """Make a pair of keys, in the place of the one that is there."""
+    """Create a key pair, replacing an existing one."""
     for old in (path, f"{path}.pub"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(old)
@@ -215,10 +216,10 @@ def _generate(path: str) -> None:
 
 @contextlib.contextmanager
 def free_address(port: int) -> Iterator[str]:
-    """Give the first address after 127.0.0.1 where nothing listens on the port, and nobody else is about to."""
+    """Reserve and yield the first address after 127.0.0.1 whose port is free."""
     for number in range(2, 255):
         address = f"127.0.0.{number}"
-        # The name in the abstract namespace is this process's as long as the socket lives.
+        # The abstract socket name reserves the address for as long as the socket exists.
         with socket.socket(socket.AF_UNIX) as reservation, socket.socket() as free:
             free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -233,9 +234,9 @@ def free_address(port: int) -> Iterator[str]:
 
 
 def _keeper(args: list[str], log: IO[str], network: int | None) -> subprocess.Popen[bytes]:
-    """Start the script that runs a host; to leave it as a context ends its standard input, and waits for it.
+    """Start the script that runs a host. Leaving the context closes its stdin, which stops it, and waits.
 
-    In a session of its own a Ctrl-C does not reach it.
+    It runs in its own session, so that Ctrl-C does not reach it.
     """
     return subprocess.Popen(
         [*inside(network), "bash", _SCRIPT, *args],
@@ -248,12 +249,12 @@ def _keeper(args: list[str], log: IO[str], network: int | None) -> subprocess.Po
 
 
 def _await(keeper: subprocess.Popen[bytes], log: IO[str], directory: str) -> frozenset[int]:
-    """Return the processes of the host when its sshd listens."""
+    """Wait until sshd listens, and return the pids of the host."""
     deadline = time.monotonic() + _DEADLINE
     while "Server listening on " not in _read(f"{directory}/log", missing_ok=True):
         if keeper.poll() is not None or time.monotonic() > deadline:
             log.seek(0)
-            raise RuntimeError(f"no host came up; its log:\n{log.read()}")
+            raise RuntimeError(f"the host did not start; its log:\n{log.read()}")
         time.sleep(0.01)
     return frozenset((keeper.pid, *_descendants(keeper.pid)))
 
@@ -263,13 +264,13 @@ def _descendants(pid: int) -> list[int]:
 
 
 def _children(pid: int) -> list[int]:
-    # Each thread has its own.
+    # Each thread has its own list.
     files = glob.glob(f"/proc/{pid}/task/*/children")
     return [int(each) for file in files for each in _read(file, missing_ok=True).split()]
 
 
 def _is_sshd(pid: int) -> bool:
-    """Tell whether a process is sshd's, by its name; that of a connection is sshd-session in newer versions."""
+    """Whether a process belongs to sshd, by its name; newer versions name connections sshd-session."""
     return _read(f"/proc/{pid}/comm", missing_ok=True).startswith("sshd")
 
 
@@ -280,7 +281,7 @@ def _pause(deadline: float, what: str) -> None:
 
 
 def _read(path: str, *, missing_ok: bool = False) -> str:
-    """Return a text; of a file that is not there, or of a process that ends meanwhile, nothing when this is alright."""
+    """Return the text of a file; with `missing_ok`, an empty string if the file or its process is gone."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# host.sh DIRECTORY SOCKET CLIENT DOCKER [WITHOUT...]: run sshd as DIRECTORY/sshd_config has it until standard input
-# ends, on a machine of its own as far as files, users and processes go; its network is this machine's.
+# host.sh DIRECTORY SOCKET CLIENT DOCKER [WITHOUT...]: run sshd with DIRECTORY/sshd_config until standard input ends. The
+# host has its own files, users and processes, and the network of this machine.
 #
-# Standard input is a pipe whose other end the tests hold, so it ends however they end: well, by a Ctrl-C, or killed.
-# SOCKET is an engine's; it is at its usual place there. CLIENT is the docker command, and DOCKER where it is there
-# (nowhere when this is empty). WITHOUT are commands that are not there. DIRECTORY is the same on both sides.
+# Standard input is a pipe from the tests, so it ends when they end, even if they are killed. SOCKET is the socket of an
+# engine; the host has it in the usual place. CLIENT is the docker command and DOCKER its path on the host (empty: none).
+# WITHOUT lists commands to remove. DIRECTORY has the same path on both sides.
 set -euo pipefail
 
 if (($$ != 1)); then
@@ -13,12 +13,12 @@ if (($$ != 1)); then
     exit "${status:-0}"
 fi
 
-# The first process of the new namespaces comes here: the kernel ends all the others when it ends.
+# The first process of the new namespaces continues here. When it ends, the kernel ends all others.
 directory=$1 socket=$2 client=$3 docker=$4
 shift 4
 mount -t tmpfs tmpfs /mnt
 mkdir /mnt/upper /mnt/work /mnt/root
-# What this machine has, to write over at will.
+# A writable overlay of this machine's files.
 mount -t overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work overlay /mnt/root
 cd /mnt/root
 for each in dev proc sys; do
@@ -29,7 +29,7 @@ mount -t tmpfs -o mode=1777 tmpfs tmp
 mkdir -p run/sshd data ".$directory"
 mount --bind "$directory" ".$directory"
 
-# By its directory: an engine that starts anew makes another socket.
+# Mount its directory: a restarted engine creates a new socket.
 mkdir run/engine
 mount --bind "${socket%/*}" run/engine
 ln -s "engine/${socket##*/}" run/docker.sock
@@ -42,7 +42,7 @@ if [[ -n $docker ]]; then
     mount --bind "$client" ".$docker"
 fi
 
-# dock may use docker, nodock by way of sudo alone, plain not at all.
+# dock can use docker, nodock only with sudo, plain not at all.
 group=$(stat -c %g "$socket")
 for user in dock nodock plain; do
     groups=()
@@ -50,11 +50,11 @@ for user in dock nodock plain; do
     chroot . useradd --create-home --base-dir "$directory/home" --shell /bin/bash --password '*' "${groups[@]}" "$user"
 done
 echo "nodock ALL=(root) NOPASSWD: ${docker:-/usr/bin/docker}" >etc/sudoers.d/nodock
-# sudo looks for its own host.
+# sudo looks up its own host name.
 echo "127.0.0.1 localhost $HOSTNAME" >etc/hosts
 cp "$directory/authorized_keys" etc/ssh/authorized_keys
 
 cat <&0 >/dev/null &
-# Last, because the host is up when it listens.
+# Last, because the host counts as started when it listens.
 chroot . /usr/sbin/sshd -D -f "$directory/sshd_config" -E "$directory/log" </dev/null &
 wait -n || cat "$directory/log" >&2

@@ -1,4 +1,4 @@
-"""Images for the tests, made here: no registry has to serve them."""
+"""Images for the tests, built here without a registry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tempfile
 from tests.testbed.debian import CACHE
 from tests.testbed.engine import Engine
 
-# Two megabytes with a shell in them, on every engine of the session.
+# Two megabytes with a shell, on every engine of the session.
 BUSYBOX = "local/busybox:latest"
 # Debian 12 with Python 3, pip and venv.
 PYTHON = "local/python:bookworm"
@@ -34,7 +34,7 @@ def add_busybox(engine: Engine) -> None:
 
 
 def add_python(engine: Engine) -> None:
-    """Make PYTHON on `engine`, the way that the demo makes its base image."""
+    """Create PYTHON on `engine`, as the demo creates its base image."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")}
     env |= {"DOCKERUTILS_CACHE": CACHE, **engine.client(f"{engine.directory}/client")}
     subprocess.run([_PYTHON_BASE, PYTHON], env=env, check=True)

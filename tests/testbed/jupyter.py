@@ -1,4 +1,4 @@
-"""JupyterLab for the tests: a clone of this project with its docker/notebook, and a program for a host."""
+"""JupyterLab for the tests: commands that show notebooks, and an installation for hosts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ except OSError:
 
 
 class Running:
-    """A command that shows a notebook, in a session of its own, as a terminal has one; it has ended with the block."""
+    """A command that shows a notebook, in its own session as in a terminal; it ends with the block."""
 
     def __init__(self, argv: Sequence[str], directory: Path, network: int | None, environ: Mapping[str, str]) -> None:
         self._network = network
@@ -64,39 +64,39 @@ class Running:
 
     @property
     def said(self) -> str:
-        """What it has written on stderr so far."""
+        """Its stderr so far."""
         return Path(self._log.name).read_text()
 
     def url(self) -> str:
-        """Wait for the URL, and return it; AssertionError with what it said when there comes none."""
+        """Wait for the URL and return it; AssertionError with the output if there is none."""
         assert self.child.stdout
         line = self.child.stdout.readline()
         assert line.startswith("http://127.0.0.1:"), self.said
         return line.removesuffix("\n")
 
     def signal(self, number: int) -> None:
-        """Send a signal as a terminal does: to all of its processes."""
+        """Send a signal to all of its processes, as a terminal does."""
         with suppress(ProcessLookupError):
             os.killpg(self.child.pid, number)
 
     def end(self, number: int) -> tuple[int, str]:
-        """Send a signal, and return the status and the rest of the output."""
+        """Send a signal; return the status and the remaining output."""
         self.signal(number)
         out, _ = self.child.communicate(timeout=60)
         return self.child.returncode, out
 
     def wait(self) -> tuple[int, str]:
-        """Wait for its end, and return the status and the output."""
+        """Wait until it ends; return the status and the output."""
         out, _ = self.child.communicate(timeout=60)
         return self.child.returncode, out
 
     def ask(self, url: str) -> int:
-        """Return the status that a GET has, asked where the command runs; 0 for no answer."""
+        """Return the status of a GET from where the command runs; 0 for no answer."""
         argv = [*inside(self._network), sys.executable, "-c", _ASK, url]
         return int(subprocess.check_output(argv, text=True, env={"PATH": os.environ["PATH"]}))
 
     def browse(self, *args: str) -> str:
-        """Do what browser.py does, where the command runs, and return what it prints."""
+        """Run browser.py where the command runs, and return its output."""
         argv = [*inside(self._network), sys.executable, str(BROWSER), *args]
         done = subprocess.run(
             argv, capture_output=True, text=True, timeout=300, check=False, env={"PATH": os.environ["PATH"]}
@@ -106,16 +106,16 @@ class Running:
 
 
 def environment() -> dict[str, str]:
-    """Return the variables that keep what is downloaded for the next run of the tests."""
+    """Return the variables that cache downloads between runs of the tests."""
     return {"PIP_CACHE_DIR": f"{CACHE}/pip", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
 def program() -> str:
-    """Return a directory with a Python that has JupyterLab, which users other than root may run; made once."""
+    """Return a directory with a Python and JupyterLab that every user can run; created once."""
     kept = os.path.join(CACHE, "jupyterlab")
     complete = f"{kept}/complete"
     if not os.path.exists(complete):
-        # The system's: the one that runs the tests may be out of the reach of others.
+        # The system's Python, because other users can be unable to reach that of the tests.
         subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", "--clear", kept], check=True)
         pip = [sys.executable, "-m", "pip", "--python", f"{kept}/bin/python", "--disable-pip-version-check"]
         done = subprocess.run([*pip, "install", "--quiet", "jupyterlab"], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""A stand-in for NVIDIA's container runtime: it records what it is asked for, and has runc do it."""
+"""A stand-in for NVIDIA's container runtime: it records its calls and executes runc."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import shutil
 from typing import Any, NamedTuple
 
-# Called as an OCI runtime is: the bundle of a container that is created has its configuration.
+# Called as an OCI runtime: the bundle of a new container contains its configuration.
 _SCRIPT = """\
 #!/bin/sh
 bundle= previous= created=
@@ -22,7 +22,7 @@ exec '{runc}' "$@"
 
 
 class Runtime(NamedTuple):
-    """A runtime: its program, and the file where it keeps what it was asked for."""
+    """A runtime: its program and the file of recorded calls."""
 
     program: str
     log: str
@@ -33,7 +33,7 @@ class Runtime(NamedTuple):
         return {"runtimes": {"nvidia": {"path": self.program}}}
 
     def environments(self) -> list[dict[str, str]]:
-        """Return the variables of each container that it has created; what a program finds out about GPUs by."""
+        """Return the environment of each container that it created, where programs look for GPUs."""
         if not os.path.exists(self.log):
             return []
         with open(self.log, encoding="utf-8") as file:
@@ -41,7 +41,7 @@ class Runtime(NamedTuple):
 
 
 def runtime(directory: str) -> Runtime:
-    """Write the program into a directory."""
+    """Write the program to a directory."""
     made = Runtime(f"{directory}/nvidia-container-runtime", f"{directory}/nvidia.log")
     runc = shutil.which("runc", path="/usr/sbin:/usr/bin:/sbin:/bin") or "runc"
     with open(made.program, "w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Registries: those that an engine of the tests can reach run in its network, and end with it at the latest."""
+"""Registries: in the network of an engine, which they do not outlive, or on this machine."""
 
 from __future__ import annotations
 
@@ -14,30 +14,29 @@ from typing import IO, Any
 from tests.testbed.aws import free_port
 from tests.testbed.engine import Engine
 
-# An address that the documentation has for itself: docker takes those that begin with 127 for insecure, and would not
-# look at the certificate.
+# An address reserved for documentation: docker treats 127.0.0.0/8 as insecure and would not check the certificate.
 _ADDRESS = "192.0.2.3"
 _DEADLINE = 60.0
 _SYSTEMS = "ssl/certs/ca-certificates.crt"
-_LISTENING = "0A"  # as /proc/net/tcp has it
+_LISTENING = "0A"  # in /proc/net/tcp
 
 
 @dataclass(frozen=True)
 class Registry:
-    """A registry that answers at `host`, as references to images have it; its files are in `directory`."""
+    """A registry at `host`, as in image references; its files are in `directory`."""
 
     host: str
     directory: str
 
     def digest(self, repository: str, tag: str) -> str | None:
-        """Return the digest that a tag stands for, None when there is no such tag."""
+        """Return the digest of a tag, None if the tag does not exist."""
         path = f"{self.directory}/docker/registry/v2/repositories/{repository}/_manifests/tags/{tag}/current/link"
         with contextlib.suppress(FileNotFoundError), open(path, encoding="ascii") as file:
             return file.read().strip()
         return None
 
     def add_tags(self, repository: str, *tags: str) -> None:
-        """Make tags that are listed; there is nothing behind them."""
+        """Create tags that are listed but have no manifest."""
         for tag in tags:
             path = f"{self.directory}/docker/registry/v2/repositories/{repository}/_manifests/tags/{tag}/current"
             os.makedirs(path)
@@ -49,7 +48,7 @@ class Registry:
 def listening(
     directory: str, *, user: str = "", password: str = "", tls: Mapping[str, str] | None = None, **auth: Any
 ) -> Iterator[Registry]:
-    """Start a registry that this process reaches, on a port of 127.0.0.1, and end it; `auth` is as its file has it."""
+    """Start a registry on a port of 127.0.0.1, and stop it; `auth` is that key of its configuration."""
     os.makedirs(directory, exist_ok=True)
     port = free_port()
     config = _configuration(directory, "127.0.0.1", port)
@@ -57,7 +56,7 @@ def listening(
         auth = {"htpasswd": {"realm": "tests", "path": _htpasswd(directory, user, password)}}
     config.update({"auth": auth} if auth else {})
     config["http"].update({"tls": tls} if tls else {})
-    # The kernel ends it with the tests, however they end.
+    # The kernel ends it when the tests end, even if they are killed.
     start = ["setpriv", "--pdeathsig=KILL"]
     with _running([*start, "docker-registry", "serve"], config, directory, os.getpid(), port):
         yield Registry(f"127.0.0.1:{port}", directory)
@@ -67,7 +66,7 @@ def listening(
 def serving(
     engine: Engine, host: str, *, port: int | None = None, user: str = "", password: str = "", trusted: bool = True
 ) -> Iterator[Registry]:
-    """Start a registry, with TLS under a name in the DNS and without it on localhost, and end it.
+    """Start a registry in the network of an engine, with TLS unless `host` is localhost, and stop it.
 
     Without `port` it is 443, on localhost one that is free. `trusted`: the engine knows its certificate.
     """
@@ -87,7 +86,7 @@ def serving(
         config["http"]["tls"] = certificate(directory, host)
         if trusted:
             _trust(pid, name, config["http"]["tls"]["certificate"])
-    # In the engine's processes too: the kernel ends it with them, whatever becomes of the tests.
+    # In the pid namespace of the engine, so that the kernel ends both together.
     start = ["nsenter", f"--target={pid}", "--net", "--pid"]
     with _running([*start, "docker-registry", "serve"], config, directory, pid, port):
         _await_name(engine, name)
@@ -101,12 +100,12 @@ def free_port_of(engine: Engine) -> int:
 
 
 def daemon(engine: Engine) -> int:
-    """Return the process in whose namespaces an engine lives."""
+    """Return the pid of a process in the namespaces of an engine."""
     return next(pid for pid, line in engine.processes().items() if line.startswith("dockerd"))
 
 
 def _announce(pid: int, host: str) -> None:
-    """Make the engine find `host` at _ADDRESS."""
+    """Let the engine resolve `host` to _ADDRESS."""
     inside = ["nsenter", f"--target={pid}", "--net"]
     subprocess.run([*inside, "ip", "address", "replace", f"{_ADDRESS}/32", "dev", "lo"], check=True)
     with open(f"/proc/{pid}/root/etc/hosts", "a+", encoding="ascii") as file:
@@ -126,10 +125,10 @@ def _configuration(directory: str, address: str, port: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _running(command: Sequence[str], config: Mapping[str, Any], directory: str, pid: int, port: int) -> Iterator[None]:
-    """Start it, wait until it listens in the network of the process `pid`, and end it."""
+    """Start a registry, wait until it listens in the network of the process `pid`, and stop it."""
     path = f"{directory}/config.yml"
     with open(path, "w", encoding="utf-8") as file:
-        json.dump(config, file)  # which is YAML too
+        json.dump(config, file)  # JSON is YAML
     with (
         open(f"{directory}/log", "w+", encoding="utf-8") as log,
         subprocess.Popen(
@@ -140,14 +139,14 @@ def _running(command: Sequence[str], config: Mapping[str, Any], directory: str, 
             _await(pid, port, child, log)
             yield
         finally:
-            # nsenter has it as its child, setpriv becomes it.
+            # nsenter forks, setpriv execs.
             for each in _children(child.pid) or [child.pid]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(each, 15)
 
 
 def certificate(directory: str, *hosts: str) -> dict[str, str]:
-    """Make a certificate for hosts; the paths of it and of its key are called as a registry's configuration has them."""
+    """Create a certificate for hosts; return its path and that of its key, named as in a registry's configuration."""
     paths = {"certificate": f"{directory}/certificate", "key": f"{directory}/key"}
     new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
     names = ",".join(f"IP:{each}" if each.replace(".", "").isdigit() else f"DNS:{each}" for each in hosts)
@@ -158,9 +157,9 @@ def certificate(directory: str, *hosts: str) -> dict[str, str]:
 
 
 def _trust(pid: int, name: str, path: str) -> None:
-    """Make the engine trust a certificate.
+    """Let the engine trust a certificate.
 
-    For Docker Hub it looks at the system's certificates alone, once, when it uses TLS for the first time.
+    For Docker Hub, the engine uses only the system's certificates, which it reads once.
     """
     etc = f"/proc/{pid}/root/etc"
     os.makedirs(f"{etc}/docker/certs.d/{name}", exist_ok=True)
@@ -173,7 +172,7 @@ def _trust(pid: int, name: str, path: str) -> None:
 
 
 def _htpasswd(directory: str, user: str, password: str) -> str:
-    """Write the file of passwords; the registry takes bcrypt alone, which Debian's perl has."""
+    """Write the password file; the registry requires bcrypt, which Debian's perl provides."""
     program = 'print crypt(<STDIN>, q($2y$05$) . "abcdefghijklmnopqrstuu")'
     hashed = subprocess.run(["perl", "-e", program], input=password, capture_output=True, text=True, check=True).stdout
     path = f"{directory}/htpasswd"
@@ -183,17 +182,17 @@ def _htpasswd(directory: str, user: str, password: str) -> str:
 
 
 def _await(pid: int, port: int, child: subprocess.Popen[bytes], log: IO[str]) -> None:
-    """Return when somebody listens on the port in the engine's network."""
+    """Wait until something listens on the port in the engine's network."""
     deadline = time.monotonic() + _DEADLINE
     while not _listens(pid, port):
         if child.poll() is not None or time.monotonic() > deadline:
             log.seek(0)
-            raise RuntimeError(f"no registry came up; its log:\n{log.read()}")
+            raise RuntimeError(f"the registry did not start; its log:\n{log.read()}")
         time.sleep(0.02)
 
 
 def _await_name(engine: Engine, name: str) -> None:
-    """Return when the engine finds the host; it remembers for five seconds that there was none."""
+    """Wait until the engine resolves the host; it caches failures for five seconds."""
     deadline = time.monotonic() + _DEADLINE
     while time.monotonic() < deadline:
         try:
@@ -202,7 +201,7 @@ def _await_name(engine: Engine, name: str) -> None:
             if "lookup" not in str(error):
                 return
         time.sleep(0.1)
-    raise RuntimeError(f"the engine does not find {name}")
+    raise RuntimeError(f"the engine does not resolve {name}")
 
 
 def _listens(pid: int, port: int) -> bool:

@@ -1,4 +1,4 @@
-"""A slow link for the tests: a relay before a server, that adds delay and holds a rate.
+"""A slow link for the tests: a relay in front of a server that adds delay and limits the rate.
 
 It runs in a process of its own, which is this file, so that it and the tests do not wait for each other.
 """
@@ -18,24 +18,24 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-# One counter for each direction, in memory that the two processes share.
+# One counter for each direction, in memory shared by the two processes.
 _COUNTER = struct.Struct("=Q")
-# A piece is what a link carries at a time: 5 ms of what it can, but a packet at least.
+# A chunk holds 5 ms of the link's rate, but at least one packet.
 _PIECE_SECONDS, _LEAST_PIECE, _MOST_PIECE = 0.005, 1500, 1 << 18
-# What waits before a link is sent without a gap, however late this process wakes up.
+# Queued chunks are sent without a gap, however late this process wakes up.
 _AHEAD_SECONDS = 0.02
-# Makes a socket that listens, and hands it over.
+# Creates a listening socket and passes it on.
 _LISTENER = """\
 import socket, sys
 with socket.socket(fileno=int(sys.argv[1])) as us, socket.create_server(("127.0.0.1", 0)) as listener:
     socket.send_fds(us, [b"-"], [listener.fileno()])
 """
-# What may be under way on a connection in a direction: 800 MB/s with a delay of 20 ms.
+# The limit of bytes in flight per connection and direction: 800 MB/s with a delay of 20 ms.
 _UNDER_WAY = 1 << 24
 
 
 class Relay(NamedTuple):
-    """A relay that runs, where it listens, and its counters."""
+    """A running relay: its address and counters."""
 
     address: str
     port: int
@@ -43,12 +43,12 @@ class Relay(NamedTuple):
 
     @property
     def sent(self) -> int:
-        """The bytes that clients have sent to the server."""
+        """The number of bytes from clients to the server."""
         return self._count(0)
 
     @property
     def received(self) -> int:
-        """The bytes that the server has sent to clients."""
+        """The number of bytes from the server to clients."""
         return self._count(1)
 
     def _count(self, number: int) -> int:
@@ -66,7 +66,7 @@ def relaying(
     clients: int | None = None,
     server: int | None = None,
 ) -> Iterator[Relay]:
-    """Start a relay to a server on a free port of 127.0.0.1, and end it, with its connections.
+    """Start a relay to a server on a free port of 127.0.0.1, and stop it with its connections.
 
     `rate` is in bytes a second in each direction, which all connections share; `delay` is in seconds, one way. To
     connect takes a round trip. `clients` and `server` are processes in whose networks those are, if not in this one's.
@@ -75,7 +75,7 @@ def relaying(
     with _listening(clients) as listener, contextlib.closing(os.fdopen(memory, "r+b", 0)):
         os.ftruncate(memory, 2 * _COUNTER.size)
         numbers = (listener.fileno(), memory, address, port, rate or 0, delay)
-        # In a session of its own a Ctrl-C does not reach it: it ends with its standard input.
+        # In its own session, so that Ctrl-C does not reach it; it ends when its stdin does.
         with (
             mmap.mmap(memory, 0) as counters,
             subprocess.Popen(
@@ -93,7 +93,7 @@ def relaying(
 
 
 def _listening(pid: int | None) -> socket.socket:
-    """Return a socket that listens in the network of a process: it stays there, whoever has it."""
+    """Return a listening socket that belongs to the network of a process."""
     if pid is None:
         return socket.create_server(("127.0.0.1", 0))
     ours, its = socket.socketpair()
@@ -104,23 +104,23 @@ def _listening(pid: int | None) -> socket.socket:
 
 
 def inside(pid: int | None) -> list[str]:
-    """Return what a command line begins with to run in the network of a process, in this one's for None."""
+    """Return the command prefix that runs a command in the network of a process; empty for None."""
     return ["nsenter", f"--target={pid}", "--net"] if pid else []
 
 
 class _Link:
-    """One direction of the link: it tells when what is put on it now arrives, and counts."""
+    """One direction of the link: it computes arrival times and counts bytes."""
 
     def __init__(self, rate: float, delay: float, counters: mmap.mmap, number: int) -> None:
         self.piece = int(min(_MOST_PIECE, max(_LEAST_PIECE, rate * _PIECE_SECONDS))) if rate else _MOST_PIECE
         self._rate, self._delay = rate, delay
         self._counters, self._offset = counters, number * _COUNTER.size
-        self._free = 0.0  # the time when all that was put on it has left
+        self._free = 0.0  # when the link becomes idle
         self._count = 0
         self._lock = threading.Lock()
 
     def put(self, size: int) -> float:
-        """Return the time of arrival, at once or when the link is about to get to it."""
+        """Return the arrival time, after waiting until the link is nearly free."""
         with self._lock:
             self._count += size
             _COUNTER.pack_into(self._counters, self._offset, self._count)
@@ -131,7 +131,7 @@ class _Link:
 
 
 class _Stream:
-    """What is under way from one socket to another, in order; the empty piece is the last."""
+    """Chunks in flight from one socket to another, in order; an empty chunk is the last."""
 
     def __init__(self) -> None:
         self._pieces: collections.deque[tuple[float, bytes]] = collections.deque()
@@ -140,7 +140,7 @@ class _Stream:
         self._changed = threading.Condition()
 
     def put(self, arrival: float, piece: bytes) -> bool:
-        """Wait for room, and tell whether there is still somebody to send to."""
+        """Wait for room; return whether the receiver still accepts data."""
         with self._changed:
             self._changed.wait_for(lambda: self._size < _UNDER_WAY or self._closed)
             self._pieces.append((arrival, piece))
@@ -149,7 +149,7 @@ class _Stream:
             return not self._closed
 
     def get(self) -> bytes:
-        """Return the next piece, when it arrives."""
+        """Wait for the arrival of the next chunk and return it."""
         with self._changed:
             self._changed.wait_for(lambda: self._pieces)
             arrival, piece = self._pieces.popleft()
@@ -159,14 +159,14 @@ class _Stream:
         return piece
 
     def close(self) -> None:
-        """Say that nobody is left to send to."""
+        """Signal that the receiver accepts no more data."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
 
 def _read(source: socket.socket, link: _Link, stream: _Stream) -> None:
-    """Put all that comes from a socket on the link; an error is an end too."""
+    """Put everything from a socket on the link; an error counts as its end."""
     piece = b"-"
     while piece:
         try:
@@ -178,7 +178,7 @@ def _read(source: socket.socket, link: _Link, stream: _Stream) -> None:
 
 
 def _write(stream: _Stream, target: socket.socket, source: socket.socket) -> None:
-    """Give a socket what arrives; when it takes no more, the source learns that too."""
+    """Send arriving chunks to a socket; if it accepts no more, tell the source."""
     try:
         while piece := stream.get():
             target.sendall(piece)
@@ -190,7 +190,7 @@ def _write(stream: _Stream, target: socket.socket, source: socket.socket) -> Non
 
 
 def _connect(client: socket.socket, server: tuple[str, int], links: tuple[_Link, _Link], delay: float) -> None:
-    """Carry one connection to its end."""
+    """Relay one connection until it ends."""
     time.sleep(2 * delay)
     with client, contextlib.suppress(OSError), socket.create_connection(server) as upstream:
         threads = []
@@ -212,7 +212,7 @@ def _serve(listener: socket.socket, server: tuple[str, int], links: tuple[_Link,
 
 
 def main() -> None:
-    """Be the relay until standard input ends."""
+    """Relay until stdin ends."""
     listener, memory, address, port, rate, delay = sys.argv[1:]
     counters = mmap.mmap(int(memory), 0)
     links = (_Link(float(rate), float(delay), counters, 0), _Link(float(rate), float(delay), counters, 1))
@@ -220,7 +220,7 @@ def main() -> None:
     threading.Thread(target=_serve, args=args, daemon=True).start()
     print("ready", flush=True)
     sys.stdin.read()
-    os._exit(0)  # whatever its threads wait for
+    os._exit(0)  # without waiting for threads
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What stands between a command and a registry, and plays one where no real one would do: web servers, and a proxy."""
+"""Web servers and a proxy: stand-ins for registries where a real one cannot produce the case, and what is in front of them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from email.message import Message
 from typing import NamedTuple
 
-_PATIENCE = 20.0  # seconds that one may say nothing
+_PATIENCE = 20.0  # seconds without data
 
 
 class Asked(NamedTuple):
-    """A request; its path has the query in it."""
+    """A request; its path includes the query."""
 
     method: str
     path: str
@@ -33,7 +33,7 @@ class Reply(NamedTuple):
 
 
 class Proxy(NamedTuple):
-    """A proxy for CONNECT, and the places, `host:port`, that it was asked for."""
+    """A CONNECT proxy and the targets, `host:port`, that clients asked for."""
 
     url: str
     asked: list[str]
@@ -41,7 +41,7 @@ class Proxy(NamedTuple):
 
 @contextlib.contextmanager
 def serving(answer: Callable[[Asked], Reply], tls: Mapping[str, str] | None = None) -> Iterator[int]:
-    """Serve on a port of 127.0.0.1, with the certificate and key of registry.certificate if they are given."""
+    """Serve on a port of 127.0.0.1, with TLS if `tls` has the paths from registry.certificate."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         timeout = _PATIENCE
@@ -49,7 +49,7 @@ def serving(answer: Callable[[Asked], Reply], tls: Mapping[str, str] | None = No
         def _answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             reply = answer(Asked(self.command, self.path, self.headers, self.rfile.read(length)))
-            with contextlib.suppress(OSError):  # whoever asked has heard enough
+            with contextlib.suppress(OSError):  # the client closed the connection
                 self.send_response(reply.status)
                 for name, value in reply.headers.items():
                     self.send_header(name, value)
@@ -72,7 +72,7 @@ def serving(answer: Callable[[Asked], Reply], tls: Mapping[str, str] | None = No
 
 @contextlib.contextmanager
 def proxying(routes: Mapping[str, int]) -> Iterator[Proxy]:
-    """Serve as a proxy that knows the places in `routes`, `host:port`, each at a port of 127.0.0.1, and no others."""
+    """Serve as a proxy that maps the targets in `routes`, `host:port`, to ports of 127.0.0.1 and refuses all others."""
     asked: list[str] = []
 
     class Handler(socketserver.StreamRequestHandler):
@@ -109,7 +109,7 @@ def _serving(server: socketserver.TCPServer) -> Iterator[int]:
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
-    """Pass on what comes until no more does."""
+    """Forward data until the connection ends."""
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
             target.sendall(data)
