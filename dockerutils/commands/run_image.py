@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dockerutils.cli import program
 from dockerutils.core import console, shell_words
 from dockerutils.core.errors import UserError
+from dockerutils.docker import options
 from dockerutils.images import run
 from dockerutils.project.config import GPU
 
@@ -73,7 +74,7 @@ def request(args: argparse.Namespace) -> run.Request:
     return run.Request(
         command=command if args.rest is None else args.rest,
         environment=args.env,
-        args=None if args.args is None else _split("-a", args.args),
+        args=None if args.args is None else _options("-a", args.args),
         network=args.network,
         use_gpu=args.use_gpu,
         keep=args.keep,
@@ -87,3 +88,10 @@ def _split(option: str, text: str) -> list[str]:
         return shell_words.split(text)
     except ValueError as error:
         raise UserError(f"{option}: {str(error).lower()}; close the quote or escape it with a backslash") from None
+
+
+def _options(option: str, text: str) -> list[str]:
+    words = _split(option, text)
+    if fault := options.fault(words, options.RUN):
+        raise UserError(f"{option}: {fault}")
+    return words

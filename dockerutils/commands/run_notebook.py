@@ -138,7 +138,7 @@ def facts(project: Project, image: Image, port: int, place: Place, *, use_gpu: b
     own = [word for there, here in mounts.items() if not _mounts(run, there) for word in ("-v", f"{here}:{there}")]
     passed = [server.TOKEN, *(name for name in _DIFFS if project.environ.get(name))]
     return run._replace(
-        environment=invocation.environment([*run.environment, *(word for name in passed for word in ("-e", name))]),
+        environment=[*run.environment, *(word for name in passed for word in ("-e", name))],
         interactive=[],
         volumes=[*own, *run.volumes],
         ports=["-p", f"{server.LOOPBACK}:{port}:{server.PORT}", *invocation.without_port(run.ports, server.PORT)],

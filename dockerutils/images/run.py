@@ -130,7 +130,7 @@ def _environment(project: Project, image: Image, request: Request) -> list[str]:
         *(name for name in aws if project.environ.get(name)),
         *(invocation.assign(name, value) for name, value in (project.variables(section) if section else {}).items()),
     ]
-    return invocation.environment([*_each(variables), *settings.options("environment"), *_each(request.environment)])
+    return [*_each(variables), *settings.options("environment"), *_each(request.environment)]
 
 
 def _each(variables: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from dockerutils.core import shell_words
 from dockerutils.core.errors import UserError
+from dockerutils.docker import options
 from dockerutils.project import ini
 from dockerutils.project.ini import Value
 
@@ -59,8 +60,6 @@ NUL = "holds a NUL character, which no command line can; remove it"
 DOCKED = "_docked"  # <key>_docked replaces <key> while the shell is docked
 
 PUBLICATION_FIELDS = ("account", "region", "image", "tag")  # known when an image is published
-
-_TAKING_A_VALUE = frozenset("-e --env --env-file -v --volume --mount -p --publish --network --build-arg".split())
 
 _BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True) | dict.fromkeys(
     ("false", "f", "no", "n", "off", "0"), False
@@ -173,16 +172,10 @@ class Settings:
         value = self.value(key)
         if value is None:
             return shell_words.split(_KEYS[key].default)
-        options = [self.fill_in(word, value, more) for word in split(value)]
-        if options and not options[0].startswith("-"):
-            # docker would take it for the image's name.
-            raise value.error(
-                f"{shell_words.quote(options[0])} is no option of docker; begin with one, as in -e NAME=value"
-            )
-        if options and options[-1] in _TAKING_A_VALUE:
-            # docker would take what follows, the image's name at worst, for the value.
-            raise value.error(f"{options[-1]} lacks its value; write it behind the option")
-        return options
+        words = [self.fill_in(word, value, more) for word in split(value)]
+        if fault := options.fault(words, options.BUILD if _KEYS[key].read_by == "build" else options.RUN):
+            raise value.error(fault)
+        return words
 
     def word(self, key: str) -> str:
         """Return the value of `key`, filled in as one word, or the default."""

@@ -7,6 +7,7 @@ import pytest
 from dockerutils.core.shell_words import substitute
 from dockerutils.docker import invocation
 from dockerutils.docker.invocation import Run
+from dockerutils.docker.options import RUN
 
 ENVIRON = {"U": "bob", "P": "s3cret", "TOKEN": "t0ken", "PATH": "/bin"}
 
@@ -71,12 +72,18 @@ def test_build() -> None:
         pytest.param(["-e", "TOKEN=${TOKEN}"], ["-e", "TOKEN"], {}, id="itself, braced"),
         pytest.param(["-e", "TOKEN"], ["-e", "TOKEN"], {}, id="by name already"),
         pytest.param(["-e", "PATH=/code:$PATH"], ["-e", "PATH=/code:/bin"], {}, id="what docker itself reads"),
+        pytest.param(["-ite", "X=$TOKEN"], ["-it", "-e", "X"], {"X": "t0ken"}, id="at the end of a cluster"),
+        pytest.param(["-iteX=$TOKEN"], ["-it", "-e", "X"], {"X": "t0ken"}, id="attached to a cluster"),
+        pytest.param(["-e=X=$TOKEN"], ["-e", "X"], {"X": "t0ken"}, id="attached with ="),
+        pytest.param(["--label", "-e", "X=$TOKEN"], ["--label", "-e", "X=t0ken"], {}, id="the value of another option"),
+        pytest.param(["-e", "a-b=$TOKEN"], ["-e", "a-b=t0ken"], {}, id="a name that sh cannot assign"),
+        pytest.param(["-e", "UID=$TOKEN"], ["-e", "UID=t0ken"], {}, id="a name that bash does not assign"),
         pytest.param(["-v", "$TOKEN:/x"], ["-v", "t0ken:/x"], {}, id="no variable"),
         pytest.param(["-e", "$U=1"], ["-e", "bob=1"], {}, id="name is a reference"),
     ],
 )
 def test_values_from_the_environment_go_by_name(options: list[str], argv: list[str], env: dict[str, str]) -> None:
-    kept, values = invocation.by_name(_words(*options), invocation.ENVIRONMENT)
+    kept, values = invocation.by_name(_words(*options), RUN, "env")
     assert (kept, values) == (argv, env)
 
 
@@ -107,22 +114,53 @@ def test_no_secret_stands_in_the_arguments_or_in_what_is_shown() -> None:
 @pytest.mark.parametrize(
     ("options", "kept"),
     [
-        (["-e", "A=1", "-e", "B=2", "--env=A=3"], ["-e", "B=2", "-e", "A=3"]),
-        (["-e", "A", "--env-file", "f", "-eA=1"], ["--env-file", "f", "-e", "A=1"]),
+        (["-e", "A=1", "-e", "B=2", "--env=A=3"], ["-e", "B=2", "--env=A=3"]),
+        (["-e", "A", "--env-file", "f", "-eA=1"], ["--env-file", "f", "-eA=1"]),
         (["-e", "A=1", "-e", "A"], ["-e", "A"]),
+        (["-e", "A=$TOKEN", "-e", "A=1"], ["-e", "A=1"]),
         (["-e"], ["-e"]),
     ],
 )
-def test_the_last_of_one_name_counts(options: list[str], kept: list[str]) -> None:
-    assert invocation.environment(options) == kept
+def test_the_last_value_of_a_variable_wins(options: list[str], kept: list[str]) -> None:
+    assert invocation.by_name(_words(*options), RUN, "env") == (kept, {})
 
 
 @pytest.mark.parametrize(
     ("interactive", "kept"),
-    [(["-it"], ["-i"]), (["-ti"], ["-i"]), (["-i", "-t"], ["-i"]), (["-i", "--tty"], ["-i"]), (["-d"], ["-d"])],
+    [
+        (["-it"], ["-i"]),
+        (["-ti"], ["-i"]),
+        (["-i", "-t"], ["-i"]),
+        (["-i", "--tty"], ["-i"]),
+        (["-i", "--tty=true"], ["-i"]),
+        (["-itd"], ["-id"]),
+        (["-ite", "t=t"], ["-i", "-e", "t=t"]),
+        (["-d"], ["-d"]),
+    ],
 )
 def test_no_terminal_is_asked_for_where_there_is_none(interactive: list[str], kept: list[str]) -> None:
     assert invocation.without_terminal(interactive) == kept
+
+
+@pytest.mark.parametrize(
+    ("facts", "detached"),
+    [
+        (Run("i", "n"), False),
+        (Run("i", "n", keep=True), True),
+        (Run("i", "n", interactive=["-d"]), True),
+        (Run("i", "n", args=["-dp", "8080:80"]), True),
+        (Run("i", "n", args=["-dit"]), True),
+        (Run("i", "n", interactive=["-d"], args=["--detach=false"]), False),
+        (Run("i", "n", args=["--label", "-d"]), False),
+    ],
+)
+def test_detached(facts: Run, detached: bool) -> None:
+    assert invocation.is_detached(facts) is detached
+
+
+def test_a_published_port_is_left_out() -> None:
+    words = "-dp 8080:80 -p 81:81/tcp --publish=8:80 -e A=80:80".split()
+    assert invocation.without_port(words, 80) == "-d -p 81:81/tcp -e A=80:80".split()
 
 
 @pytest.mark.parametrize(
@@ -130,6 +168,10 @@ def test_no_terminal_is_asked_for_where_there_is_none(interactive: list[str], ke
     [
         pytest.param("-p 8888:80", [("", 8888)], id="a port"),
         pytest.param("-p8888:80 --publish=81:81/tcp --publish 82:82", [("", 8888), ("", 81), ("", 82)], id="spellings"),
+        pytest.param("-dp 8888:80 -itp81:81", [("", 8888), ("", 81)], id="clusters"),
+        pytest.param("-p=8888:80", [("", 8888)], id="a letter with ="),
+        pytest.param("--label -p 8888:80", [], id="the value of another option"),
+        pytest.param("-p 1-99999999999:1 -p 7-6:80", [], id="impossible ranges"),
         pytest.param("-p 127.0.0.1:8888:80", [("127.0.0.1", 8888)], id="an address"),
         pytest.param("-p [::1]:8888:80", [("::1", 8888)], id="IPv6"),
         pytest.param("-p 8000-8002:80-82", [("", 8000), ("", 8001), ("", 8002)], id="a range"),
@@ -150,6 +192,7 @@ def test_published_ports(options: str, ports: list[tuple[str, int]]) -> None:
             "--mount type=bind,source=/a,target=/b --mount=type=bind,src=/c,dst=/d", ["/a", "/c"], id="mounts"
         ),
         pytest.param("--mount type=volume,source=/a,target=/b --mount type=bind,target=/b", [], id="of other kinds"),
+        pytest.param("-itv /a:/b", ["/a"], id="a cluster"),
         pytest.param("-e /a:/b", [], id="something else"),
     ],
 )

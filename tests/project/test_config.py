@@ -93,8 +93,8 @@ def test_false(text: str) -> None:
         ("volumes = -v {no}:/x", "volumes", "f:2: [s] volumes: {no} is unknown; known here: {user}"),
         ("args = --x 'a", "args", "f:2: [s] args: no closing quotation; close the quote or escape it with a backslash"),
         ("cmd = sh -c \"a", "cmd", "f:2: [s] cmd: no closing quotation; close the quote or escape it with a backslash"),
-        ("environment = A=1", "environment", "f:2: [s] environment: A=1 is no option of docker; begin with one, as in -e NAME=value"),
-        ("environment = -e A=1 -e", "environment", "f:2: [s] environment: -e lacks its value; write it behind the option"),
+        ("environment = A=1", "environment", "f:2: [s] environment: A=1 is not a docker option; write the option before it, as in -e NAME=value"),
+        ("environment = -e A=1 -e", "environment", "f:2: [s] environment: -e has no value; write one after it"),
         ("network = a\0", "network", "f:2: [s] network: holds a NUL character, which no command line can; remove it"),
         ("cmd = a\0", "cmd", "f:2: [s] cmd: holds a NUL character, which no command line can; remove it"),
         ("args = -a\0", "args", "f:2: [s] args: holds a NUL character, which no command line can; remove it"),
@@ -108,7 +108,7 @@ def test_errors_have_a_place(text: str, key: str, message: str) -> None:
 
 
 def test_a_refused_option_does_not_show_a_secret() -> None:
-    with pytest.raises(UserError, match=r'"A=\$TOKEN" is no option'):
+    with pytest.raises(UserError, match=r'"A=\$TOKEN" is not a docker option'):
         _settings("environment = A=$TOKEN", TOKEN="t0ken").options("environment")
 
 
