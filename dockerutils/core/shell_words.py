@@ -1,28 +1,30 @@
-"""The words of a command line: split as a shell splits them, filled in, and shown so that they can be pasted into one.
+"""Words of a command line: split them as a shell does, fill them in, and print them so that `sh` reads the same words.
 
-The values of environment variables are executed, never shown: a `Word` made from `http://$U:$P@h` is the
-expanded text to the system and `"http://$U:$P@h"` to the reader.
+Values of environment variables are executed but not printed: the value of a `Word` is the expanded text, and it prints
+as `"http://$U:$P@h"`.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+_NAME = "[A-Za-z_][A-Za-z0-9_]*"
 _REFERENCE = re.compile(
-    r"""
-    \{\{.*?\}\}                                              # a Go template: literal
-  | \$(?: (?P<dollar>\$) | (?P<bare>[A-Za-z_]\w*) | \{(?P<braced>[A-Za-z_]\w*)\} )
-  | \{(?P<field>[A-Za-z_]\w*)\}
-    """,
-    re.VERBOSE | re.DOTALL | re.ASCII,
+    rf"\{{\{{|\$(?:(?P<dollar>\$)|(?P<bare>{_NAME})|\{{(?P<braced>{_NAME})\}})|\{{(?P<field>{_NAME})\}}"
 )
+# In a template: an escaped character, or a reference.
+_IN_TEMPLATE = re.compile(rf"\\.|\$(?:(?P<bare>{_NAME})|\{{(?P<braced>{_NAME})\}})", re.DOTALL)
 _ESCAPED = re.compile(r'([\\"$`])')
+# A shell sets these itself, so a reference could have another value where the line is pasted.
+_SET_BY_SHELLS = frozenset("_ PWD OLDPWD SHLVL PPID LINENO RANDOM SECONDS OPTIND IFS UID EUID".split())
+_COPY = "_dockerutils_"  # prefix of a variable that keeps the value of another one
 
 
 class Word(str):
@@ -50,67 +52,143 @@ class Word(str):
 
 
 def split(text: str) -> list[str]:
-    """Split `text` into words as a POSIX shell does, expanding nothing; ValueError when a quote is not closed."""
+    """Split `text` into words as a POSIX shell does, without expansion; ValueError when a quote is not closed."""
     return shlex.split(text)
 
 
 def substitute(text: str, fields: Mapping[str, Callable[[], str]], environ: Mapping[str, str]) -> str:
     """Fill in one word: `$NAME` and `${NAME}` from `environ`, `{name}` from `fields`; `$$` is a dollar sign.
 
-    Braces around anything but a bare name are literal. ValueError names a variable that is not set or a field that
-    does not exist. The result is a `Word` when it holds a reference to the environment, else a plain string.
+    Braces around anything but a bare name are literal. ValueError names a variable that is not set or an unknown
+    field. The result is a `Word` when it holds a reference to the environment, else a plain string.
     """
     if "$" not in text and "{" not in text:
         return text
     value: list[str] = []
     template: list[str] = []
-    end = 0
-
-    def add(literal: str) -> None:
-        value.append(literal)
-        template.append(_ESCAPED.sub(r"\\\1", literal))
-
     references = 0
-    for match in _REFERENCE.finditer(text):
-        add(text[end : match.start()])
-        end = match.end()
-        if variable := match["bare"] or match["braced"]:
-            if variable not in environ:
-                raise ValueError(f"${variable} is not set; export it, or write $$ for a dollar sign")
-            value.append(environ[variable])
-            # The braces keep the name apart from what follows it, as they did where the user wrote them.
-            template.append(match[0])
-            references += 1
-        elif field := match["field"]:
-            if field not in fields:
-                known = ", ".join(f"{{{name}}}" for name in fields)
-                raise ValueError(f"{{{field}}} is unknown; known here: {known}")
-            add(fields[field]())
+    for kind, written in _tokens(text):
+        if kind == "variable":
+            name = written.strip("${}")
+            if name not in environ:
+                raise ValueError(f"${name} is not set; export it, or write $$ for a dollar sign")
+            value.append(environ[name])
+            is_shown = name in _SET_BY_SHELLS
+            # Braces keep the name apart from what follows it.
+            template.append(_escape(environ[name]) if is_shown else written)
+            references += not is_shown
         else:
-            add("$" if match["dollar"] else match[0])
-    add(text[end:])
+            literal = _field(written, fields) if kind == "field" else written
+            value.append(literal)
+            template.append(_escape(literal))
     return Word("".join(value), "".join(template)) if references else "".join(value)
 
 
+def _tokens(text: str) -> Iterator[tuple[str, str]]:
+    """Split a text into literals, variables and fields, as kind and text."""
+    position = 0
+    has_templates = True
+    while match := _REFERENCE.search(text, position):
+        start, end = match.span()
+        kind = "literal"
+        written = match[0]
+        if match[0] == "{{":  # a Go template, if it is closed
+            close = text.find("}}", end) if has_templates else -1
+            has_templates = close >= 0
+            end = close + 2 if has_templates else start + 1
+            written = text[start:end]
+        elif match["dollar"]:
+            written = "$"
+        elif match["field"]:
+            kind, written = "field", match["field"]
+        else:
+            kind = "variable"
+        yield "literal", text[position:start]
+        yield kind, written
+        position = end
+    yield "literal", text[position:]
+
+
+def _field(name: str, fields: Mapping[str, Callable[[], str]]) -> str:
+    if name not in fields:
+        known = ", ".join(f"{{{each}}}" for each in fields)
+        raise ValueError(f"{{{name}}} is unknown; known here: {known}")
+    return fields[name]()
+
+
+def _escape(literal: str) -> str:
+    """Escape what `sh` expands between double quotes."""
+    return _ESCAPED.sub(r"\\\1", literal)
+
+
 def quote(word: str) -> str:
-    """Quote `word` for `sh`: references stay references, between double quotes; all else is literal."""
-    return f'"{word.template}"' if isinstance(word, Word) else shlex.quote(word)
+    """Quote `word` for `sh`: references stay references, between double quotes; all else is literal.
+
+    Characters that a terminal does not show, other than line ends and tabs, are written as numbers.
+    """
+    if isinstance(word, Word):
+        return f'"{"".join(text if is_shown else _printf(text) for is_shown, text in _runs(word.template))}"'
+    if word.isprintable():
+        return shlex.quote(word)
+    return "".join(shlex.quote(text) if is_shown else f'"{_printf(text)}"' for is_shown, text in _runs(word))
+
+
+def _runs(text: str) -> Iterator[tuple[bool, str]]:
+    """Split a text where characters that a terminal shows, and those that it does not show, meet."""
+    for is_shown, run in groupby(text, lambda each: each.isprintable() or each in "\n\t"):
+        yield is_shown, "".join(run)
+
+
+def _printf(text: str) -> str:
+    octal = "".join(f"\\{byte:03o}" for byte in text.encode("utf-8", "surrogateescape"))
+    return f"$(printf '{octal}')"
 
 
 def render(argv: Sequence[str], env: Mapping[str, str] | None = None, directory: str | None = None) -> str:
     """Return the line which, pasted into `sh`, runs `argv` with `env` added to the environment, in `directory`."""
-    assignments = [f"{name}={quote(value)}" for name, value in _in_reading_order(env or {})]
-    line = " ".join([*assignments, *map(quote, argv)])
-    return f"(cd {quote(directory)} && {line})" if directory else line
+    copies, ordered = _in_order(env or {})
+    line = " ".join([*(f"{name}={quote(value)}" for name, value in ordered), *map(quote, argv)])
+    steps = [f"cd {quote(directory)}"] if directory else []
+    steps += [f'{_COPY}{name}="${name}"' for name in copies]
+    return f"({' && '.join([*steps, line])})" if steps else line
 
 
-def _in_reading_order(env: Mapping[str, str]) -> Iterable[tuple[str, str]]:
-    """Put the assignments that others refer to last: `sh` lets an assignment see the ones to the left of it."""
+def _in_order(env: Mapping[str, str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Put each assignment behind those that read its variable: in `sh` an assignment sees those to the left of it.
 
-    def is_read_by_others(name: str) -> bool:
-        pattern = re.compile(rf"\$\{{?{name}\b")
-        return any(
-            other != name and isinstance(value, Word) and pattern.search(value.template) for other, value in env.items()
-        )
+    Where assignments read each other's variables in a circle, that breaks at a variable whose old value is copied
+    first. Return the names of these, and the assignments.
+    """
+    copies: list[str] = []
+    ordered: list[tuple[str, str]] = []
+    remaining = dict(env)
+    while remaining:
+        read = {name: _read_by_others(name, remaining) for name in remaining}
+        name = next((name for name in remaining if not read[name]), None)
+        if name is not None:
+            ordered.append((name, remaining.pop(name)))
+            continue
+        name = next(iter(remaining))
+        copies.append(name)
+        for reader in read[name]:
+            remaining[reader] = _reading_copy(remaining[reader], name)
+    return copies, ordered
 
-    return sorted(env.items(), key=lambda item: is_read_by_others(item[0]))
+
+def _read_by_others(name: str, env: Mapping[str, str]) -> list[str]:
+    return [
+        other
+        for other, value in env.items()
+        if other != name
+        and isinstance(value, Word)
+        and any(name == (match["bare"] or match["braced"]) for match in _IN_TEMPLATE.finditer(value.template))
+    ]
+
+
+def _reading_copy(value: str, name: str) -> str:
+    """Return a value that reads the copy of a variable in the place of that variable."""
+    assert isinstance(value, Word)
+    template = _IN_TEMPLATE.sub(
+        lambda match: f"${{{_COPY}{name}}}" if name == (match["bare"] or match["braced"]) else match[0], value.template
+    )
+    return Word(value, template)

@@ -114,7 +114,8 @@ def fault(words: Sequence[str], table: Table) -> str:
     follows_known = True
     for option in parse(words, table):
         if not option.names and follows_known:
-            return f"{shell_words.quote(option.words[0])} is not a docker option; write the option before it, as in -e NAME=value"
+            word = shell_words.quote(option.words[0])
+            return f"{word} is not a docker option; write the option before it, as in -e NAME=value"
         if option.value is None and len(option.names) == 1 and option.names[0] in table.valued:
             return f"{option.words[0]} has no value; write one after it"
         follows_known = known.issuperset(option.names)

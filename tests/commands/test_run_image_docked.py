@@ -105,10 +105,11 @@ def test_a_published_port_answers_here_for_as_long_as_the_container_runs(docked_
     assert docked_shell.host.authentications() == before + 1  # one connection for all
 
 
-def test_a_detached_containers_port_answers_until_it_ends(docked_shell: Docked) -> None:
+@pytest.mark.parametrize(("args", "argv"), [("-p 127.0.0.1:{port}:80", ["-k"]), ("-dp 127.0.0.1:{port}:80", [])])
+def test_a_detached_containers_port_answers_until_it_ends(docked_shell: Docked, args: str, argv: list[str]) -> None:
     port = free_port()
-    configure(docked_shell, f"cmd = {WEB}\nargs = -p 127.0.0.1:{port}:80")
-    outcome = docked_shell(main, "box", "-k")
+    configure(docked_shell, f"cmd = {WEB}\nargs = {args.format(port=port)}")
+    outcome = docked_shell(main, "box", *argv)
     assert re.fullmatch("[0-9a-f]{64}\n", outcome.out)
     container = outcome.out.strip()
     try:

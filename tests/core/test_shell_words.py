@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 
 import pytest
 from hypothesis import given, reject, settings
@@ -72,6 +73,58 @@ def test_a_field_is_computed_only_when_it_is_used() -> None:
 )
 def test_values_of_the_environment_are_not_shown(text: str, shown: str) -> None:
     assert shell_words.quote(substitute(text, FIELDS, ENVIRON)) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        pytest.param("a\x1b[8mb", """a"$(printf '\\033')"'[8mb'""", id="escape sequence"),
+        pytest.param("\x9b8m", """"$(printf '\\302\\233')"8m""", id="C1"),
+        pytest.param("a\rb", """a"$(printf '\\015')"b""", id="carriage return"),
+        pytest.param("\u202e", """"$(printf '\\342\\200\\256')\"""", id="right to left"),
+        pytest.param("\udcff", """"$(printf '\\377')\"""", id="a byte that is not UTF-8"),
+        pytest.param("a\n\tb", "'a\n\tb'", id="lines stay lines"),
+        pytest.param("é", "'é'", id="letters"),
+        pytest.param("$U\x1b[8m", """"$U$(printf '\\033')[8m\"""", id="beside a reference"),
+    ],
+)
+def test_what_a_terminal_does_not_show_is_shown_as_numbers(text: str, shown: str) -> None:
+    assert shell_words.quote(substitute(text, {}, ENVIRON)) == shown
+
+
+def test_a_long_run_of_braces_takes_no_time() -> None:
+    start = time.process_time()
+    for text in ("{" * 50_000, "{{" * 25_000 + "x", "${" * 25_000, "{{}" * 20_000):
+        assert substitute(text, {}, {}) == text
+    assert time.process_time() - start < 2
+
+
+def test_variables_that_a_shell_sets_are_shown_by_value() -> None:
+    environ = {"PWD": "/my work", "U": "bob"}
+    assert shell_words.quote(substitute("$PWD:/x", {}, environ)) == "'/my work:/x'"
+    assert shell_words.quote(substitute("$PWD/$U", {}, environ)) == '"/my work/$U"'
+
+
+def _env(**texts: str) -> dict[str, str]:
+    environ = {name: name.lower() for name in "ABCZ"}
+    return {name: substitute(text, {}, environ) for name, text in texts.items()}
+
+
+@pytest.mark.parametrize(
+    ("env", "line"),
+    [
+        pytest.param(_env(C="x$Z", B="$C", A="$B"), 'A="$B" B="$C" C="x$Z" docker', id="readers first"),
+        pytest.param(_env(A="$A:x", B="${A}"), 'B="${A}" A="$A:x" docker', id="itself is no circle"),
+        pytest.param(_env(A="$B", B="x$$A"), "A=\"$B\" B='x$A' docker", id="a dollar sign is no reference"),
+        pytest.param(
+            _env(A="$B", B="$A"),
+            '(_dockerutils_A="$A" && A="$B" B="${_dockerutils_A}" docker)',
+            id="a circle",
+        ),
+    ],
+)
+def test_no_assignment_changes_what_another_one_reads(env: dict[str, str], line: str) -> None:
+    assert render(["docker"], env) == line
 
 
 def test_render_shows_variables_and_directory() -> None:

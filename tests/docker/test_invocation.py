@@ -1,8 +1,14 @@
-"""The argument vectors of docker."""
+"""The command lines of docker: what is printed, and what is executed."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
+
 import pytest
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
 
 from dockerutils.core.shell_words import substitute
 from dockerutils.docker import invocation
@@ -198,3 +204,74 @@ def test_published_ports(options: str, ports: list[tuple[str, int]]) -> None:
 )
 def test_mounted_paths(options: str, paths: list[str]) -> None:
     assert invocation.bound(options.split()) == paths
+
+
+@pytest.fixture(scope="module")
+def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with a `docker` that prints its arguments and its environment."""
+    directory = tmp_path_factory.mktemp("bin with a space")
+    docker = directory / "docker"
+    docker.write_text("#!/bin/sh\nfor word do printf '%s\\0' \"$word\"; done\nexec env -0\n")
+    docker.chmod(0o755)
+    return directory
+
+
+_CHARACTERS = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
+_VALUES = st.text(_CHARACTERS | st.sampled_from("\x1b\r\n\x81\udc81\udcff'\"$`\\"), max_size=6)
+_PIECES = [
+    "$A",
+    "${B}",
+    "$C",
+    "${D}",
+    "$$",
+    "$$A",
+    "x",
+    " ",
+    '"',
+    "'",
+    "\\",
+    "`",
+    "$(id)",
+    "*",
+    "\n",
+    "é",
+    "\x1b[8m",
+    "\x9b",
+]
+_TEXTS = st.lists(st.sampled_from(_PIECES), max_size=4).map("".join)
+_VARIABLES = st.sampled_from(["A", "B", "C", "D", "NEW", "PATH", "UID", "a-b"])
+_OPTIONS = st.one_of(
+    st.tuples(st.just("-e"), st.builds("{}={}".format, _VARIABLES, _TEXTS)),
+    st.builds("-ite{}={}".format, _VARIABLES, _TEXTS).map(lambda word: (word,)),
+    st.tuples(st.just("-e"), _VARIABLES),
+    st.tuples(st.just("-v"), _TEXTS.map("v{}".format)),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(_OPTIONS, max_size=6),
+    st.lists(_VALUES, max_size=2),
+    st.fixed_dictionaries(dict.fromkeys("ABCD", _VALUES)),
+    st.booleans(),
+)
+def test_the_printed_line_run_by_sh_gives_the_same_environment_and_arguments(
+    recorder: Path, options: list[tuple[str, ...]], cmd: list[str], environ: dict[str, str], elsewhere: bool
+) -> None:
+    base = {"PATH": f"{recorder}:{os.environ['PATH']}", **environ}
+    try:
+        words = [substitute(text, {}, base) for option in options for text in option]
+    except ValueError:  # $A and x have met: $Ax is not set
+        reject()
+    directory = str(recorder) if elsewhere else "."
+    command = invocation.run(Run("i:t", "n", environment=words, cmd=cmd), directory)
+
+    def output(argv: list[str], env: dict[str, str], cwd: str) -> tuple[list[bytes], set[bytes]]:
+        out = subprocess.run(argv, env=env, cwd=cwd, capture_output=True, check=True).stdout.split(b"\0")[:-1]
+        arguments, variables = out[: len(command.argv) - 1], out[len(command.argv) - 1 :]
+        # What a shell sets for itself.
+        return arguments, {each for each in variables if not each.startswith((b"_=", b"PWD=", b"OLDPWD=", b"SHLVL="))}
+
+    executed = output(command.argv, {**base, **command.env}, directory)
+    assert output(["sh", "-c", str(command)], base, ".") == executed
+    assert executed[0] == [os.fsencode(word) for word in command.argv[1:]]
