@@ -27,6 +27,7 @@ def _check(help_text: str, table: Table) -> int:
     return len(rows)
 
 
+@pytest.mark.engine
 @pytest.mark.parametrize(("command", "table", "at_least"), [("run", RUN, 90), ("build", BUILD, 25)])
 def test_the_table_is_that_of_docker_help(command, table, at_least) -> None:
     # The classic builder: another machine's default could need a plugin.
@@ -35,6 +36,7 @@ def test_the_table_is_that_of_docker_help(command, table, at_least) -> None:
     assert _check(child.stdout, table) >= at_least
 
 
+@pytest.mark.engine
 def test_the_table_is_that_of_buildx_help() -> None:
     debian.modern_usr()
     environ = {**os.environ, "BUILDX_EXPERIMENTAL": "0"}
