@@ -37,8 +37,8 @@ class Option(NamedTuple):
 def _table(valued: str, switches: str) -> Table:
     """Make a table of names, each with its letter after a comma if it has one."""
     pairs = [row.partition(",") for row in f"{valued} {switches}".split()]
-    names = [frozenset(row.partition(",")[0] for row in rows.split()) for rows in (valued, switches)]
-    return Table(*names, {letter: name for name, _, letter in pairs if letter})
+    takes_value, is_switch = (frozenset(row.partition(",")[0] for row in rows.split()) for rows in (valued, switches))
+    return Table(takes_value, is_switch, {letter: name for name, _, letter in pairs if letter})
 
 
 # Of Docker 20.10 to 28, with options that `--help` hides; a test compares them with `--help`.
@@ -145,7 +145,7 @@ def _short(word: str, rest: Iterator[str], table: Table) -> list[Option]:
         value = _cut(word, index + 2 if has_equals else index + 1)
         if own is None or value is None:  # a reference to the environment begins among the letters
             return [Option((), None, (word,))]
-        words = (own,)
+        words: tuple[str, ...] = (own,)
         if not value:
             value = next(rest, None)
             words = (own,) if value is None else (own, value)
