@@ -1,9 +1,9 @@
-"""`dockerutils init`: the start of a `docker/` tree. What is there already stays as it is."""
+"""`dockerutils init`: start a `docker/` tree. Files that exist stay as they are."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -14,29 +14,33 @@ from dockerutils.scaffold import detect, rendering
 from dockerutils.scaffold.detect import Facts
 
 _CONFIG = config.FILES[0]
-_BUILDS_BY_DEFAULT = 23  # the version of the client from which on docker build means BuildKit
+_BUILDKIT_CLIENT = 23  # from this version on, docker build uses BuildKit by default
+_TEMPLATE = "pip.conf.template"  # stays out of builds also when git tracks it: it holds credentials
 
 
 class File(NamedTuple):
-    """A file to write, by its path from the root; `of` names the Dockerfiles that it is there for."""
+    """A file to write, by its path from the root; `users` are the Dockerfiles that need it."""
 
     path: str
     text: str
-    of: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
 
 
 def run(root: str, environ: Mapping[str, str], *, dry_run: bool) -> None:
-    """Write what is missing at `root`, and tell on stdout what became of each file.
+    """Write the files that are missing at `root`, and print each on stdout. After a failure, nothing new is left.
 
-    UserError when that is no place for it. When something fails, what was written until then is taken away again.
+    UserError if `root` is no place for them.
     """
-    facts = examined(root)
-    planned = plan(facts, buildkit=has_buildkit(environ))
-    kept = {each.path: there for each in planned if (there := _there(root, each.path))}
-    missing = [each for each in planned if each.path not in kept and not (each.of and kept.keys() >= set(each.of))]
+    facts = examine(root)
+    tracked = tracked_but_ignored(root, facts)
+    planned = plan(facts, tracked, buildkit=has_buildkit(environ))
+    kept = {each.path: existing for each in planned if (existing := _existing(root, each.path))}
+    missing = [
+        each for each in planned if each.path not in kept and not (each.users and kept.keys() >= set(each.users))
+    ]
     _require_directories(root, missing)
-    # Read before anything is written: what is wrong in a file that is there is told then.
-    warnings = list(misfits(root, planned, kept))
+    # Errors in existing files come up here, before anything is written.
+    warnings = [*conflicts(root, facts, planned, kept), *cautions(facts, tracked, kept)]
     for path in kept.values():
         print(f"kept {path}: it exists")
     if dry_run:
@@ -50,31 +54,31 @@ def run(root: str, environ: Mapping[str, str], *, dry_run: bool) -> None:
         console.note("dockerutils", "next: build-image all, then run-image dev" if missing else "nothing was missing")
 
 
-def examined(root: str) -> Facts:
-    """Return what project `root` holds; UserError when it is none, or a directory of much else."""
+def examine(root: str) -> Facts:
+    """Return what project `root` holds; UserError if it is not a project, or holds much else."""
     if os.path.realpath(root) in {os.path.realpath(os.path.expanduser("~")), "/"}:
-        raise UserError(f"{root} is no project: builds would be sent all of it; change to the project's directory")
+        raise UserError(f"{root} is not a project: builds would send all of it; change to the project's directory")
     facts = detect.detect(root)
     if facts is None:
         raise UserError(
-            "there is no Python project here: no setup.py, pyproject.toml, setup.cfg or requirements.txt, no *.py and "
-            "no *.ipynb; change to the project's directory, or begin with one of these files"
+            "no Python project here: no setup.py, pyproject.toml, setup.cfg or requirements.txt, no *.py, no *.ipynb; "
+            "change to the project's directory, or create one of these files"
         )
     return facts
 
 
 def has_buildkit(environ: Mapping[str, str]) -> bool:
-    """Tell whether `docker build` uses BuildKit here: as the client chooses, if an engine answers.
+    """Return whether `docker build` uses BuildKit here; False if no engine answers.
 
-    https://docs.docker.com/build/buildkit/#getting-started: as DOCKER_BUILDKIT says; without it from version 23 on,
-    with the plugin that this takes.
+    https://docs.docker.com/build/buildkit/#getting-started: DOCKER_BUILDKIT decides; without it, clients from
+    version 23 on use BuildKit if its plugin is installed.
     """
-    ask = [
+    probes = [
         ["docker", "version", "--format", "{{.Client.Version}} {{.Server.Version}}"],
         ["docker", "buildx", "version"],
     ]
     try:
-        versions, plugin = process.capture_all(ask)
+        versions, plugin = process.capture_all(probes)
     except DockerutilsError:
         return False
     if versions.status:
@@ -82,63 +86,102 @@ def has_buildkit(environ: Mapping[str, str]) -> bool:
     if chosen := environ.get("DOCKER_BUILDKIT"):
         return chosen.lower() not in {"0", "f", "false"}
     major = versions.stdout.partition(".")[0]
-    return major.isdigit() and int(major) >= _BUILDS_BY_DEFAULT and not plugin.status
+    return major.isdigit() and int(major) >= _BUILDKIT_CLIENT and not plugin.status
 
 
-def plan(facts: Facts, *, buildkit: bool) -> list[File]:
-    """Return the files that suit a project; `buildkit` says what it is built with."""
-    dockerfiles = {rendering.BASE: rendering.base, rendering.DEV: rendering.dev}
+def tracked_but_ignored(root: str, facts: Facts) -> list[str]:
+    """Return the paths that git tracks and the patterns of a new .dockerignore match: files, or whole directories."""
+    try:
+        listing = process.capture(["git", "ls-files", "-z"], directory=root)
+    except DockerutilsError:
+        return []
+    ignored = dockerignore.parse(rendering.dockerignore(facts))
+    found: dict[str, None] = {}
+    for path in listing.stdout.split("\0") if not listing.status else ():
+        if path and path != _TEMPLATE and not any(path.startswith(f"{above}/") for above in found):
+            highest = next((each for each in _prefixes(path) if ignored.judge_from_root(each).ignored), "")
+            if highest and highest.isprintable():
+                found[highest] = None
+    return list(found)
+
+
+def plan(facts: Facts, tracked: Sequence[str] = (), *, buildkit: bool) -> list[File]:
+    """Return the files that suit a project, for builds with BuildKit or without; see `tracked_but_ignored`."""
+    render = {rendering.BASE: rendering.base, rendering.DEV: rendering.dev}
     if facts.is_package or facts.has_code:
-        dockerfiles[rendering.CICD] = rendering.cicd
+        render[rendering.CICD] = rendering.cicd
     if facts.has_notebooks:
-        dockerfiles[rendering.NOTEBOOK] = rendering.notebook
-    planned = [File(_dockerfile(name), recipe(facts, buildkit=buildkit)) for name, recipe in dockerfiles.items()]
-    if facts.names_needs:
-        planned.append(File(rendering.NEEDS, rendering.needs(), tuple(_dockerfile(name) for name in dockerfiles)))
-    for name, user in ((rendering.DEV, "app"), (rendering.NOTEBOOK, "jovyan")):
-        if name in dockerfiles:
-            planned.append(File(f"docker/{name}/entrypoint", rendering.entrypoint(facts, user), (_dockerfile(name),)))
-    planned.append(File(_CONFIG, rendering.configuration(list(dockerfiles))))
-    return [*planned, File(".dockerignore", rendering.dockerignore(facts))]
+        render[rendering.NOTEBOOK] = rendering.notebook
+    planned = [
+        File(_dockerfile(name), dockerfile_of(facts, buildkit=buildkit)) for name, dockerfile_of in render.items()
+    ]
+    if facts.has_dependencies:
+        planned.append(File(rendering.NEEDS, rendering.needs(), tuple(_dockerfile(name) for name in render)))
+    planned += [
+        File(f"docker/{name}/entrypoint", rendering.entrypoint(facts, name), (_dockerfile(name),))
+        for name in rendering.USERS
+        if name in render
+    ]
+    planned.append(File(_CONFIG, rendering.configuration(render)))
+    return [*planned, File(dockerignore.NAME, rendering.dockerignore(facts, tracked))]
 
 
 def write(root: str, missing: Iterable[File]) -> None:
-    """Write files that are not there, and the directories that they need; all of them, or none."""
+    """Write files that do not exist, and the directories they need: all of them, or none."""
     from dockerutils.core.rollback import all_or_nothing
 
-    with all_or_nothing("dockerutils") as undo:
+    with all_or_nothing("dockerutils") as rollback:
         for each in missing:
-            for directory in _directories(each.path):
+            for directory in _prefixes(each.path)[:-1]:
                 if not os.path.isdir(os.path.join(root, directory)):
-                    with undo.making(directory, *_removal(root, directory, os.rmdir)):
+                    with rollback.making(directory, *_removal(root, directory, os.rmdir)):
                         os.mkdir(os.path.join(root, directory))
-            with undo.making(each.path, *_removal(root, each.path, os.unlink)):
+            with rollback.making(each.path, *_removal(root, each.path, os.unlink)):
                 files.write(os.path.join(root, each.path), each.text)
             print(f"wrote {each.path}")
 
 
-def misfits(root: str, planned: Iterable[File], kept: Mapping[str, str]) -> Iterator[str]:
-    """Yield what there is to be said where what is to be written will stand beside what is there."""
+def conflicts(root: str, facts: Facts, planned: Iterable[File], kept: Mapping[str, str]) -> Iterator[str]:
+    """Yield a warning for each new file that does not fit to those that are kept."""
     texts = {each.path: each.text for each in planned}
     wanted = {name: texts[_dockerfile(name)] for name in rendering.NAMES if _dockerfile(name) in texts.keys() - kept}
     base = _dockerfile(rendering.BASE)
     if base in kept and wanted and _read(os.path.join(root, base)) != texts[base]:
-        yield f"{base} is your own; what is built on it here is to find Python in /venv, a user app, and /code in it"
+        yield f"{base} is your own; the new images expect Python in /venv, a user app and a directory /code in it"
     if dockerignore.NAME in kept:
         ignored = dockerignore.read(root)
         for path in dict.fromkeys(path for text in wanted.values() for path in _copied(text)):
             if ignored.judge_from_root(path).ignored:
                 yield f"{dockerignore.NAME} leaves out {path}, which is copied into images; add a line !{path} to it"
+        hidden = [path for path in facts.tests.files if ignored.judge_from_root(path).ignored] if facts.tests else []
+        if hidden and rendering.CICD in wanted:
+            more = f" and {len(hidden) - 1} more" if hidden[1:] else ""
+            top = hidden[0].split("/")[0]
+            yield f"{dockerignore.NAME} leaves out tests, so cicd cannot run {hidden[0]}{more}; add a line !{top} to it"
     if _CONFIG in kept:
         configured = config.read(root)
-        for name, section in rendering.sections(wanted).items():
+        for name, lines in rendering.sections([*wanted]).items():
             if name not in configured:
-                lines = " and ".join(section.splitlines())
-                yield f"{kept[_CONFIG]} has no section [{name}], which docker/{name} needs; add it, with {lines}"
+                yield f"{kept[_CONFIG]} has no section [{name}]; docker/{name} needs it, with {' and '.join(lines)}"
+
+
+def cautions(facts: Facts, tracked: Sequence[str], kept: Mapping[str, str]) -> Iterator[str]:
+    """Yield a warning for what the user has to decide about."""
+    secrets = [path for path in tracked if os.path.basename(path) == ".env"]
+    if secrets and dockerignore.NAME not in kept:
+        yield (
+            f"builds get the .env files that git tracks ({', '.join(secrets)}); "
+            f"if they hold secrets, remove their lines from the end of {dockerignore.NAME}"
+        )
+    if facts.docker_setting:
+        yield (
+            "outside these images, setuptools would package docker/, or refuse to build because of it; "
+            f"{facts.docker_setting}"
+        )
 
 
 def _copied(text: str) -> Iterator[str]:
-    """Yield the files that the Dockerfile of that text copies out of the project."""
+    """Yield the files that a Dockerfile copies out of the project by name."""
     for instruction in dockerfile.parse(text).instructions:
         if instruction.keyword == "COPY" and not instruction.rest.startswith("--"):
             yield from (path for path in instruction.rest.split()[:-1] if path != "." and "[" not in path)
@@ -148,42 +191,42 @@ def _dockerfile(name: str) -> str:
     return f"docker/{name}/Dockerfile"
 
 
-def _there(root: str, path: str) -> str:
-    """Return what stands for a file already, nothing when nothing does: of the configuration, also its earlier name."""
+def _existing(root: str, path: str) -> str:
+    """Return the path that a file already has, also by its earlier name; an empty string if it does not exist."""
     names = config.FILES if path == _CONFIG else (path,)
     return next((name for name in names if os.path.lexists(os.path.join(root, name))), "")
 
 
-def _directories(path: str) -> list[str]:
-    """Return the directories above a file, the highest first."""
-    parts = path.split("/")[:-1]
+def _prefixes(path: str) -> list[str]:
+    """Return the directories above a path, the highest first, and the path."""
+    parts = path.split("/")
     return ["/".join(parts[: n + 1]) for n in range(len(parts))]
 
 
 def _require_directories(root: str, missing: Iterable[File]) -> None:
-    for directory in dict.fromkeys(directory for each in missing for directory in _directories(each.path)):
+    for directory in dict.fromkeys(above for each in missing for above in _prefixes(each.path)[:-1]):
         path = os.path.join(root, directory)
         if os.path.lexists(path) and not os.path.isdir(path):
-            raise UserError(f"{directory} is no directory; move it away, and run dockerutils init again")
+            raise UserError(f"{directory} is not a directory; move it away, then run dockerutils init again")
         real, within = os.path.realpath(path), os.path.realpath(root)
         if os.path.commonpath([real, within]) != within:
             raise UserError(
-                f"{directory} leads out of the project, where no build can copy from; make it a directory here"
+                f"{directory} leads out of the project, and builds cannot copy from there; make it a directory"
             )
 
 
 def _removal(root: str, path: str, remove: Callable[[str], None]) -> tuple[Callable[[], str], Callable[[], str]]:
-    """Return the line that takes away what was made, and what does it."""
+    """Return two functions: one for the command that removes a new file, one that removes it."""
     from dockerutils.core import shell_words
 
-    def taken_away() -> str:
+    def removed() -> str:
         try:
             remove(os.path.join(root, path))
         except FileNotFoundError:
             return ""
         return path
 
-    return partial(shell_words.render, ["rm", "-r", path]), taken_away
+    return partial(shell_words.render, ["rm", "-r", path]), removed
 
 
 def _read(path: str) -> str:

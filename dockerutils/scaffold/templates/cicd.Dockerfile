@@ -1,0 +1,47 @@
+# The project as it is tested and delivered: copied in, nothing mounted, no .git.
+#@ include base-image
+
+#@ if tools
+#@ include tools
+#@ else
+FROM $BASE_IMAGE AS builder
+USER root
+#@ end
+WORKDIR /code
+COPY . .
+# It can hold a password, so it stays out of the image.
+RUN rm -f pip.conf
+#@ if version_file
+# build-image has written the version here: there is no git to ask.
+RUN cp _version.py.bld @version_file@
+#@ end
+
+FROM $BASE_IMAGE
+#@ if tools
+COPY --from=builder /venv /venv
+#@ end
+COPY --from=builder --chown=app:app /code /code
+#@ if is_package
+# Installed from a copy: building a package leaves files beside the code. base has what builds it.
+#@ if docker_setting
+# The copy has no docker/, because setuptools would package it.
+#@ end
+USER root
+RUN cp -r /code /tmp/code && \
+#@ if docker_setting
+    rm -rf /tmp/code/docker && \
+#@ end
+    PIP_USE_PEP517=1 pip install --no-cache-dir --no-build-isolation /tmp/code && \
+    rm -rf /tmp/code
+USER app
+#@ end
+
+#@ if tested
+# The tests: run-image cicd
+#@ else
+# No tests were found, so this fails. Once there are some, run them here.
+#@ end
+#@ if program
+# To run the program instead: CMD @program@
+#@ end
+CMD @command@
