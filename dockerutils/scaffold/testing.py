@@ -68,14 +68,11 @@ def find(root: str, python_files: Sequence[str], data: Metadata, requirements: s
     names_pytest = bool(
         settings.text or re.search(r"\bpytest\b", "\n".join([data.text, requirements, *texts.values()]))
     )
-    if not names_pytest and (manage := _manage(root, python_files)) is not None:
-        found = [path for path in _below(root, manage, cases) if _is_importable(root, path, manage)]
-        if found:
-            return Tests(DJANGO, [manage], found, [])
     if not names_pytest and cases and set(collected) <= set(cases):
-        found, arguments = _unittest(root, cases)
-        if arguments:
-            return Tests(UNITTEST, arguments, found, [])
+        manage = _manage(root, python_files)
+        tests = _unittest(root, cases) if manage is None else _django(root, manage, cases)
+        if tests:
+            return tests
     if not collected:
         return None
     return _pytest(root, collected, settings)
@@ -92,17 +89,20 @@ def _pytest(root: str, collected: list[str], settings: _Settings) -> Tests:
     return Tests(PYTEST, [] if "." in tops else tops, own, requirements)
 
 
-def _unittest(root: str, cases: list[str]) -> tuple[list[str], list[str]]:
-    """Return the tests that unittest finds, and its arguments; none unless it finds all of them.
+def _django(root: str, manage: str, cases: Sequence[str]) -> Tests | None:
+    """Return how manage.py, in the directory `manage`, runs tests; None if it finds none, because it passes then."""
+    found = [path for path in _below(root, manage, cases) if _is_importable(root, path, manage)]
+    return Tests(DJANGO, [manage], found, []) if found else None
 
-    Until Python 3.12 it ends with status 0 when it finds none.
-    """
+
+def _unittest(root: str, cases: list[str]) -> Tests | None:
+    """Return how unittest runs tests; None unless it finds all: before Python 3.12 it passes when it finds none."""
     tops = sorted(set(map(_top, cases)))
     start = tops[0] if len(tops) == 1 else "."
     if not all(_is_importable(root, path, start) for path in cases):
-        return [], []
+        return None
     is_package = start != "." and os.path.exists(os.path.join(root, start, "__init__.py"))
-    return cases, ["-s", start, *(["-t", "."] if is_package else [])]
+    return Tests(UNITTEST, ["-s", start, *(["-t", "."] if is_package else [])], cases, [])
 
 
 def _has_cases(path: str, text: str) -> bool:

@@ -1,11 +1,13 @@
-"""dockerutils init: which files it writes, what it leaves alone, and what is left when it fails."""
+"""dockerutils init: the files it writes, the files it keeps, and what is left after a failure."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,16 @@ from dockerutils.commands import build_image
 from dockerutils.commands.dockerutils import main
 from dockerutils.core import files
 from dockerutils.core.shell_words import quote
+from dockerutils.project import dockerignore
 from dockerutils.scaffold import init
 from tests.support import App, Outcome, call, write_tree
 
 SCRIPT = {"main.py": ""}
-ALL = {"setup.py": "setup()\n", "a.ipynb": "", "requirements.txt": "x\n", "tests/test_a.py": ""}
+ALL = {"setup.py": "setup(packages=[])\n", "a.ipynb": "", "requirements.txt": "x\n", "tests/test_a.py": ""}
+CASE = "class TestIt(TestCase):\n    def test_it(self): pass\n"
+NO_TESTS = (
+    """["sh", "-c", "echo 'no tests were found; write some, then set CMD in docker/cicd/Dockerfile' >&2; exit 1"]"""
+)
 NEXT = "dockerutils: next: build-image all, then run-image dev\n"
 ON_BASE = "build_args = --build-arg BASE_IMAGE={project}-base:{user}"
 
@@ -29,7 +36,7 @@ def app(tmp_path, capfd) -> App:
 
 
 def tree(root: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Return mode, time and content of all that is below a directory, links by where they lead."""
+    """Return mode, time and content of everything below a directory, for links the path they lead to."""
     found = {}
     for path in sorted(root.rglob("*")):
         record = path.lstat()
@@ -56,7 +63,7 @@ def wrote(*paths: str) -> str:
             id="a notebook",
         ),
         pytest.param(
-            {"setup.py": "setup()\n"},
+            {"setup.py": "setup(packages=[])\n"},
             ["base/Dockerfile", "dev/Dockerfile", "cicd/Dockerfile", "base/needs", "dev/entrypoint"],
             id="a package",
         ),
@@ -70,7 +77,7 @@ def wrote(*paths: str) -> str:
         ),
     ],
 )  # fmt: skip
-def test_what_is_written_passes_the_checks_and_builds_in_order(app, capfd, project, expected) -> None:
+def test_new_files_pass_the_check_and_build_in_order(app, capfd, project, expected) -> None:
     app.write(project)
     paths = [*(f"docker/{path}" for path in expected), "docker/dockerutils.cfg", ".dockerignore"]
     assert app("init", "--dry-run") == (0, "".join(f"would write {path}\n" for path in paths), "")
@@ -85,7 +92,7 @@ def test_what_is_written_passes_the_checks_and_builds_in_order(app, capfd, proje
     assert not list(app.root.rglob("*.tmp"))
 
 
-def test_nothing_is_overwritten_and_a_second_init_writes_nothing(app) -> None:
+def test_existing_files_are_kept_and_a_second_init_writes_nothing(app) -> None:
     app.write(
         {**ALL, ".dockerignore": "mine\n", "docker/dev/entrypoint": "mine\n", "docker/dockerutils.cfg": "[base]\n"}
     )
@@ -109,7 +116,7 @@ def test_nothing_is_overwritten_and_a_second_init_writes_nothing(app) -> None:
     assert tree(app.root) == between
 
 
-def test_what_stands_beside_what_was_there_is_told(app) -> None:
+def test_warnings_about_existing_files(app) -> None:
     app.write(
         {
             **ALL,
@@ -118,23 +125,24 @@ def test_what_stands_beside_what_was_there_is_told(app) -> None:
             "docker/base/Dockerfile": "FROM x\n",
         }
     )
-    told = app("init", "--dry-run").err
+    warnings = app("init", "--dry-run").err
     outcome = app("init")
-    assert outcome.err == told + NEXT
+    assert outcome.err == warnings + NEXT
     assert "kept docker/run.cfg: it exists\n" in outcome.out
     assert not (app.root / "docker/dockerutils.cfg").exists()
     assert outcome.err.splitlines() == [
-        "dockerutils: warning: docker/base/Dockerfile is your own; what is built on it here is to find Python in /venv, a user app, and /code in it",
+        "dockerutils: warning: docker/base/Dockerfile is your own; the new images expect Python in /venv, a user app and a directory /code in it",
         "dockerutils: warning: .dockerignore leaves out docker/base/Dockerfile, which is copied into images; add a line !docker/base/Dockerfile to it",
         "dockerutils: warning: .dockerignore leaves out docker/dev/entrypoint, which is copied into images; add a line !docker/dev/entrypoint to it",
         "dockerutils: warning: .dockerignore leaves out docker/notebook/entrypoint, which is copied into images; add a line !docker/notebook/entrypoint to it",
-        f"dockerutils: warning: docker/run.cfg has no section [dev], which docker/dev needs; add it, with {ON_BASE} and volumes = -v {{project_root}}:/code",
-        f"dockerutils: warning: docker/run.cfg has no section [notebook], which docker/notebook needs; add it, with {ON_BASE}",
+        "dockerutils: warning: .dockerignore leaves out tests, so cicd cannot run tests/test_a.py; add a line !tests to it",
+        f"dockerutils: warning: docker/run.cfg has no section [dev]; docker/dev needs it, with {ON_BASE} and volumes = -v {{project_root}}:/code",
+        f"dockerutils: warning: docker/run.cfg has no section [notebook]; docker/notebook needs it, with {ON_BASE}",
         NEXT.rstrip(),
     ]  # fmt: skip
 
 
-def test_what_cannot_be_read_is_told_before_anything_is_written(app) -> None:
+def test_unreadable_configuration_is_reported_first(app) -> None:
     app.write({**SCRIPT, "docker/dockerutils.cfg/x": ""})
     before = tree(app.root)
     message = "docker/dockerutils.cfg is a directory; it should be a configuration file"
@@ -142,7 +150,7 @@ def test_what_cannot_be_read_is_told_before_anything_is_written(app) -> None:
     assert tree(app.root) == before
 
 
-def test_one_image_that_is_missing_comes_back(app) -> None:
+def test_one_missing_image_is_written_again(app) -> None:
     app.write(SCRIPT)
     app("init")
     (app.root / "docker/dev/Dockerfile").unlink()
@@ -155,22 +163,22 @@ def test_one_image_that_is_missing_comes_back(app) -> None:
     [
         pytest.param(
             {"README.md": ""},
-            "there is no Python project here: no setup.py, pyproject.toml, setup.cfg or requirements.txt, no *.py and no *.ipynb; change to the project's directory, or begin with one of these files",
+            "no Python project here: no setup.py, pyproject.toml, setup.cfg or requirements.txt, no *.py, no *.ipynb; change to the project's directory, or create one of these files",
             id="no project",
         ),
         pytest.param(
             {**SCRIPT, "docker": ""},
-            "docker is no directory; move it away, and run dockerutils init again",
+            "docker is not a directory; move it away, then run dockerutils init again",
             id="a file called docker",
         ),
         pytest.param(
             {**SCRIPT, "docker/dev": ""},
-            "docker/dev is no directory; move it away, and run dockerutils init again",
+            "docker/dev is not a directory; move it away, then run dockerutils init again",
             id="a file called dev",
         ),
     ],
 )
-def test_what_is_refused_leaves_nothing(app, project, message) -> None:
+def test_refusals_change_nothing(app, project, message) -> None:
     app.write(project)
     before = tree(app.root)
     for argv in (["init"], ["init", "--dry-run"]):
@@ -178,34 +186,34 @@ def test_what_is_refused_leaves_nothing(app, project, message) -> None:
     assert tree(app.root) == before
 
 
-def test_the_home_directory_is_no_project(app) -> None:
+def test_home_directory_is_refused(app) -> None:
     home = write_tree(Path(os.environ["HOME"]), SCRIPT)
     assert app("init", directory=str(home)) == (
         2,
         "",
-        f"dockerutils: {home} is no project: builds would be sent all of it; change to the project's directory\n",
+        f"dockerutils: {home} is not a project: builds would send all of it; change to the project's directory\n",
     )
 
 
-def test_links(app, tmp_path) -> None:
+def test_docker_as_a_link(app, tmp_path) -> None:
     app.write({**SCRIPT, "ops/x": ""})
     (app.root / "docker").symlink_to("ops")
     assert app("init").status == 0
     assert (app.root / "ops/dev/Dockerfile").is_file()
-    # It leads nowhere, or where no build can follow.
+    # A link to nowhere, and one out of the project.
     app.write({"other/main.py": "", "third/main.py": ""})
     (app.root / "other/docker").symlink_to("gone")
-    assert app("init", directory="other").err.startswith("dockerutils: docker is no directory; ")
+    assert app("init", directory="other").err.startswith("dockerutils: docker is not a directory; ")
     (app.root / "third/docker").symlink_to(tmp_path)
     assert app("init", directory="third") == (
         2,
         "",
-        "dockerutils: docker leads out of the project, where no build can copy from; make it a directory here\n",
+        "dockerutils: docker leads out of the project, and builds cannot copy from there; make it a directory\n",
     )
 
 
 @pytest.mark.parametrize("count", range(6))
-def test_a_full_disk_leaves_nothing(app, monkeypatch, count) -> None:
+def test_full_disk_leaves_nothing(app, monkeypatch, count) -> None:
     app.write({**SCRIPT, "docker/mine": "x"})
     before = tree(app.root)
     write, written = files.write, list[str]()
@@ -223,7 +231,7 @@ def test_a_full_disk_leaves_nothing(app, monkeypatch, count) -> None:
     assert tree(app.root) == before
 
 
-def test_a_signal_leaves_nothing(app, monkeypatch) -> None:
+def test_signal_leaves_nothing(app, monkeypatch) -> None:
     app.write(SCRIPT)
     before = tree(app.root)
     write = files.write
@@ -243,18 +251,18 @@ def test_a_signal_leaves_nothing(app, monkeypatch) -> None:
     assert tree(app.root) == before
 
 
-def test_what_another_one_has_put_there_stays(app, monkeypatch) -> None:
+def test_files_of_others_stay(app, monkeypatch) -> None:
     app.write(SCRIPT)
     write = files.write
 
-    def meddled(path: str, text: str) -> None:
+    def interfere(path: str, text: str) -> None:
         if path.endswith("docker/dev/Dockerfile"):
             (app.root / "docker/base/Dockerfile").unlink()
             (app.root / "docker/base/theirs").write_text("x")
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         write(path, text)
 
-    monkeypatch.setattr(files, "write", meddled)
+    monkeypatch.setattr(files, "write", interfere)
     outcome = app("init")
     assert "docker/base may be left: " in outcome.err
     assert "to mend that, run: rm -r docker/base\n" in outcome.err
@@ -262,7 +270,7 @@ def test_what_another_one_has_put_there_stays(app, monkeypatch) -> None:
 
 
 def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, buildx: str) -> None:
-    """Put a docker on PATH that says what one of some version does."""
+    """Put a docker on PATH that answers like one of some version."""
     program = tmp_path / "bin" / "docker"
     program.parent.mkdir()
     program.write_text(f"#!/bin/sh\ncase $1 in version) {version};; buildx) {buildx};; *) exit 9;; esac\n")
@@ -287,25 +295,25 @@ def test_buildkit(tmp_path, monkeypatch, version, buildx, environ, expected) -> 
     assert init.has_buildkit(environ) is expected
 
 
-def test_with_buildkit_the_cache_of_pip_is_kept(app, tmp_path, monkeypatch) -> None:
+def test_buildkit_keeps_the_cache_of_pip(app, tmp_path, monkeypatch) -> None:
     docker(tmp_path, monkeypatch, "echo 28.2.2 26.1.5", "exit 0")
     app.write({"requirements.txt": "x\n"})
     assert app("init").status == 0
     lines = "RUN --mount=type=cache,target=/root/.cache/pip \\\n    pip install -r requirements.txt\n"
-    assert lines in recipe(app, "base")
+    assert lines in dockerfile(app, "base")
     assert app("check").status == 0
 
 
-def test_no_docker_at_all(tmp_path, monkeypatch) -> None:
+def test_no_docker(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert init.has_buildkit({"DOCKER_BUILDKIT": "1"}) is False
 
 
-def recipe(app: App, name: str) -> str:
+def dockerfile(app: App, name: str) -> str:
     return (app.root / f"docker/{name}/Dockerfile").read_text()
 
 
-def test_requirements_that_are_spread(app) -> None:
+def test_requirements_in_several_files(app) -> None:
     app.write({
         "setup.py": "setup(extras_require={})\n",
         "requirements/base.txt": "-e .\nx\n",
@@ -317,17 +325,17 @@ def test_requirements_that_are_spread(app) -> None:
     assert """\
 COPY requirements/base.txt requirements/
 COPY setup.py docker/base/needs pip.con[f] ./
-# The project itself, which is listed there too, comes later.
+# The project itself is installed later.
 RUN sed -i -E '/^ *((-e|--editable)[ =]*)?(\\.|file:)/d' requirements/base.txt
 ENV PIP_CONFIG_FILE=/build/pip.conf
 RUN pip install --no-cache-dir -r requirements/base.txt && \\
     python3 needs >needed.txt && \\
     pip install --no-cache-dir -r needed.txt
-""" in recipe(app, "base")
+""" in dockerfile(app, "base")
     tools = """\
 COPY requirements/dev.txt requirements/base.txt requirements/
 COPY limits.txt setup.py docker/base/needs pip.con[f] ./
-# The project itself, which is listed there too, comes later.
+# The project itself is installed later.
 RUN sed -i -E '/^ *((-e|--editable)[ =]*)?(\\.|file:)/d' requirements/base.txt
 ENV PIP_CONFIG_FILE=/build/pip.conf
 RUN pip install --no-cache-dir -r requirements/dev.txt && \\
@@ -336,42 +344,49 @@ RUN pip install --no-cache-dir -r requirements/dev.txt && \\
     pip install --no-cache-dir pytest
 """
     # The same in both, so that it is built once.
-    assert tools in recipe(app, "dev")
-    assert tools in recipe(app, "cicd")
+    assert tools in dockerfile(app, "dev")
+    assert tools in dockerfile(app, "cicd")
 
 
 @pytest.mark.parametrize(
     ("project", "command"),
     [
-        ({"setup.py": "setup()\n"}, '["pip", "check"]'),
+        ({"setup.py": "setup()\n"}, NO_TESTS),
+        ({"setup.py": "setup()\n", "app/tests/test_a.py": ""}, '["pytest", "app"]'),
         ({"setup.py": "setup()\n", "tests/test_a.py": ""}, '["pytest", "tests"]'),
         ({"a.py": "", "tests/test_a.py": ""}, '["python", "-m", "pytest", "tests"]'),
         ({"a.py": "", "test_a.py": ""}, '["python", "-m", "pytest"]'),
-        ({"a.py": "", "test_a.py": "unittest"}, '["python", "-m", "unittest", "discover", "-s", "."]'),
+        ({"a.py": "", "test_a.py": CASE}, '["python", "-m", "unittest", "discover", "-s", "."]'),
         (
-            {"tests/test_a.py": "unittest", "tests/__init__.py": ""},
+            {"tests/test_a.py": CASE, "tests/__init__.py": ""},
             '["python", "-m", "unittest", "discover", "-s", "tests", "-t", "."]',
         ),
-        ({"a.py": "", "app.py": ""}, '["python", "app.py"]'),
-        ({"a.py": "", "b.py": ""}, '["python", "-m", "compileall", "-q", "."]'),
+        ({"manage.py": "django", "tests.py": CASE}, '["python", "manage.py", "test"]'),
+        (
+            {"a b/manage.py": "django", "a b/tests.py": CASE},
+            """["sh", "-c", "cd 'a b' && exec python manage.py test"]""",
+        ),
+        ({"manage.py": "django", "a/tests.py": ""}, NO_TESTS),
+        ({"a.py": "", "app.py": ""}, NO_TESTS),
+        ({"a.py": "", "b.py": ""}, NO_TESTS),
     ],
 )
-def test_what_cicd_runs(app, project, command) -> None:
+def test_command_of_cicd(app, project, command) -> None:
     app.write(project)
     assert app("init").status == 0
-    assert recipe(app, "cicd").endswith(f"\nCMD {command}\n")
+    assert dockerfile(app, "cicd").endswith(f"\nCMD {command}\n")
 
 
 def test_versions(app) -> None:
     app.write({"setup.cfg": "[versioneer]\nversionfile_source = a b/_v.py\n", "setup.py": "setup()\n"})
     assert app("init").status == 0
-    assert f"RUN cp _version.py.bld {quote('a b/_v.py')}\n" in recipe(app, "cicd")
+    assert f"RUN cp _version.py.bld {quote('a b/_v.py')}\n" in dockerfile(app, "cicd")
     app.write({"scm/pyproject.toml": '[build-system]\nrequires = ["hatch-vcs"]\n'})
     assert app("init", directory="scm").status == 0
     assert "ENV SETUPTOOLS_SCM_PRETEND_VERSION=0.0.0\n" in (app.root / "scm/docker/base/Dockerfile").read_text()
 
 
-def test_a_directory_that_cannot_be_written(app, monkeypatch) -> None:
+def test_read_only_directory(app, monkeypatch) -> None:
     app.write(SCRIPT)
 
     def refused(path: str, *_: object) -> None:
@@ -379,3 +394,99 @@ def test_a_directory_that_cannot_be_written(app, monkeypatch) -> None:
 
     monkeypatch.setattr(os, "mkdir", refused)
     assert app("init") == Outcome(1, "", "dockerutils: docker: Permission denied; mend its permissions\n")
+
+
+def track(root: Path, *paths: str) -> None:
+    """Let git track files."""
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    subprocess.run(["git", "add", "-f", *paths], cwd=root, check=True)
+
+
+def test_tracked_files_are_not_left_out(app) -> None:
+    app.write({
+        **SCRIPT, ".env": "", "app/.env": "", "new/.env": "", "build/a.py": "", "build/b/c.py": "", "a[1].pyc": "",
+        "pip.conf.template": "", "tests/x.egg-info/PKG-INFO": "",
+    })  # fmt: skip
+    track(app.root, ".env", "app/.env", "build", "a[1].pyc", "pip.conf.template", "tests", "main.py")
+    assert app("init").err == (
+        "dockerutils: warning: builds get the .env files that git tracks (.env, app/.env); if they hold secrets, "
+        f"remove their lines from the end of .dockerignore\n{NEXT}"
+    )
+    written = (app.root / ".dockerignore").read_text()
+    lines = ["!.env", r"!a\[1\].pyc", "!app/.env", "!build", "!tests/x.egg-info"]
+    assert written.endswith(
+        "\n# Tracked by git, so builds get these although a pattern above matches them.\n" + "\n".join(lines) + "\n"
+    )
+    ignored = dockerignore.read(str(app.root))
+    paths = [*subprocess.check_output(["git", "ls-files"], cwd=app.root, text=True).split(), "new/.env"]
+    assert [path for path in paths if ignored.judge_from_root(path).ignored] == ["pip.conf.template", "new/.env"]
+    # An existing .dockerignore is the user's own.
+    assert app("init").err == "dockerutils: nothing was missing\n"
+
+
+def test_without_git_the_patterns_hold_for_all_files(app) -> None:
+    app.write({**SCRIPT, ".env": ""})
+    assert app("init").err == NEXT
+    assert "Tracked" not in (app.root / ".dockerignore").read_text()
+
+
+def test_extras_in_requirement_files(app) -> None:
+    app.write({
+        "setup.py": "setup(extras_require={})\n", "requirements.txt": "-e .[web]\n", "requirements-dev.txt": "-e .[lint,dev]\n",
+    })  # fmt: skip
+    assert app("init").status == 0
+    assert "    (python3 needs && python3 needs web) >needed.txt && \\\n" in dockerfile(app, "base")
+    assert "    python3 needs test tests testing dev lint >needed.txt && \\\n" in dockerfile(app, "dev")
+
+
+def test_system_packages_are_proposed(app) -> None:
+    app.write({**SCRIPT, "requirements.txt": "psycopg2\nx @ git+https://example.com/x\n"})
+    assert app("init").status == 0
+    assert """\
+# Likely needed to install git+ requirements, psycopg2. If the build fails without it, remove the number sign:
+# RUN apt-get update && apt-get install --yes --no-install-recommends git gcc libpq-dev
+""" in dockerfile(app, "base")
+    assert """\
+# Likely needed to run it:
+# RUN apt-get update && apt-get install --yes --no-install-recommends libpq5 && rm -rf /var/lib/apt/lists/*
+""" in dockerfile(app, "base")
+
+
+def test_docker_stays_out_of_packages(app) -> None:
+    app.write({"pyproject.toml": "[project]\nname = 'my-app'\n", "my_app/x.py": ""})
+    warning = (
+        "dockerutils: warning: outside these images, setuptools would package docker/, or refuse to build because of it; "
+        'in pyproject.toml, under [tool.setuptools.packages.find], write: include = ["my_app*"]\n'
+    )
+    assert app("init").err == warning + NEXT
+    assert "    rm -rf /tmp/code/docker && \\\n" in dockerfile(app, "cicd")
+    assert "! -name docker" in (app.root / "docker/dev/entrypoint").read_text()
+    # The user's file is not touched, and the warning stays until it has the setting.
+    assert app("init").err == f"{warning}dockerutils: nothing was missing\n"
+    app.write(
+        {"pyproject.toml": "[project]\nname = 'my-app'\n[tool.setuptools.packages.find]\ninclude = ['my_app*']\n"}
+    )
+    assert app("init").err == "dockerutils: nothing was missing\n"
+
+
+@pytest.mark.parametrize("buildkit", [False, True])
+@pytest.mark.parametrize(
+    "project", [SCRIPT, ALL, {"a.ipynb": ""}, {"pyproject.toml": "[project]\nname = 'my-app'\n", "my_app.py": ""}]
+)
+def test_templates_leave_no_trace(app, tmp_path, monkeypatch, project, buildkit) -> None:
+    if buildkit:
+        docker(tmp_path, monkeypatch, "echo 28.2.2 26.1.5", "exit 0")
+    app.write(project)
+    assert app("init").status == 0
+    written = [
+        path for path in app.root.rglob("*") if path.is_file() and str(path.relative_to(app.root)) not in project
+    ]
+    assert len(written) > 5
+    for path in written:
+        text = path.read_text()
+        assert "#@" not in text
+        assert not re.search(r"@\w+@", text)
+        assert "\n\n\n\n" not in text
+        assert max(map(len, text.splitlines())) <= 160
+        if path.name == "entrypoint":
+            subprocess.run(["sh", "-n", path], check=True)

@@ -1,18 +1,16 @@
-"""What kind of project it is, and what the program that is written beside the Dockerfiles finds in its metadata."""
+"""Detecting what kind of Python project a directory holds."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from dockerutils.scaffold import detect, rendering
+from dockerutils.scaffold import detect
 from dockerutils.scaffold.detect import Facts, Python
 from tests.support import write_tree
 
-ANY = "the project does not say which it wants (requires-python), so choose another one freely"
+ANY = "the project sets no requires-python, so any other version will do, too"
 
 
 def detected(tmp_path: Path, files: dict[str, str]) -> Facts:
@@ -26,7 +24,13 @@ def detected(tmp_path: Path, files: dict[str, str]) -> Facts:
     [
         pytest.param(
             {"setup.py": "from setuptools import setup\nsetup(name='app')\n", "app/__init__.py": ""},
-            {"is_package": True, "names_needs": True, "metadata": ["setup.py"], "tests": None, "version_file": None},
+            {
+                "is_package": True,
+                "has_dependencies": True,
+                "metadata": ["setup.py"],
+                "tests": None,
+                "version_file": None,
+            },
             id="setup.py",
         ),
         pytest.param(
@@ -34,17 +38,19 @@ def detected(tmp_path: Path, files: dict[str, str]) -> Facts:
                 "setup.py": "import versioneer, setuptools\nsetuptools.setup(cmdclass=versioneer.get_cmdclass())\n",
                 "setup.cfg": "[versioneer]\nversionfile_source = app/_version.py\n[options.extras_require]\ntest = x\n",
             },
-            {"version_file": "app/_version.py", "metadata": ["setup.cfg", "setup.py"], "has_extras": True},
+            {"version_file": "app/_version.py", "metadata": ["setup.cfg", "setup.py"], "has_groups": True},
             id="versioneer",
         ),
         pytest.param(
-            {"pyproject.toml": '[build-system]\nrequires = ["x"]\n[tool.versioneer]\nversionfile_source = "a/_v.py"\n'},
+            {
+                "pyproject.toml": '[project]\nname = "x"\n[tool.versioneer]\nversionfile_source = "a/_v.py"\n[build-system]\n'
+            },
             {"is_package": True, "version_file": "a/_v.py", "has_code": False},
             id="pyproject.toml with versioneer",
         ),
         pytest.param(
             {"pyproject.toml": "[project]\nname = 'a-b'\n[dependency-groups]\ndev = []\n", "main.py": ""},
-            {"is_package": False, "names_needs": True, "has_extras": True, "script": "main.py"},
+            {"is_package": False, "has_dependencies": True, "has_groups": True, "script": "main.py"},
             id="requirements of scripts",
         ),
         pytest.param(
@@ -53,15 +59,33 @@ def detected(tmp_path: Path, files: dict[str, str]) -> Facts:
             id="flat layout",
         ),
         pytest.param({"pyproject.toml": "[project]\n", "src/a.py": ""}, {"is_package": True}, id="src layout"),
-        pytest.param({"pyproject.toml": "[tool.poetry]\n"}, {"is_package": True}, id="poetry"),
+        pytest.param(
+            {"pyproject.toml": "[tool.poetry]\n[build-system]\nbuild-backend = 'poetry.core.masonry.api'\n"},
+            {"is_package": True},
+            id="poetry",
+        ),
+        pytest.param(
+            {"pyproject.toml": "[tool.poetry]\npackage-mode = false\n[build-system]\n", "a.py": ""},
+            {"is_package": False},
+            id="poetry without a package",
+        ),
+        pytest.param(
+            {"pyproject.toml": "[build-system]\nrequires = ['setuptools']\n[tool.black]\n", "a.py": ""},
+            {"is_package": False, "has_dependencies": True},
+            id="pyproject.toml without a project",
+        ),
         pytest.param(
             {"pyproject.toml": "[tool.black]\n", "a.py": "", "b.py": ""},
-            {"is_package": False, "names_needs": False, "script": None},
+            {"is_package": False, "has_dependencies": False, "script": None},
             id="settings of tools",
         ),
         pytest.param(
             {"requirements.txt": "flask\n", "app.py": "", "other.py": ""},
-            {"requirements": (["requirements.txt"], ["requirements.txt"], []), "script": "app.py", "has_code": True},
+            {
+                "requirements": (["requirements.txt"], ["requirements.txt"], [], []),
+                "script": "app.py",
+                "has_code": True,
+            },
             id="requirements.txt",
         ),
         pytest.param(
@@ -72,58 +96,57 @@ def detected(tmp_path: Path, files: dict[str, str]) -> Facts:
                 "out.txt": "",
             },
             {
-                "requirements": (["requirements/base.txt"], ["requirements/base.txt"], []),
+                "requirements": (["requirements/base.txt"], ["requirements/base.txt"], [], []),
                 "test_requirements": (
                     ["requirements/dev.txt"],
                     ["requirements/dev.txt", "requirements/base.txt", "limits.txt"],
                     ["requirements/dev.txt"],
+                    [],
                 ),
             },
             id="requirements that include others",
         ),
         pytest.param(
-            {"dev-requirements.txt": "-r gone.txt\n-r a b.txt\n", "requirements_test.txt": "--editable=.[x]\n"},
             {
-                "requirements": ([], [], []),
+                "dev-requirements.txt": "-r gone.txt\n-r a b.txt\n",
+                "requirements_test.txt": "--editable=.[x, y]\n-e ./[z]\n",
+            },
+            {
+                "requirements": ([], [], [], []),
                 "test_requirements": (
                     ["dev-requirements.txt", "requirements_test.txt"],
                     ["dev-requirements.txt", "requirements_test.txt"],
                     ["requirements_test.txt"],
+                    ["x", "y", "z"],
                 ),
             },
-            id="for tests alone",
-        ),
-        pytest.param({"deep/er/a.ipynb": "{}"}, {"has_notebooks": True, "has_code": False}, id="notebooks"),
-        pytest.param(
-            {"a.py": "", "tests/test_a.py": "import unittest\n", "tests/__init__.py": ""},
-            {"tests": "tests", "runner": "unittest", "tests_are_package": True},
-            id="unittest",
+            id="requirements of tests, with extras",
         ),
         pytest.param(
-            {"test/a_test.py": "import unittest, pytest\n"},
-            {"tests": "test", "runner": "pytest", "tests_are_package": False},
-            id="pytest",
+            {"deep/er/a.ipynb": "{}"}, {"has_notebooks": True, "has_code": False, "tests": None}, id="notebooks"
         ),
-        pytest.param(
-            {"test_a.py": "import unittest\n", "setup.cfg": "[tool:pytest]\n"},
-            {"tests": ".", "runner": "pytest", "script": None},
-            id="pytest by its settings",
-        ),
-        pytest.param({"a.py": "", "tests/data.py": ""}, {"tests": None}, id="a directory of tests without one"),
-        pytest.param({"a.py": "", "app/deep/test_a.py": ""}, {"tests": None}, id="tests elsewhere"),
         pytest.param(
             {"a.py": "", "box/pyvenv.cfg": "", "box/lib/b.ipynb": "", "a b/pyvenv.cfg": "", "venv/test_x.py": ""},
             {"environments": ["box"], "has_notebooks": False, "tests": None},
             id="virtual environments",
         ),
         pytest.param(
-            {"pyproject.toml": '[build-system]\nrequires = ["setuptools_scm"]\n'},
-            {"wants_scm": True},
-            id="setuptools-scm",
+            {
+                "pyproject.toml": "[tool.uv.workspace]\nmembers = ['a']\n[dependency-groups]\ndev = ['x']\n",
+                "a/b.py": "",
+            },
+            {"is_package": False, "has_dependencies": True, "has_groups": True},
+            id="root of a workspace",
         ),
+        pytest.param(
+            {"pyproject.toml": "[project]\nname = 'a'\noptional-dependencies.dev = ['pytest']\n"},
+            {"has_groups": True},
+            id="dotted extras",
+        ),
+        pytest.param({"hatch.toml": "[envs.default]\n", "a.py": ""}, {"has_groups": True}, id="hatch.toml"),
     ],
 )
-def test_what_is_detected(tmp_path, files, expected) -> None:
+def test_facts(tmp_path, files, expected) -> None:
     facts = detected(tmp_path, files)
     assert {name: getattr(facts, name) for name in expected} == expected
     assert facts.name == "my-app"
@@ -137,13 +160,13 @@ def test_what_is_detected(tmp_path, files, expected) -> None:
         {"docker/dev/x.py": "", ".hidden/a.py": "", "node_modules/a.py": ""},
         {"1/2/3/4/5/6/deep.py": ""},
     ],
-    ids=["empty", "another", "not its own", "too deep"],
+    ids=["empty", "other tools", "foreign directories", "too deep"],
 )
-def test_what_is_no_python_project(tmp_path, files) -> None:
+def test_other_directories(tmp_path, files) -> None:
     assert detect.detect(str(write_tree(tmp_path, files))) is None
 
 
-def test_files_that_cannot_be_read(tmp_path) -> None:
+def test_unreadable_files(tmp_path) -> None:
     write_tree(tmp_path, {"a.py": "", "pyproject.toml/x": "", "requirements/x": ""})
     facts = detect.detect(str(tmp_path))
     assert facts
@@ -154,23 +177,23 @@ def test_files_that_cannot_be_read(tmp_path) -> None:
     ("texts", "expected"),
     [
         ({}, ("3.12", ANY)),
-        ({"pyproject.toml": 'requires-python = ">=3.9"'}, ("3.12", "requires-python is >=3.9, in pyproject.toml")),
+        ({"pyproject.toml": 'requires-python = ">=3.9"'}, ("3.12", "requires-python is >=3.9 in pyproject.toml")),
         (
             {"pyproject.toml": "requires-python = '>=3.9,<3.12'"},
-            ("3.11", "requires-python is >=3.9,<3.12, in pyproject.toml, and this is the newest of these"),
+            ("3.11", "requires-python is >=3.9,<3.12 in pyproject.toml, and this is the newest that fits"),
         ),
         (
             {"setup.cfg": "[options]\npython_requires = ~=3.8.1\n"},
-            ("3.8", "python_requires is ~=3.8.1, in setup.cfg, and this is the newest of these"),
+            ("3.8", "python_requires is ~=3.8.1 in setup.cfg, and this is the newest that fits"),
         ),
-        ({"setup.py": 'setup(python_requires=">=2.7, !=3.0.*")'}, ("3.12", "python_requires is >=2.7, !=3.0.*, in setup.py")),
-        ({"setup.py": 'setup(python_requires="<3")'}, ("3.12", "python_requires is <3, in setup.py, which no Python of these days is")),
-        ({".python-version": "3.10.4\n", "setup.py": 'python_requires=">=3.11"'}, ("3.10", "the file says 3.10, in .python-version")),
+        ({"setup.py": 'setup(python_requires=">=2.7, !=3.0.*")'}, ("3.12", "python_requires is >=2.7, !=3.0.* in setup.py")),
+        ({"setup.py": 'setup(python_requires="<3")'}, ("3.12", "python_requires is <3 in setup.py, which fits no Python from 3.7 to 3.14")),
+        ({".python-version": "3.10.4\n", "setup.py": 'python_requires=">=3.11"'}, ("3.10", "the file says 3.10 in .python-version")),
         ({".python-version": "2.7\n"}, ("3.12", ANY)),
-        ({"pyproject.toml": '[tool.poetry.dependencies]\npython = "^3.9"'}, ("3.12", "python is ^3.9, in pyproject.toml")),
+        ({"pyproject.toml": '[tool.poetry.dependencies]\npython = "^3.9"'}, ("3.12", "python is ^3.9 in pyproject.toml")),
     ],
 )  # fmt: skip
-def test_the_python(texts, expected) -> None:
+def test_python_version(texts, expected) -> None:
     assert detect.python(texts) == Python(*expected)
 
 
@@ -196,110 +219,38 @@ def test_the_python(texts, expected) -> None:
         ("anything", "3.12"),
     ],
 )
-def test_specifiers(specification, version) -> None:
+def test_version_specifiers(specification, version) -> None:
     assert detect.python({"setup.cfg": f"python_requires = {specification}\n"}).version == version
 
 
-def needs(root: Path, *extras: str) -> list[str]:
-    """Run the program that is written beside the Dockerfile of base, as a build does."""
-    (root / "needs").write_text(rendering.needs())
-    said = subprocess.run([sys.executable, "needs", *extras], cwd=root, capture_output=True, text=True, check=True)
-    assert said.stderr == ""
-    return said.stdout.split("\n")[:-1]
+@pytest.mark.parametrize(
+    ("files", "variables"),
+    [
+        (
+            {"pyproject.toml": '[build-system]\nrequires = ["setuptools_scm"]\n'},
+            ["SETUPTOOLS_SCM_PRETEND_VERSION=0.0.0"],
+        ),
+        ({"pyproject.toml": '[build-system]\nrequires = ["hatch-vcs"]\n'}, ["SETUPTOOLS_SCM_PRETEND_VERSION=0.0.0"]),
+        ({"pyproject.toml": '[tool.pdm.version]\nsource = "scm"\n', "a.py": ""}, ["PDM_BUILD_SCM_VERSION=0.0.0"]),
+        ({"pyproject.toml": '[tool.pdm]\nversion = { source = "scm" }\n', "a.py": ""}, ["PDM_BUILD_SCM_VERSION=0.0.0"]),
+        ({"pyproject.toml": '[tool.pdm.version]\nsource = "file"\n', "a.py": ""}, []),
+        ({"setup.py": "setup(setup_requires=['pbr'], pbr=True)\n"}, ["PBR_VERSION=0.0.0"]),
+    ],
+)
+def test_versions_from_git(tmp_path, files, variables) -> None:
+    assert detected(tmp_path, files).scm_variables == variables
 
 
 @pytest.mark.parametrize(
-    ("files", "expected"),
+    ("files", "build", "run", "reasons"),
     [
-        pytest.param({}, ["setuptools", "wheel"], id="nothing"),
-        pytest.param(
-            {
-                "pyproject.toml": """
-                    [build-system]
-                    requires = ["hatchling>=1"]
-                    [project]
-                    dependencies = ["a>=1; python_version < '4'", "b"]
-                    """
-            },
-            ["hatchling>=1", "editables", "a>=1; python_version < '4'", "b"],
-            id="pyproject.toml",
-        ),
-        pytest.param(
-            {"pyproject.toml": "[build-system]\nrequires = ['setuptools>=61']\n"},
-            ["setuptools>=61", "wheel"],
-            id="setuptools",
-        ),
-        pytest.param(
-            {
-                "setup.py": "import setuptools, versioneer\nN = ['a']\nsetuptools.setup(install_requires=N, version=v())\n",
-                "setup.cfg": "[options]\nsetup_requires = c\ninstall_requires =\n  # why\n  b>1; x\n\n  a\n[x]\ny = %z\n",
-            },
-            ["setuptools", "wheel", "versioneer", "c", "b>1; x", "a"],
-            id="setup.py and setup.cfg",
-        ),
-        pytest.param(
-            {
-                "setup.py": "import versioneer\nfrom setuptools import setup\nsetup(install_requires=open('r').read(), **x)\n",
-                "setup.cfg": "[options]\ninstall_requires = file: requirements.txt\n",
-                "versioneer.py": "",
-            },
-            ["setuptools", "wheel"],
-            id="what is computed",
-        ),
-        pytest.param(
-            {
-                "pyproject.toml": """
-                    [build-system]
-                    requires = ["poetry-core"]
-                    [tool.poetry.dependencies]
-                    python = "^3.9"
-                    a = "^1.2"
-                    b = "*"
-                    c = {version = "~2.0", extras = ["x"]}
-                    d = {git = "https://x/y"}
-                    e = "1.5"
-                    f = "~=3.1"
-                    g = {version = ">1", optional = true}
-                    """
-            },
-            ["poetry-core", "a>=1.2", "b", "c>=2.0", "e==1.5", "f~=3.1"],
-            id="poetry",
-        ),
+        ({"requirements.txt": "psycopg2-binary\n"}, [], [], []),
+        ({"requirements.txt": "PsycoPG2==2.9\n"}, ["gcc", "libpq-dev"], ["libpq5"], ["psycopg2"]),
+        ({"pyproject.toml": "[project]\ndependencies = ['x', 'uwsgi>2']\n"}, ["gcc"], [], ["uwsgi"]),
+        ({"requirements.txt": "x @ git+https://example.com/x\n"}, ["git"], [], ["git+ requirements"]),
+        ({"setup.py": "setup(ext_modules=[])\n"}, ["gcc"], [], ["ext_modules"]),
+        ({"pyproject.toml": "[build-system]\nrequires = ['maturin']\n"}, ["gcc", "cargo"], [], ["maturin"]),
     ],
-)
-def test_what_a_package_needs(tmp_path, files, expected) -> None:
-    assert needs(write_tree(tmp_path, files)) == expected
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        pytest.param({}, [""], id="nothing"),
-        pytest.param(
-            {
-                "pyproject.toml": """
-                    [project]
-                    name = "My.App"
-                    optional-dependencies = {test = ["pytest", "my_app[more, dev]"], more = ["m"], dev = ["my-app[test]"]}
-                    [dependency-groups]
-                    dev = ["ruff", {include-group = "lint"}, "pytest"]
-                    lint = ["mypy"]
-                    [tool.poetry.group.dev.dependencies]
-                    black = "*"
-                    """
-            },
-            ["pytest", "m", "ruff", "mypy", "black"],
-            id="pyproject.toml",
-        ),
-        pytest.param(
-            {
-                "setup.py": "setup(extras_require={'test': ['c'], 'doc': ['sphinx']})\n",
-                "setup.cfg": "[options.extras_require]\ntest =\n  a\n  b[x]\n",
-            },
-            ["a", "b[x]", "c"],
-            id="setup.py and setup.cfg",
-        ),
-    ],
-)
-def test_what_its_tests_need(tmp_path, files, expected) -> None:
-    assert needs(write_tree(tmp_path, files), "test", "tests", "dev") == expected
+)  # fmt: skip
+def test_system_packages(tmp_path, files, build, run, reasons) -> None:
+    assert detected(tmp_path, files).system_packages == (build, run, reasons)

@@ -1,4 +1,4 @@
-"""What `dockerutils init` writes builds and runs at once: five kinds of project, on both builders."""
+"""The files that `dockerutils init` writes build and run unchanged: kinds of projects, on both builders."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,22 +23,33 @@ from tests.testbed.jupyter import Running
 from tests.testbed.registry import daemon
 from tests.testbed.relay import inside
 
-SOMEONE = 4321
-# What the builds ask the index for.
-WANTED = ["colorama", "editables", "hatchling", "jupyterlab", "pytest", "setuptools", "versioneer", "wheel"]
+OWNER = 4321
+# Everything that the builds install.
+INSTALLED = "colorama django editables hatchling jupyterlab pytest setuptools versioneer wheel".split()
 
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory of what the builds install, downloaded here: there is no index where they are made."""
+    """Return a directory with the wheels that the builds install: they cannot reach an index."""
     there = tmp_path_factory.mktemp("wheels")
     # For the Python of images.PYTHON.
-    target = ["--only-binary=:all:", "--python-version", "3.11"]
+    platform_options = ["--only-binary=:all:", "--python-version", "3.11"]
     for abi in ("manylinux_2_28", "manylinux_2_17", "manylinux2014", "manylinux_2_12", "manylinux2010", "manylinux1"):
-        target += ["--platform", f"{abi}_{platform.machine()}"]
-    # typing-extensions, because pip looks at the Python it runs on for what older ones need.
+        platform_options += ["--platform", f"{abi}_{platform.machine()}"]
+    # typing-extensions: pip decides by the Python that it runs on which backports are needed.
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "download", "-qq", *target, "--dest", there, *WANTED, "typing-extensions"],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-qq",
+            *platform_options,
+            "--dest",
+            there,
+            *INSTALLED,
+            "typing-extensions",
+        ],
         env={**os.environ, **jupyter.environment()},
         capture_output=True,
         text=True,
@@ -49,7 +61,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextlib.contextmanager
 def index(engine: Engine, wheels: Path) -> Iterator[str]:
-    """Serve the wheels where the builds of an engine are, and give what pip.conf says of it."""
+    """Serve the wheels in the network of an engine's builds, and give the text of a pip.conf for them."""
     network = inside(daemon(engine))
     shown = subprocess.check_output([*network, "ip", "-j", "-4", "address", "show", "docker0"], text=True)
     gateway = json.loads(shown)[0]["addr_info"][0]["local"]
@@ -57,7 +69,7 @@ def index(engine: Engine, wheels: Path) -> Iterator[str]:
     child = subprocess.Popen([*network, *serve], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         port = first_line(child).split(" port ")[1].split()[0]
-        # Compiling what is installed is left to who imports it: it takes longer than the rest of a build.
+        # Without no-compile, compiling takes longer than the rest of a build.
         yield (
             f"[global]\nno-index = true\nfind-links = http://{gateway}:{port}/\ntrusted-host = {gateway}\n"
             "[install]\nno-compile = true\n"
@@ -67,23 +79,23 @@ def index(engine: Engine, wheels: Path) -> Iterator[str]:
         child.communicate()
 
 
-class Started:
-    """A project that init was called in, built, and given to somebody who is not root."""
+class BuiltProject:
+    """A project after `dockerutils init` and `build-image all`, owned by a user who is not root."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def start(self) -> None:
-        """Call init, and build all of it as it stands."""
-        begun = self.call("dockerutils", "init")
-        assert begun.err == "dockerutils: next: build-image all, then run-image dev\n"
-        assert {line.split()[0] for line in begun.out.splitlines()} == {"wrote"}
+    def build(self) -> None:
+        """Run init, and build all images."""
+        init = self.call("dockerutils", "init")
+        assert init.err.endswith("dockerutils: next: build-image all, then run-image dev\n")
+        assert {line.split()[0] for line in init.out.splitlines()} == {"wrote"}
         assert self.call("dockerutils", "check").out.endswith(" images, nothing found\n")
         assert ":latest" not in "".join(path.read_text() for path in self.root.glob("docker/*/*"))
         self.call("build-image", "all")
         assert not (self.root / "pip.conf").exists()
         for path in (self.root, *self.root.rglob("*")):
-            os.chown(path, SOMEONE, SOMEONE, follow_symlinks=False)
+            os.chown(path, OWNER, OWNER, follow_symlinks=False)
 
     def call(self, *argv: str) -> Outcome:
         """Run a command in the project."""
@@ -91,40 +103,40 @@ class Started:
         assert outcome.status == 0, outcome.err + outcome.out
         return outcome
 
-    def inside(self, image: str, program: str) -> str:
-        """Return what a line of Python prints in an image."""
+    def python(self, image: str, program: str) -> str:
+        """Return what a Python program prints in an image."""
         return self.call("run-image", image, "--", "python", "-c", program).out
 
-    def belongs_to_somebody(self) -> None:
-        """See that nothing is there that is another one's."""
-        assert {path.lstat().st_uid for path in self.root.rglob("*")} == {SOMEONE}
+    def owners(self) -> set[int]:
+        """Return the user ids of the owners of all files."""
+        return {path.lstat().st_uid for path in self.root.rglob("*")}
 
 
-Start = Callable[..., Started]
+Build = Callable[..., BuiltProject]
 
 
 @pytest.fixture
-def start(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Return a function that makes a project of files, and starts it on an engine; a path with a blank is no hindrance."""
+def build(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
+    """Return a function that writes a project, in a directory with a blank in its name, and builds it on an engine."""
     monkeypatch.setenv("BASE", images.PYTHON)
     with contextlib.ExitStack() as stack:
 
         def make(
             engine: Engine, name: str, files: dict[str, str], prepare: Callable[[Path], None] | None = None
-        ) -> Started:
+        ) -> BuiltProject:
             images.add_python(engine)
             conf = stack.enter_context(index(engine, wheels))
             root = write_tree(tmp_path / "a blank" / name, {**files, "pip.conf.template": conf})
             if prepare:
                 prepare(root)
-            project = Started(root)
-            project.start()
+            project = BuiltProject(root)
+            project.build()
             return project
 
         yield make
 
 
-def _versioned(root: Path) -> None:
+def _add_versioneer(root: Path) -> None:
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
     subprocess.run(["git", "config", "--global", "safe.directory", "*"], check=True)
     subprocess.run([*git, "init", "-q"], cwd=root, check=True)
@@ -133,7 +145,7 @@ def _versioned(root: Path) -> None:
         subprocess.run([*git, *words], cwd=root, check=True)
 
 
-def test_a_setup_py_with_versioneer(engine: Engine, start: Start) -> None:
+def test_setup_py_with_versioneer(engine: Engine, build: Build) -> None:
     files = {
         ".gitignore": "_version.py.bld\ndocker\n.dockerignore\n",
         "setup.py": """
@@ -167,24 +179,24 @@ def test_a_setup_py_with_versioneer(engine: Engine, start: Start) -> None:
                 def test_version(self):
                     self.assertEqual((version("planner"), planner.__version__), ("1.2.3", "1.2.3"))
 
-                def test_where_it_runs(self):
+                def test_environment(self):
                     self.assertTrue(os.getuid() > 0)
                     self.assertFalse(os.path.exists(".git"))
             """,
     }
-    project = start(engine, "Planner", files, _versioned)
+    project = build(engine, "Planner", files, _add_versioneer)
     assert "Ran 2 tests" in project.call("run-image", "cicd").err
     elsewhere = "import os; os.chdir('/'); from planner.plan import PLAN; print(PLAN)"
-    for plan in ("written outside", "and written again"):
+    for plan in ("first edit", "second edit"):
         (project.root / "planner/plan.py").write_text(f"PLAN = {plan!r}\n")
         command = ["sh", "-c", 'id -un >who; exec python -c "$0"', elsewhere]
         assert project.call("run-image", "dev", "--", *command).out == f"{plan}\n"
     assert (project.root / "who").read_text() == "app\n"
-    project.belongs_to_somebody()
+    assert project.owners() == {OWNER}
     assert not list(project.root.rglob("*.egg-info"))
 
 
-def test_a_pyproject_toml(modern_engine: Engine, start: Start) -> None:
+def test_pyproject_toml_with_hatchling(modern_engine: Engine, build: Build) -> None:
     files = {
         "pyproject.toml": """
             [build-system]
@@ -211,24 +223,115 @@ def test_a_pyproject_toml(modern_engine: Engine, start: Start) -> None:
                 assert "site-packages" in lists.__file__
 
             @pytest.mark.parametrize("path", ["/build", "pip.conf", ".git"])
-            def test_what_only_the_build_needs(path):
+            def test_build_files_are_absent(path):
                 assert not os.path.exists(path)
             """,
     }
-    project = start(modern_engine, "lists", files)
+    project = build(modern_engine, "lists", files)
     dockerfile = (project.root / "docker/base/Dockerfile").read_text()
     assert "ARG BASE=python:3.11-slim\n" in dockerfile
     assert "--mount=type=cache,target=/root/.cache/pip" in dockerfile
     assert "4 passed" in project.call("run-image", "cicd").out
     assert ".cache" not in modern_engine.docker("run", "--rm", "--user=0", "lists-cicd:alice", "ls", "-A", "/root")
     (project.root / "src/lists/__main__.py").write_text("print('edited')\n")
-    # What the tests need is in dev too.
+    # dev has the test requirements, too.
     ran = project.call("run-image", "dev", "--", "sh", "-c", "cd / && python -m lists && pytest --version").out
     assert re.fullmatch(r"edited\npytest [\d.]+\n", ran)
-    project.belongs_to_somebody()
+    assert project.owners() == {OWNER}
 
 
-def test_requirements_and_scripts(engine: Engine, start: Start) -> None:
+@pytest.mark.parametrize(
+    ("name", "source", "setting"),
+    [
+        pytest.param(
+            "flat_package",
+            "flat_package/__init__.py",
+            'under [tool.setuptools.packages.find], write: include = ["flat_package*"]',
+            id="package",
+        ),
+        pytest.param(
+            "one_module", "one_module.py", 'under [tool.setuptools], write: py-modules = ["one_module"]', id="module"
+        ),
+    ],
+)
+def test_setuptools_does_not_package_docker(
+    modern_engine: Engine, build: Build, name: str, source: str, setting: str
+) -> None:
+    """Setuptools discovers the package or module at the root by itself, and docker/ is new there."""
+    files = {
+        "pyproject.toml": f"""
+            [project]
+            name = "{name}"
+            version = "1"
+            [build-system]
+            requires = ["setuptools"]
+            build-backend = "setuptools.build_meta"
+            """,
+        source: "NUMBER = 1\n",
+        "tests/test_install.py": f"""
+            import importlib.util
+            from pathlib import Path
+            import {name}
+
+            def test_installed():
+                assert "site-packages" in {name}.__file__
+                assert not Path({name}.__file__).with_name("docker").exists()
+                assert importlib.util.find_spec("docker") is None
+            """,
+    }
+    project = build(modern_engine, name, files)
+    assert "1 passed" in project.call("run-image", "cicd").out
+    # dev installs the project as it is mounted, docker/ included.
+    (project.root / source).write_text("NUMBER = 2\n")
+    program = f"cd / && python -c 'import {name}; print({name}.NUMBER)'"
+    edited = project.call("run-image", "dev", "--", "sh", "-c", program)
+    assert (edited.out, "entrypoint:" in edited.err) == ("2\n", False)
+    assert project.owners() == {OWNER}
+    again = project.call("dockerutils", "init")
+    assert setting in again.err
+    # With the setting, a build on the host works, too.
+    section, line = setting.removeprefix("under ").split(", write: ")
+    with (project.root / "pyproject.toml").open("a") as stream:
+        stream.write(f"{section}\n{line}\n")
+    assert "setuptools" not in project.call("dockerutils", "init").err
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-build-isolation", "--no-deps", "-w", "wheels", "."],
+        cwd=project.root,
+        check=True,
+    )
+    with zipfile.ZipFile(next((project.root / "wheels").glob("*.whl"))) as wheel:
+        packaged = {each.split("/")[0] for each in wheel.namelist()}
+    assert packaged == {source.split("/", maxsplit=1)[0], f"{name}-1.dist-info"}
+
+
+def test_django(engine: Engine, build: Build) -> None:
+    files = {
+        "requirements.txt": "django\n",
+        "manage.py": """
+            import os
+            import sys
+            from django.core.management import execute_from_command_line
+
+            os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_settings")
+            execute_from_command_line(sys.argv)
+            """,
+        "site_settings.py": "SECRET_KEY = 'x'\nINSTALLED_APPS = ['pages']\n",
+        "pages/__init__.py": "",
+        "pages/tests.py": """
+            from django.test import SimpleTestCase
+
+            class TestPages(SimpleTestCase):
+                def test_pages(self):
+                    self.assertTrue(True)
+            """,
+        "empty/__init__.py": "",
+        "empty/tests.py": "from django.test import TestCase\n\n# Create your tests here.\n",
+    }
+    project = build(engine, "pages", files)
+    assert "Ran 1 test" in project.call("run-image", "cicd").err
+
+
+def test_requirements_and_scripts(engine: Engine, build: Build) -> None:
     files = {
         "requirements.txt": "colorama>=0.4\n",
         "requirements-dev.txt": "-r requirements.txt\npytest\n",
@@ -237,26 +340,26 @@ def test_requirements_and_scripts(engine: Engine, start: Start) -> None:
         "test_count.py": "from count import COUNT\n\n\ndef test_count():\n    assert COUNT == 7\n",
     }
 
-    def elsewhere(root: Path) -> None:
+    def link_dev(root: Path) -> None:
         (root / "ops/dev").mkdir(parents=True)
         (root / "docker").mkdir()
         (root / "docker/dev").symlink_to("../ops/dev")
 
-    project = start(engine, "counts", files, elsewhere)
+    project = build(engine, "counts", files, link_dev)
     assert (project.root / "ops/dev/entrypoint").exists()
     assert "--mount" not in "".join(path.read_text() for path in project.root.glob("docker/*/Dockerfile"))
     assert "1 passed" in project.call("run-image", "cicd").out
     (project.root / "count.py").write_text("COUNT = 8\n")
     assert project.call("run-image", "dev", "--", "sh", "-c", "python show.py | tee shown").out == "8\n"
-    assert (project.root / "shown").stat().st_uid == SOMEONE
+    assert (project.root / "shown").stat().st_uid == OWNER
 
 
-def test_notebooks(modern_engine: Engine, start: Start) -> None:
+def test_notebooks(modern_engine: Engine, build: Build) -> None:
     notebook = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     files = {"requirements.txt": "colorama\n", "explore.ipynb": json.dumps(notebook)}
-    project = start(modern_engine, "maps", files)
+    project = build(modern_engine, "maps", files)
     assert not (project.root / "docker/cicd").exists()
-    assert project.inside("dev", "import colorama; print(open('explore.ipynb').read())") == json.dumps(notebook) + "\n"
+    assert project.python("dev", "import colorama; print(open('explore.ipynb').read())") == json.dumps(notebook) + "\n"
     with Running(["run-notebook"], project.root, daemon(modern_engine), {}) as running:
         url = running.url()
         assert running.ask(url.partition("?")[0] + "api/status") == 403
@@ -264,7 +367,7 @@ def test_notebooks(modern_engine: Engine, start: Start) -> None:
         served = [
             pid for pid, line in modern_engine.processes().items() if re.match(r"\S*python\S* \S*jupyter-?lab", line)
         ]
-        assert [Path(f"/proc/{pid}").stat().st_uid for pid in served] == [SOMEONE]
+        assert [Path(f"/proc/{pid}").stat().st_uid for pid in served] == [OWNER]
         make = "import sys, urllib.request as web; web.urlopen(web.Request(sys.argv[1], sys.argv[2].encode(), method=sys.argv[3]))"
         for method, path, model in (("PUT", "made", {"type": "directory"}), ("POST", "made", {"type": "notebook"})):
             there = url.replace("?", f"api/contents/{path}?")
@@ -272,21 +375,25 @@ def test_notebooks(modern_engine: Engine, start: Start) -> None:
             subprocess.run([*inside(daemon(modern_engine)), *python], check=True, timeout=60)
         status, _ = running.end(signal.SIGINT)
         assert status == 130, running.said
-    project.belongs_to_somebody()
+    assert project.owners() == {OWNER}
     assert (project.root / "made/Untitled.ipynb").exists()
-    # Also where nothing is mounted, it is not root that works there.
+    # The user is not root when nothing is mounted, either.
     program = "import colorama, getpass, os; os.mkdir('made'); print(getpass.getuser(), os.getuid() > 0)"
-    assert project.inside("notebook", program) == "jovyan True\n"
+    assert project.python("notebook", program) == "jovyan True\n"
 
 
-def test_one_script(modern_engine: Engine, start: Start) -> None:
+def test_script_without_tests(modern_engine: Engine, build: Build) -> None:
 
-    def elsewhere(root: Path) -> None:
+    def link_docker(root: Path) -> None:
         (root / "ops").mkdir()
         (root / "docker").symlink_to("ops")
 
-    project = start(modern_engine, "hello", {"hello.py": "print('hello')\n"}, elsewhere)
-    assert project.call("run-image", "cicd").out == "hello\n"
+    project = build(modern_engine, "hello", {"hello.py": "print('hello')\n"}, link_docker)
+    # Nothing is tested, so CI must not pass.
+    outcome = script("run-image", "cicd", directory=project.root)
+    assert outcome.status == 1
+    assert outcome.err.endswith("no tests were found; write some, then set CMD in docker/cicd/Dockerfile\n")
+    assert project.call("run-image", "cicd", "--", "python", "hello.py").out == "hello\n"
     (project.root / "hello.py").write_text("print('good morning')\n")
     assert project.call("run-image", "dev", "--", "python", "hello.py").out == "good morning\n"
     assert re.fullmatch(
