@@ -1,1 +1,1 @@
-"""dockerutils init: what a project is, and the docker/ tree for it."""
+"""dockerutils init: detect what a project is, and write the docker/ tree for it."""
