@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from dockerutils.scaffold import metadata, testing
-from dockerutils.scaffold.testing import DJANGO, PYTEST, UNITTEST
+from dockerutils.scaffold.testing import DJANGO, PYTEST, UNITTEST, Tests
 from tests.support import write_tree
 
 FUNCTION = "def test_it():\n    pass\n"
@@ -17,7 +18,7 @@ CASE = "import unittest\n\nclass TestIt(unittest.TestCase):\n    def test_it(sel
 MANAGE = {"manage.py": "import django\n"}
 
 
-def find(root, files, requirements=""):
+def find(root: Path, files: dict[str, str], requirements: str = "") -> Tests | None:
     write_tree(root, files)
     paths = [str(path.relative_to(root)) for path in sorted(root.rglob("*.py"))]
     return testing.find(str(root), paths, metadata.read(str(root)), requirements)
