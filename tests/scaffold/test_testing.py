@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dockerutils.scaffold import metadata, testing
-from dockerutils.scaffold.testing import DJANGO, PYTEST, UNITTEST, Tests
+from dockerutils.scaffold.testing import DJANGO, PYTEST, UNITTEST
 from tests.support import write_tree
 
 FUNCTION = "def test_it():\n    pass\n"
@@ -18,7 +18,7 @@ CASE = "import unittest\n\nclass TestIt(unittest.TestCase):\n    def test_it(sel
 MANAGE = {"manage.py": "import django\n"}
 
 
-def find(root: Path, files: dict[str, str], requirements: str = "") -> Tests | None:
+def find(root: Path, files: dict[str, str], requirements: str = "") -> testing.Tests | None:
     write_tree(root, files)
     paths = [str(path.relative_to(root)) for path in sorted(root.rglob("*.py"))]
     return testing.find(str(root), paths, metadata.read(str(root)), requirements)
