@@ -11,7 +11,7 @@ from dockerutils.aws.ec2 import Ec2
 from dockerutils.core import complaints, console, process
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.core.process import Captured
-from dockerutils.docks import ssh_config
+from dockerutils.docks import remote, ssh_config
 from dockerutils.docks.records import Dock
 
 # Seconds that an attempt to connect may take, and that host keys are waited for when sshd answers already, or when
@@ -50,7 +50,7 @@ def await_docker(
     Each attempt logs in anew: who has just been let use docker is so only then. `sudo`: as root will do as well.
     """
     ask = f"docker {_ENGINE}" + (f" 2>/dev/null || sudo -n docker {_ENGINE}" if sudo else "")
-    script = f"sh -c {shlex.quote(f'{ssh_config.USUAL_PLACES}; {ask}')}"  # sh's own: a user's shell may be another one
+    script = f"sh -c {shlex.quote(f'{remote.USUAL_PLACES}; {ask}')}"  # sh's own: a user's shell may be another one
     probes = [ssh_config.login(dock, home, script, _CONNECT) for dock in those]
 
     show("waiting for ssh")

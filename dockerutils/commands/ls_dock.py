@@ -6,20 +6,26 @@ import argparse
 import functools
 import json
 import os
+import queue
 import re
 import shlex
-from collections.abc import Sequence
-from typing import NamedTuple
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from dockerutils.aws.api import Session
 from dockerutils.aws.ec2 import TERMINATED, Ec2, Instance, is_ip
 from dockerutils.cli import program
-from dockerutils.core import console, process
+from dockerutils.core import complaints, console, process
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.core.process import Captured
-from dockerutils.core.tasks import Task
-from dockerutils.docks import inventory, ssh_config
+from dockerutils.docks import inventory, remote, ssh_config
 from dockerutils.docks.records import Dock
+
+if TYPE_CHECKING:
+    # For each region, its instances by id, or why there are none.
+    Answers = queue.SimpleQueue[tuple[str, dict[str, Instance] | DockerutilsError]]
 
 _EXAMPLES = """\
   ls-dock                      a table
@@ -28,21 +34,17 @@ _EXAMPLES = """\
 
 RUNNING, NO_ENGINE, UNREACHABLE, INCOMPLETE = "running", "no engine", "unreachable", "incomplete"
 
-# One line, which shells of any kind hand to sh. What it prints is marked: a dock's shell may greet before.
-_ASKED = "{{.ServerVersion}} {{.ContainersRunning}} {{.DockerRootDir}}"
-_PROBE = "; ".join(
+_LIMIT = 1 << 16  # bytes that a dock may write
+
+# Free disk is that of the engine's data.
+_SCRIPT = "; ".join(
     [
-        ssh_config.USUAL_PLACES,
-        f'ask() {{ "$@" docker info -f "{_ASKED}" 2>/dev/null; }}',
-        "said=$(ask) || said=$(ask sudo -n) || said=",
-        'root=${said#* } && printf "engine=%s\\n" "$said"',
-        'printf "disk=%s\\n" "$(df -Pk "${root#* }" 2>/dev/null || df -Pk /)"',
+        remote.find_docker('info -f "{{.ServerVersion}} {{.ContainersRunning}} {{.DockerRootDir}}"'),
+        'printf "engine=%s\\n" "$answer"; root=${answer#* }; root=${root#* }',
+        'printf "disk=%s\\n" "$(df -Pk "$root" 2>/dev/null || df -Pk /)"',
         'printf "uptime=%s\\n" "$(cat /proc/uptime 2>/dev/null)"',
     ]
 )
-
-# What ssh says when an sshd has too many strangers at its door (MaxStartups): another attempt may find it open.
-_TURNED_AWAY = r"kex_exchange_identification|banner exchange|Connection (?:closed|reset) by"
 
 
 class Row(NamedTuple):
@@ -75,22 +77,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def handle(args: argparse.Namespace) -> None:
-    """Ask all docks at once, over ssh, and lay the answers out; a dock that gives none costs its own row only."""
+    """Ask all docks at once, over ssh, and show the answers; a dock that does not answer costs its own row only."""
     seconds = program.seconds(args.timeout)
+    deadline = time.monotonic() + seconds
     home = os.path.expanduser("~")
     listed = inventory.known(home)
     inventory.tell_ssh(listed, home)
-    on_aws = [dock for dock in listed if dock.instance_id and dock.region]
+    remote.drop_dead_connections([remote.of(dock) for dock in listed], min(remote.CHECK, seconds / 2))
     rows = {dock: _incomplete(dock) for dock in listed if dock.is_incomplete}
-    # Those whose state AWS knows are asked when it has told, the others, and those that ssh is connected to, meanwhile.
-    asking = Task(lambda: _states(on_aws, seconds)) if on_aws else None
-    others = [dock for dock in listed if dock not in rows]
-    rows |= _asked([dock for dock in others if dock not in on_aws or ssh_config.is_connected(dock, home)], seconds)
-    if asking:
-        instances = asking.result()
-        rows |= {dock: row for dock, instance in instances.items() if (row := _away(dock, instance))}
-        rows |= _asked([dock for dock in on_aws if dock not in rows], seconds)
-    _show(args, [rows[dock] for dock in listed])
+    complete = [dock for dock in listed if dock not in rows]
+    if on_aws := [dock for dock in complete if dock.instance_id and dock.region]:
+        # AWS is asked meanwhile. Until it has answered, a dock there may have given its address to another machine,
+        # unless ssh is connected to it.
+        answers = _ask_aws(on_aws, seconds)
+        halfway = deadline - seconds / 2
+        first = [dock for dock in complete if dock not in on_aws or remote.of(dock).is_connected]
+        rows |= _ask(first, halfway)
+        instances = _instances(answers, on_aws, halfway)
+        rows |= {dock: row for dock, instance in instances.items() if (row := _absent(dock, instance))}
+    rows |= _ask([dock for dock in listed if dock not in rows], deadline)
+    late = f"did not answer in {seconds:g} s; check that it is up, or wait longer with -t"
+    missing = {dock: _row(dock)._replace(reason=f"dock {dock.moniker} {late}") for dock in listed if dock not in rows}
+    _show(args, [(rows | missing)[dock] for dock in listed])
 
 
 def _show(args: argparse.Namespace, rows: Sequence[Row]) -> None:
@@ -103,84 +111,121 @@ def _show(args: argparse.Namespace, rows: Sequence[Row]) -> None:
         console.note("ls-dock", "no dock is known yet; run: register-dock ADDRESS MONIKER, or create-dock NAME")
     for row in rows:
         if row.reason:
-            console.warn("ls-dock", f"{row.moniker}: {row.reason}")
+            console.warn("ls-dock", row.reason)
 
 
 def _incomplete(dock: Dock) -> Row:
     return Row(dock.moniker, "", INCOMPLETE, reason=inventory.INCOMPLETE.format(dock.moniker))
 
 
-def _states(on_aws: Sequence[Dock], seconds: float) -> dict[Dock, Instance | None]:
-    """Return the instances of docks, None for one that AWS does not know; one call a region, all at the same time.
+def _ask_aws(docks: Sequence[Dock], seconds: float) -> Answers:
+    """Ask AWS for the instances of docks, one call for each region, all at the same time; the queue gets the answers.
 
-    What AWS does not tell is missing.
+    The threads are daemons: one that AWS keeps waiting does not keep the command from ending.
     """
-    session = Session(os.environ, dry_run=False, seconds=seconds)
-    tasks = {}
-    for region in sorted({dock.region or "" for dock in on_aws}):
-        those = [dock for dock in on_aws if dock.region == region]
+    answers: Answers = queue.SimpleQueue()
+
+    def put(region: str, ask: Callable[[], dict[str, Instance]]) -> None:
         try:
-            ec2 = Ec2(session, region)
-            ec2.connect()
+            answers.put((region, ask()))
         except DockerutilsError as error:
-            _warn_of(region, error)
+            answers.put((region, error))
+
+    def begin() -> None:
+        session = Session(os.environ, dry_run=False, seconds=seconds)
+        for region, ids in _ids(docks).items():
+            try:
+                ec2 = Ec2(session, region)
+                ec2.connect()  # boto3 makes clients in one thread only
+            except DockerutilsError as error:
+                answers.put((region, error))
+            else:
+                ask = functools.partial(ec2.instances, ids)
+                threading.Thread(target=put, args=(region, ask), daemon=True).start()
+
+    threading.Thread(target=begin, daemon=True).start()
+    return answers
+
+
+def _ids(docks: Sequence[Dock]) -> dict[str, list[str]]:
+    """Return the ids of the docks' instances, by region."""
+    ids: dict[str, list[str]] = {}
+    for dock in docks:
+        ids.setdefault(dock.region or "", []).append(dock.instance_id or "")
+    return ids
+
+
+def _instances(answers: Answers, docks: Sequence[Dock], deadline: float) -> dict[Dock, Instance | None]:
+    """Return the instances of docks, None for one that AWS does not know; without an answer, none."""
+    found: dict[str, dict[str, Instance]] = {}
+    waiting = set(_ids(docks))
+    while waiting:
+        try:
+            region, answer = answers.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            for region in sorted(waiting):
+                _warn(region, "AWS did not answer in time; wait longer with -t")
+            break
+        waiting.remove(region)
+        if isinstance(answer, DockerutilsError):
+            _warn(region, str(answer))
         else:
-            ids = [dock.instance_id or "" for dock in those]
-            tasks[region] = those, Task(functools.partial(ec2.instances, ids))
-    states: dict[Dock, Instance | None] = {}
-    for region, (those, task) in tasks.items():
-        if failure := task.failure():
-            _warn_of(region, failure)
-        else:
-            states |= {dock: task.result().get(dock.instance_id or "") for dock in those}
-    return states
+            found[region] = answer
+    return {dock: found[dock.region].get(dock.instance_id or "") for dock in docks if dock.region in found}
 
 
-def _warn_of(region: str, error: DockerutilsError) -> None:
-    console.warn("ls-dock", f"what AWS knows of the docks in {region} is missing: {error}")
+def _warn(region: str, reason: str) -> None:
+    console.warn("ls-dock", f"the states of instances in {region} are missing: {reason}")
 
 
-def _asked(those: Sequence[Dock], seconds: float) -> dict[Dock, Row]:
-    """Ask docks over ssh."""
-    answers = process.capture_within([_probe(dock, seconds) for dock in those], seconds, _is_turned_away)
-    return {dock: _row(dock, answer, seconds) for dock, answer in zip(those, answers, strict=True)}
-
-
-def _away(dock: Dock, instance: Instance | None) -> Row | None:
-    """Return the row of a dock that is not asked, because of what AWS knows of it."""
-    row = Row(dock.moniker, dock.address, instance.state if instance else TERMINATED)
+def _absent(dock: Dock, instance: Instance | None) -> Row | None:
+    """Return the row of a dock that is not asked, because of what AWS says about it."""
+    row = _row(dock)._replace(state=instance.state if instance else TERMINATED)
     if row.state in {TERMINATED, "shutting-down"}:
-        return row._replace(reason=f"instance {dock.instance_id} was terminated; run: destroy-dock {dock.moniker}")
+        gone = f"instance {dock.instance_id} of dock {dock.moniker} was terminated"
+        return row._replace(reason=f"{gone}; run: destroy-dock {dock.moniker}")
     if instance is None or row.state != RUNNING:
         return row
     if dock.ip in {instance.public, instance.private} or not is_ip(dock.ip):
         return None
-    where = f"instance {instance.id} is at {instance.address} now"
-    return row._replace(state=UNREACHABLE, reason=f"{where}; to follow it, run: start-dock {dock.moniker}")
+    moved = f"instance {instance.id} of dock {dock.moniker} is at {instance.address} now"
+    return row._replace(state=UNREACHABLE, reason=f"{moved}; to follow it, run: start-dock {dock.moniker}")
 
 
-def _probe(dock: Dock, seconds: float) -> list[str]:
-    options = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={int(seconds) + 1}"]
-    return ["ssh", *options, dock.host, "--", f"sh -c {shlex.quote(_PROBE)}"]
+def _ask(docks: Sequence[Dock], deadline: float) -> dict[Dock, Row]:
+    """Ask docks over ssh; those that do not answer in time are missing."""
+    seconds = max(0.0, deadline - time.monotonic())
+    timeout = ("-o", f"ConnectTimeout={int(seconds) + 1}")
+    command = f"sh -c {shlex.quote(_SCRIPT)}"
+    probes = [["ssh", "-o", "BatchMode=yes", *timeout, dock.host, "--", command] for dock in docks]
+    answers = process.capture_within(probes, seconds, _is_refused, limit=_LIMIT)
+    return {dock: _read(dock, answer) for dock, answer in zip(docks, answers, strict=True) if answer}
 
 
-def _is_turned_away(answer: Captured) -> bool:
-    return answer.status == ssh_config.SSH_FAILED and re.search(_TURNED_AWAY, answer.stderr) is not None
+def _is_refused(answer: Captured) -> bool:
+    return answer.status == ssh_config.SSH_FAILED and complaints.is_refused_connection(answer.stderr)
 
 
-def _row(dock: Dock, answer: Captured | None, seconds: float) -> Row:
-    row = Row(dock.moniker, dock.address, UNREACHABLE)
-    if answer is None:
-        return row._replace(reason=f"no answer in {seconds:g} s; see whether the host runs, or wait longer with -t")
+def _row(dock: Dock) -> Row:
+    return Row(dock.moniker, dock.address, UNREACHABLE)
+
+
+def _read(dock: Dock, answer: Captured) -> Row:
+    """Return the row of a dock that has answered. What it writes may be anything."""
+    row, host = _row(dock), remote.of(dock)
     if answer.status:
-        return row._replace(reason=ssh_config.explain(dock, answer.stderr))
-    engine = re.search(r"(?m)^engine=([\w.+~-]+) (\d+) ", answer.stdout)
-    disk = re.search(r"(?ms)^disk=.*?\s\d+\s+\d+\s+(\d+)\s+\d+%", answer.stdout)
-    uptime = re.search(r"(?m)^uptime=(\d+)", answer.stdout)
+        return row._replace(reason=host.explain(answer.stderr))
+    disk = re.search(r"(?am)^disk=[^\n]*(?:\n[^\n]*?)?\s\d{1,18}\s+\d{1,18}\s+(\d{1,18})\s+\d{1,3}%", answer.stdout)
+    uptime = re.search(r"(?am)^uptime=(\d{1,18})\b", answer.stdout)
     row = row._replace(free_disk=int(disk[1]) * 1024 if disk else None, uptime=int(uptime[1]) if uptime else None)
+    try:
+        host.docker_in(answer.stdout)
+    except DockerutilsError as error:
+        return row._replace(state=NO_ENGINE, reason=str(error))
+    engine = re.search(r"(?am)^engine=([\w.+~-]{1,100}) (\d{1,9}) ", answer.stdout)
     if engine:
         return row._replace(state=RUNNING, engine=engine[1], containers=int(engine[2]))
-    reason = f"no engine answers there, or {dock.user} may not use it; see what docker info says there"
+    reason = f"docker on dock {dock.moniker} gives no version; run: ssh-dock {dock.moniker} -- docker info"
     return row._replace(state=NO_ENGINE, reason=reason)
 
 

@@ -14,7 +14,7 @@ from dockerutils.cli import program
 from dockerutils.core import console, process
 from dockerutils.core.errors import CommandFailed, DockerutilsError
 from dockerutils.docker.invocation import Port
-from dockerutils.docks import forwarding, inventory, ssh_config
+from dockerutils.docks import forwarding, inventory, remote, ssh_config
 from dockerutils.docks.records import Dock
 from dockerutils.notebooks import server
 from dockerutils.notebooks.server import Visit
@@ -148,7 +148,7 @@ def _attend(dock: Dock, command: process.Command, visit: Visit, args: argparse.N
     if late:
         raise DockerutilsError(_silent(dock))
     if status == ssh_config.SSH_FAILED:
-        raise CommandFailed(status, ssh_config.explain(dock, complaint))
+        raise CommandFailed(status, remote.of(dock).explain(complaint))
     if not there.is_set():
         raise CommandFailed(
             status or 1,

@@ -87,7 +87,7 @@ def _warn(dock: Dock, home: str) -> None:
     """Tell of what will not work as it should, on a machine that is unlike others."""
     import pwd
 
-    if not ssh_config.shares(dock, home):
+    if ssh_config.socket(dock, home) is None:
         console.warn(
             "register-dock",
             f"{home} is too long a path for ssh's shared connection; every docker call will open one of its own",

@@ -63,10 +63,11 @@ def handle(args: argparse.Namespace) -> None:
                 print(equivalent(reference, each, "docker"))
             return
         try:
+            remote.drop_dead_connections(destinations)
             transfer_to(reference, destinations)
         finally:
             # A dock's connection is kept for the next command.
-            process.capture_all([each.farewell() for each in destinations if not each.dock])
+            process.capture_all([each.control("exit") for each in destinations if not each.dock])
 
 
 def with_tag(reference: str) -> str:

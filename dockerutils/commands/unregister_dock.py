@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dockerutils.cli import program
 from dockerutils.core import console, shell_words
 from dockerutils.core.errors import CommandFailed, DockerutilsError
-from dockerutils.docks import contexts, forwarding, inventory, ssh_config
+from dockerutils.docks import contexts, inventory, remote
 from dockerutils.docks.records import Dock
 
 _EXAMPLES = """\
@@ -37,8 +37,8 @@ def handle(args: argparse.Namespace) -> None:
     address = inventory.address_of(args.dock, known, home)
     dock = next((each for each in known if each.address == address), None)
     if not args.dry_run:
-        if dock and ssh_config.is_connected(dock, home):
-            forwarding.hang_up(dock)  # without its stanza nobody would find it
+        if dock:
+            remote.of(dock).disconnect()  # without its stanza, nothing finds the connection
         inventory.unregister(address, home)
     if dock is None:  # its record is no good, so what it was called is not known
         return

@@ -1,21 +1,237 @@
-"""What ssh writes to stderr when it fails, and what to do about it."""
+"""What ssh and docker write to stderr when they fail, and what to do about it: one table, the only one.
+
+The patterns are those of OpenSSH 7.6 to 10 and of docker's clients 20.10 to 28.
+"""
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from dockerutils.core import shell_words
 
 
+class Host(NamedTuple):
+    """A host behind ssh, as a message names it, and the command line that connects to it."""
+
+    name: str
+    login: str
+    is_dock: bool = False
+
+
+class Complaint(NamedTuple):
+    """A row of the table. `problem` and `remedy` are templates, see `_fields`; `on_dock` is the remedy for a dock.
+
+    A row that is `remote` only applies to a host behind ssh.
+    """
+
+    pattern: str
+    problem: str
+    remedy: str
+    on_dock: str = ""
+    remote: bool = False
+
+
+_AT = r"(?: at (?P<at>\w+://[^\s\"';,]*[^\s\"';,.:]))?"
+
+# Characters of stderr that are read, the last ones, and of a line that are quoted.
+_LONGEST, _LONGEST_LINE = 1 << 16, 300
+
+# The first row that matches applies.
+_TABLE = (
+    # ssh
+    Complaint(
+        r"IDENTIFICATION HAS CHANGED",
+        "the host key of {alias} has changed",
+        "if the host was reinstalled, run: {forget_key}; if not, someone may be intercepting the connection",
+    ),
+    Complaint(
+        r"Host key verification failed|No \S+ host key is known for",
+        "the host key of {host} is unknown or does not match: {said}",
+        "check the key and accept it once: {login}",
+    ),
+    Complaint(
+        r"Permission denied \(|Permission denied, please|Too many authentication failures",
+        "{host} rejected the login: {said}",
+        "set SSH_KEY to a private key that it accepts, or name the user: USER@HOST",
+        "register it again with the right user (-u) and private key (-i)",
+    ),
+    Complaint(
+        r"Could not resolve hostname|Name or service not known",
+        "the name of {host} does not resolve: {said}",
+        "correct the name, or register the host as a dock",
+        "register it again with an address that resolves",
+    ),
+    Complaint(
+        r"port \d+: Connection refused",
+        "{host} refused the connection: {said}",
+        "check that the host is up and that sshd runs there: {login}",
+    ),
+    Complaint(
+        r"timed out|No route to host|Network is unreachable|Host is down",
+        "{host} does not answer: {said}",
+        "check that the host is up and that no firewall blocks ssh: {login}",
+        remote=True,
+    ),
+    Complaint(
+        r"Session open refused|mux_client_request_session: session request failed",
+        "{host} accepts no more sessions over one connection: {said}",
+        "end a session, or raise MaxSessions in its sshd_config",
+    ),
+    Complaint(
+        r"Connection .*(?:closed|reset)|closed by remote host|Broken pipe|mux_client|kex_exchange_identification",
+        "the connection to {host} was cut: {said}",
+        "try again",
+        remote=True,
+    ),
+    # docker on a host behind ssh
+    Complaint(
+        r"docker: (?:command )?not found|docker: No such file",
+        "{host} has no docker on the PATH of an ssh command",
+        "install it there, or link it into /usr/local/bin: {login}",
+        remote=True,
+    ),
+    Complaint(
+        r"(?i)permission denied while trying to connect to the docker",
+        "the user of {host} may not use its Docker Engine",
+        "add that user to the group docker: {login} 'sudo usermod -aG docker $USER', and close the connection: "
+        "{login} -O exit",
+        remote=True,
+    ),
+    # Clients up to 28 tell neither which host this was, nor why.
+    Complaint(
+        r"Cannot connect to the Docker daemon at http://docker\.example\.com",
+        "the Docker Engine behind ssh does not answer, or the user there may not use it",
+        "see why: ssh-dock -- docker info",
+    ),
+    Complaint(
+        r"(?s)command \[ssh .*?stderr=(?P<ssh>[^\r\n]*)",
+        "the Docker Engine on {host} does not answer: {ssh}",
+        "see why: {login} docker info",
+        remote=True,
+    ),
+    # docker
+    Complaint(
+        rf"(?i)permission denied while trying to connect to the docker (?:daemon socket|api){_AT}",
+        "this user may not use the Docker Engine{at}",
+        "join the group docker (sudo usermod -aG docker $USER) and log in again",
+    ),
+    Complaint(
+        rf"(?i)cannot connect to the docker daemon{_AT}|failed to connect to the docker api|error during connect",
+        "no Docker Engine answers{at}",
+        "start it, or point DOCKER_HOST or docker context use at one that runs",
+    ),
+    # a registry
+    Complaint(
+        r"server gave HTTP response to HTTPS client",
+        "the registry speaks plain HTTP: {said}",
+        "add it to insecure-registries in the engine's /etc/docker/daemon.json",
+    ),
+    Complaint(
+        r"x509:",
+        "the engine does not trust the registry's certificate: {said}",
+        "put its CA certificate at /etc/docker/certs.d/HOST[:PORT]/ca.crt on the engine's host",
+    ),
+    Complaint(
+        r"dial tcp|no such host|i/o timeout|TLS handshake timeout",
+        "the registry does not answer: {said}",
+        "check its name, that it is up, and that the engine's host reaches it",
+    ),
+    Complaint(
+        r"(?i)toomanyrequests|too many requests",
+        "the registry accepts no more requests for now: {said}",
+        "try again later",
+    ),
+    Complaint(
+        r"(?i)unexpected (?:HTTP )?status\S* .*5\d\d|\b5\d\d (?:Internal Server|Bad Gateway|Service Unav|Gateway Time)",
+        "the registry failed: {said}",
+        "try again later",
+    ),
+    Complaint(
+        r"(?i)unauthorized|access .*denied|denied:|no basic auth credentials|authentication required",
+        "the registry denied access: {said}",
+        "run docker login, or set DOCKER_USERNAME and DOCKER_PASSWORD; check the name of the repository",
+    ),
+    Complaint(r"(?i)no space left on device", "the disk is full: {said}", "free some space"),
+)
+
+
+def explain(stderr: str, host: Host | None = None, program: str = "docker") -> str:
+    """Return what `program` means by its stderr: what is wrong; what to do.
+
+    `host` is the host behind ssh that it was about, if it was about one; docker names it in some of its messages.
+    """
+    stderr = stderr[-_LONGEST:]
+    host = host or _host_of_docker(stderr)
+    for row in _TABLE:
+        match = re.search(row.pattern, stderr) if host or not row.remote else None
+        if match:
+            fields = _fields(stderr, host, match)
+            remedy = row.on_dock if host and host.is_dock and row.on_dock else row.remedy
+            return f"{row.problem}; {remedy}".format(**fields)
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    said = _trimmed(lines[-1]) if lines else "nothing"
+    if host:
+        return f"{host.name}: {program} said: {said}; see what this says: {host.login}"
+    return f"{program} said: {said}; see docker info"
+
+
+def explain_ssh(stderr: str, host: Host) -> str:
+    """Return what ssh means by its stderr: what is wrong; what to do."""
+    if not stderr.strip():  # a client of a shared connection leaves without a word
+        return f"the connection to {host.name} was cut; try again"
+    return explain(stderr, host, "ssh")
+
+
 def changed_host_key(stderr: str) -> str:
-    """Return what to do when ssh tells that a host has another key than before, nothing when it does not tell that."""
-    if "IDENTIFICATION HAS CHANGED" not in stderr:
-        return ""
-    host = re.search(r"(?i)host key for (\S+) has changed", stderr)
-    file = re.search(r"Offending .*? key in (\S.*):\d+\s*$", stderr, re.MULTILINE)
-    name, known_hosts = (host[1] if host else "HOST"), (file[1] if file else "~/.ssh/known_hosts")
-    return (
-        f"the host key of {name} has changed; if the machine was set up anew, run: "
-        f"{shell_words.render(['ssh-keygen', '-R', name, '-f', known_hosts])}; "
-        "if not, somebody may stand between you and it"
-    )
+    """Return what to do when ssh says that a host has another key than before; "" when it does not say so."""
+    return explain(stderr) if "IDENTIFICATION HAS CHANGED" in stderr else ""
+
+
+def are_missing_images(stderr: str) -> bool:
+    """Return whether docker's only complaint is that images do not exist."""
+    return all("no such image" in line.lower() for line in stderr.splitlines() if line.strip())
+
+
+def is_refused_connection(stderr: str) -> bool:
+    """Return whether sshd had too many connections that were not logged in yet (MaxStartups); another try may do."""
+    return re.search(r"kex_exchange_identification|banner exchange|Connection (?:closed|reset) by", stderr) is not None
+
+
+def _fields(stderr: str, host: Host | None, match: re.Match[str]) -> dict[str, str]:
+    """Return what the templates of a row name."""
+    start, end = stderr.rfind("\n", 0, match.start()) + 1, stderr.find("\n", match.start())
+    found = {name: text or "" for name, text in match.groupdict().items()}
+    address = found.get("at") or _address(stderr)
+    alias = re.search(r"(?i)host key for (\S+) has changed", stderr)
+    file = re.search(r"Offending .*? key in (\S.*?):\d+\s*$", stderr, re.MULTILINE)
+    name, known_hosts = (alias[1] if alias else "HOST"), (file[1] if file else "~/.ssh/known_hosts")
+    return {
+        "said": _trimmed(stderr[start : end if end >= 0 else None]),
+        "host": host.name if host else "the host",
+        "login": host.login if host else "ssh HOST",
+        "alias": name,
+        "forget_key": shell_words.render(["ssh-keygen", "-R", name, "-f", known_hosts]),
+        **found,
+        "at": f" at {address}" if address else "",
+    }
+
+
+def _trimmed(line: str) -> str:
+    """Return the message of ssh or docker in a line of its stderr; docker puts ssh's behind its own."""
+    return line.rpartition("stderr=")[2].strip().removeprefix("ssh: ").strip("@ .\t")[:_LONGEST_LINE]
+
+
+def _address(stderr: str) -> str:
+    match = re.search(r"\b(?:unix|tcp|npipe|https?)://[^\s\"';,]*[^\s\"';,.:]", stderr)
+    return match[0] if match else ""
+
+
+def _host_of_docker(stderr: str) -> Host | None:
+    """Return the host that docker has connected to over ssh, if it says so."""
+    match = re.search(r"command \[ssh (?:.* )?-- (\S+) docker\b", stderr)
+    if not match:
+        return None
+    name = match[1]
+    is_dock = name.startswith("dock-")
+    return Host(f"dock {name.removeprefix('dock-')}" if is_dock else name, f"ssh {name}", is_dock)

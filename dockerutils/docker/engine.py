@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,9 +14,6 @@ Record = dict[str, Any]
 _NO_IMAGE = "none:none"  # docker wants to be asked for one at least
 
 _PATIENCE = 5.0  # seconds that a socket may take to answer
-
-_ADDRESS = r"\b((?:unix|tcp|ssh|npipe|https?)://[^\s\"';,]+?)[.:]?(?=[\s\"';,]|$)"
-_OVER_SSH = r"(?s)command \[ssh .*?stderr=([^\n]*)"
 
 
 def require() -> str:
@@ -38,7 +34,7 @@ def has_image(reference: str, environ: Mapping[str, str]) -> bool:
     if socket and _socket_has_image(socket, reference):
         return True
     answer = process.capture(_inspection([reference]))
-    if answer.status and not _are_absent(answer.stderr):
+    if answer.status and not complaints.are_missing_images(answer.stderr):
         raise refusal(answer.stderr)
     return not answer.status
 
@@ -105,7 +101,7 @@ def _inspection(references: Sequence[str]) -> list[str]:
 
 
 def _records(wanted: Sequence[str], answer: process.Captured) -> dict[str, Record]:
-    if answer.status and not _are_absent(answer.stderr):
+    if answer.status and not complaints.are_missing_images(answer.stderr):
         raise refusal(answer.stderr)
     import json
 
@@ -123,30 +119,6 @@ def familiar(reference: str) -> str:
     return reference.removeprefix("docker.io/").removeprefix("library/")
 
 
-def _are_absent(stderr: str) -> bool:
-    """Tell whether docker's complaints are all about images that do not exist."""
-    return all("no such image" in line.lower() for line in stderr.splitlines() if line.strip())
-
-
 def refusal(stderr: str) -> DockerutilsError:
-    """Turn what docker wrote into one line: what is wrong, and what to do."""
-    lower = stderr.lower()
-    if "identification has changed" in lower:
-        return DockerutilsError(complaints.changed_host_key(stderr))
-    if over_ssh := re.search(_OVER_SSH, stderr):
-        where = f" over ssh ({over_ssh[1].strip() or 'ssh said nothing'})"
-    else:
-        address = re.search(_ADDRESS, stderr)
-        where = f" at {address[1]}" if address else ""
-    if "permission denied while trying to connect" in lower:
-        return DockerutilsError(
-            f"this user may not use the Docker Engine{where}; join the docker group (sudo usermod -aG docker "
-            "$USER) and log in again"
-        )
-    if any(sign in lower for sign in ("cannot connect", "failed to connect", "error during connect")):
-        return DockerutilsError(
-            f"no Docker Engine answers{where}; start it, or point DOCKER_HOST or docker context use at one that runs"
-        )
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    said = lines[-1] if lines else "nothing"
-    return DockerutilsError(f"docker said: {said}; see docker info")
+    """Return what docker's stderr means as an error: what is wrong; what to do."""
+    return DockerutilsError(complaints.explain(stderr))

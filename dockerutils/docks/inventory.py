@@ -97,7 +97,7 @@ def register(dock: Dock, home: str) -> None:
 
     UserError when another dock has its moniker; OSError when a file cannot be written.
     """
-    with _locked(home):
+    with locked(home):
         others = [other for other in _survey(home)[0] if other.address != dock.address]
         if fault := clash(dock, others):
             raise UserError(fault)
@@ -109,7 +109,7 @@ def register(dock: Dock, home: str) -> None:
 
 def change(old: Dock, new: Dock, home: str) -> None:
     """Write what has changed of a dock, its address included; the keys of its host stay known. OSError as ever."""
-    with _locked(home):
+    with locked(home):
         keys = ssh_config.text_of(ssh_config.known_hosts(old, home)) or ""
         others = [other for other in _survey(home)[0] if other.address not in {old.address, new.address}]
         ssh_config.tell([*others, new], home)
@@ -135,13 +135,13 @@ def vacate(address: str, home: str) -> None:
 def tell_ssh(docks: list[Dock], home: str) -> None:
     """See that ssh knows the docks that are known; those whose record an earlier version wrote have no stanza yet."""
     if docks and not ssh_config.is_told(docks, home):
-        with _locked(home):
+        with locked(home):
             ssh_config.tell(_survey(home)[0], home)
 
 
 def unregister(address: str, home: str) -> None:
     """Remove the record of a dock, one that is no good too, and what ssh knows of it; OSError when that cannot be."""
-    with _locked(home):
+    with locked(home):
         ssh_config.tell([other for other in _survey(home)[0] if other.address != address], home)
         records.remove(address, home)
 
@@ -193,7 +193,7 @@ def _those(docks: Iterable[Dock]) -> str:
 
 
 @contextmanager
-def _locked(home: str) -> Iterator[None]:
+def locked(home: str) -> Iterator[None]:
     """Let one process at a time change what stands here."""
     import fcntl
 

@@ -1,91 +1,212 @@
-"""Hosts reached over ssh: how they are named, the ssh command that leads to one, and what ssh's refusals mean."""
+"""Hosts behind ssh: docks, and other hosts by `[user@]host[:port]`; their shared connection and their docker."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
 from typing import NamedTuple
 
-from dockerutils.core import shell_words
-from dockerutils.core.errors import UserError
+from dockerutils.core import complaints, process, shell_words
+from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
+from dockerutils.core.process import Captured
 from dockerutils.docks import inventory, records, ssh_config
 from dockerutils.docks.records import Dock
+
+# Directories that the PATH of an ssh command may not have, and that docker may be in.
+PLACES = "/usr/local/bin:/usr/bin:/snap/bin:/opt/bin:/opt/homebrew/bin:$HOME/.docker/bin:$HOME/bin"
+USUAL_PLACES = f"PATH=$PATH:{PLACES}"  # a line of sh
+
+# Seconds: to connect to a host; for the shared connection to answer, on a busy machine; between signs of life of the
+# host, of which three may be missing.
+CONNECT, CHECK, KEEP_ALIVE = 15, 5.0, 5
+# Seconds that a script may take, and bytes that it may write.
+ANSWER, LIMIT = 60.0, 1 << 20
 
 _DESTINATION = re.compile(
     r"(?:ssh://)?(?:(?P<user>[^@/]+)@)?(?P<host>\[[^\]]+\]|[^:/\[\]]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)"
     r"(?::(?P<port>\d+))?/?"
 )
-# ssh's own status, when it is not that of what it ran.
-# An answer of a host that does not come in this time, in seconds, does not come.
-_PATIENCE = 15
 
 
-class Destination(NamedTuple):
-    """A host: its name as the user wrote it, the ssh command that leads to it, and options to share a connection."""
+class Docker(NamedTuple):
+    """The docker command of a host: its path, `docker` when that is on the PATH, and whether it needs `sudo -n`."""
 
-    name: str
-    options: tuple[str, ...]
-    host: str
-    sharing: tuple[str, ...] = ()
-    dock: Dock | None = None
+    path: str
+    sudo: bool
+
+    def __str__(self) -> str:
+        return shell_words.render([*(["sudo", "-n"] if self.sudo else []), self.path])
+
+
+def find_docker(question: str = "version -f {{.Server.Version}}") -> str:
+    """Return a line of sh that finds docker and asks the engine `question`, docker arguments as sh takes them.
+
+    It prints the line that `Docker` is read from (see `docker_in`). It sets `docker` to its path, empty when there is
+    none, `sudo` to `sudo -n ` if that is needed, and `answer`. The line has no `!` and no line end: inside single
+    quotes, any login shell passes it on.
+    """
+    ask = f'"$docker" {question}'
+    return (
+        "docker=docker sudo= answer= refused=; "
+        f"command -v docker >/dev/null || {{ PATH=$PATH:{PLACES}; docker=$(command -v docker); }} || docker=; "
+        f'test -z "$docker" || answer=$({ask} 2>/dev/null) || '
+        f'{{ answer=$(sudo -n {ask} 2>/dev/null) && sudo="sudo -n "; }} || '
+        f'refused="$({ask} 2>&1 >/dev/null | tr "\\r\\n" "  ") "; '
+        'if test -n "$refused"; then echo "dockerutils refused $refused"; '
+        'elif test -n "$docker"; then echo "dockerutils docker $sudo$docker"; fi'
+    )
+
+
+class RemoteHost:
+    """A host behind ssh: `name` is how the user calls it, `dock` its record if it is a dock.
+
+    Commands share one connection: that of the dock's ssh stanza, or one with a socket of its own.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        options: Sequence[str] = (),
+        sharing: Sequence[str] = (),
+        dock: Dock | None = None,
+    ) -> None:
+        self.name = name
+        self.dock = dock
+        self.options = tuple(options)
+        self._address = address
+        self._sharing = tuple(sharing)
+        self._socket = ssh_config.socket(dock, os.path.expanduser("~")) if dock else None
 
     def shown(self, command: str) -> list[str]:
         """Return the words that run `command`, a line for the host's shell, as a user would write them."""
-        return ["ssh", *self.options, self.host, command]
+        return ["ssh", *self.options, self._address, command]
 
     def argv(self, command: str) -> list[str]:
-        """Return the words that run `command` over the shared connection."""
-        return ["ssh", *self.sharing, *self.options, self.host, command]
+        """Return the words that run `command`, a line for the host's shell, over the shared connection."""
+        return ["ssh", *self._sharing, *self.options, self._address, command]
 
-    def farewell(self) -> list[str]:
-        """Return the words that end the shared connection."""
-        return ["ssh", *self.sharing, "-O", "exit", *self.options, self.host]
+    def control(self, operation: str, *arguments: str) -> list[str]:
+        """Return the words that have the shared connection do something: `ssh -O`, see ssh(1)."""
+        return ["ssh", *self._sharing, "-O", operation, *arguments, *self.options, self._address]
+
+    def explain(self, stderr: str) -> str:
+        """Return what ssh means by its stderr: what is wrong; what to do."""
+        return complaints.explain_ssh(stderr, self._host)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the shared connection of a dock has a socket; it may be dead."""
+        return self._socket is not None and os.path.exists(self._socket)
+
+    def forget_connection(self) -> None:
+        """Remove the socket of a dock's shared connection: the next command opens a new one."""
+        if self._socket:
+            with suppress(FileNotFoundError):
+                os.unlink(self._socket)
+
+    def disconnect(self) -> None:
+        """End the shared connection, if there is one."""
+        if self._socket is None or self.is_connected:
+            [answer] = process.capture_within([self.control("exit")], CHECK, lambda _: False)
+            if answer is None:
+                self.forget_connection()
+
+    def connect(self) -> None:
+        """Open the shared connection unless there is one; CommandFailed says why that fails."""
+        self.capture("exit 0")
+
+    def capture(self, script: str, *, seconds: float = ANSWER, limit: int = LIMIT) -> Captured:
+        """Run a script with the host's `sh` and return its result; CommandFailed says why ssh failed.
+
+        CommandFailed also if it takes more than `seconds`, or writes more than `limit` bytes.
+        """
+        drop_dead_connections([self])
+        answer = process.capture(self.argv("sh -s"), stdin=script, seconds=seconds, limit=limit)
+        if answer.status == process.TIMED_OUT:
+            raise CommandFailed(
+                answer.status, f"{self._host.name} did not answer in {seconds:g} s; check that it is up"
+            )
+        if answer.status == process.TOO_LONG:
+            raise CommandFailed(answer.status, f"{self._host.name} sent more than {limit} bytes; check what runs there")
+        if answer.status == ssh_config.SSH_FAILED:
+            raise CommandFailed(answer.status, self.explain(answer.stderr))
+        return answer
+
+    @cached_property
+    def docker(self) -> Docker:
+        """Its docker, asked for once; DockerutilsError if it has none, or its user may not use it."""
+        return self.docker_in(self.capture(find_docker()).stdout)
+
+    def docker_in(self, output: str) -> Docker:
+        """Read what the line of `find_docker` has printed; DockerutilsError if there is no docker, or none to use."""
+        answers = dict(re.findall(r"(?m)^dockerutils (docker|refused) (.*)", output))
+        if "refused" in answers:
+            raise DockerutilsError(complaints.explain(answers["refused"], self._host))
+        if "docker" not in answers:
+            raise DockerutilsError(
+                f"{self._host.name} has no docker; install it there, or add its directory to the PATH of that user"
+            )
+        path = answers["docker"].removeprefix("sudo -n ")
+        return Docker(path, sudo=path != answers["docker"])
+
+    @property
+    def _host(self) -> complaints.Host:
+        name = f"dock {self.dock.moniker}" if self.dock else self.name
+        login = shell_words.render(["ssh", *self.options, self._address])
+        return complaints.Host(name, login, self.dock is not None)
 
 
-def destination(name: str, environ: Mapping[str, str], home: str, *, sockets: str, ask: bool) -> Destination:
+def drop_dead_connections(hosts: Sequence[RemoteHost], seconds: float | None = None) -> None:
+    """Forget the shared connections that do not answer, as after SIGSTOP: ssh would wait for them without end."""
+    connected = [host for host in hosts if host.is_connected]
+    checks = [host.control("check") for host in connected]
+    answers = process.capture_within(checks, CHECK if seconds is None else seconds, lambda _: False)
+    for host, answer in zip(connected, answers, strict=True):
+        if answer is None:
+            host.forget_connection()
+
+
+def of(dock: Dock) -> RemoteHost:
+    """Return a dock as a host behind ssh."""
+    return RemoteHost(dock.moniker, dock.host, dock=dock)
+
+
+def destination(name: str, environ: Mapping[str, str], home: str, *, sockets: str, ask: bool) -> RemoteHost:
     """Return the host that `name` means: a dock's moniker or address, or `[user@]host[:port]`.
 
-    UserError when it can be none of these. SSH_KEY in `environ` is the identity file. The connection is shared through
-    a socket in the directory `sockets`, a dock's as its stanza has it; `ask`: ssh may ask for a passphrase, say.
+    UserError when it is neither. SSH_KEY in `environ` is the identity file. The socket of the shared connection is in
+    the directory `sockets`, a dock's where its stanza has it; `ask`: ssh may ask for a passphrase, for example.
     """
     key = environ.get("SSH_KEY")
     if key and not os.path.isfile(key):
-        raise UserError(f"SSH_KEY: there is no file {key}; set it to a private key, or unset it")
+        raise UserError(f"SSH_KEY: {key} does not exist; set it to a private key, or unset it")
     options = ["-i", os.path.abspath(key)] if key else []
     asking = () if ask else ("-o", "BatchMode=yes")
     if dock := inventory.lookup(name, home):
-        return Destination(name, tuple(options), dock.host, asking, dock)
+        return RemoteHost(name, dock.host, options, asking, dock)
     match = _DESTINATION.fullmatch(name)
     user, host = (match["user"], match["host"].strip("[]")) if match else (None, "")
     fault = records.fault_in_address(host) or (records.fault_in_user(user) if user else "")
     fault = fault or (records.fault_in_port(match["port"]) if match and match["port"] else "")
     if fault or not match:
-        raise UserError(f"{name!r} is no destination; write the moniker of a dock, or [user@]host[:port]")
+        raise UserError(f"{name!r} is not a destination; name a dock, or write [user@]host[:port]")
     if match["port"]:
         options += ["-p", match["port"]]
-    shared = ("ControlMaster=auto", f"ControlPath={sockets}/%C", "ControlPersist=60", f"ConnectTimeout={_PATIENCE}")
-    sharing = [word for option in shared for word in ("-o", option)]
-    return Destination(name, tuple(options), f"{user}@{host}" if user else host, (*asking, *sharing))
+    settings = [
+        *("ControlMaster=auto", f"ControlPath={sockets}/%C", "ControlPersist=60", f"ConnectTimeout={CONNECT}"),
+        *(f"ServerAliveInterval={KEEP_ALIVE}", "ServerAliveCountMax=3"),
+    ]
+    sharing = [word for setting in settings for word in ("-o", setting)]
+    return RemoteHost(name, f"{user}@{host}" if user else host, options, (*asking, *sharing))
 
 
-def explain(where: Destination, stderr: str) -> str:
-    """Return what ssh's refusal means: what is wrong; what to do."""
-    if where.dock:
-        return ssh_config.explain(where.dock, stderr)
-    remedy = next((remedy for pattern, remedy in _REMEDIES.items() if re.search(pattern, stderr)), _SEE)
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    said = next((line for line in lines if re.search("|".join(_REMEDIES), line)), lines[-1] if lines else "nothing")
-    line = shell_words.render(["ssh", *where.options, where.host])
-    return f"{where.name}: ssh said: {said.removeprefix('ssh: ').strip('@ .')}; {remedy.format(line=line)}"
+Destination = RemoteHost  # the name in transfer/
 
 
-_SEE = "see what this says: {line}"
-_REMEDIES = {
-    r"IDENTIFICATION HAS CHANGED": "if the host was set up anew, remove its old key as ssh says: {line}",
-    r"Host key verification failed|key is known for": "compare its host key and accept it, once, with: {line}",
-    r"Permission denied|Too many auth": "set SSH_KEY to the key that the host knows, or name the user: USER@HOST",
-    r"Could not resolve|service not known": "correct the name, or register it as a dock",
-    r"refused|timed out|No route|unreachable": "see whether the host runs, and sshd there: {line}",
-    r"Connection .*(?:closed|reset)|Broken pipe|mux_client": "the connection was cut; run the command again",
-}
+def explain(where: RemoteHost, stderr: str) -> str:
+    """Return what ssh means by its stderr: what is wrong; what to do."""
+    return where.explain(stderr)

@@ -1,4 +1,4 @@
-"""Docks as ssh knows them: their stanzas, the keys of their hosts, and what ssh's refusals mean.
+"""Docks as ssh knows them: their stanzas and the keys of their hosts.
 
 `~/.docker/dock_ssh_config` has a stanza for each dock (its keys: man 5 ssh_config), and one line at the top of
 `~/.ssh/config` includes it. So ssh, docker, rsync and git know a dock as `dock-<moniker>`.
@@ -12,14 +12,12 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 
-from dockerutils.core import complaints, files
+from dockerutils.core import files
 from dockerutils.docks import records
 from dockerutils.docks.records import Dock
 
 INCLUDE = "Include ~/.docker/dock_ssh_config"
 SSH_FAILED = 255  # ssh's own status, when it is not that of what it ran
-# What a shell that is not interactive may not look at, and docker may stand in: a line of sh.
-USUAL_PLACES = "PATH=$PATH:/usr/local/bin:/snap/bin"
 
 _STANZAS = "dock_ssh_config"
 _HEADER = "# Made by dockerutils of the records beside it: register-dock and unregister-dock write it anew.\n"
@@ -65,7 +63,7 @@ def _settings(dock: Dock, home: str) -> list[str]:
         f"HostKeyAlias {_alias(dock)}",
         f"UserKnownHostsFile ~/.docker/{_literal(dock.address)}/known_hosts",
         "StrictHostKeyChecking accept-new",
-        *(["ControlMaster auto", f"ControlPath ~/.docker/{_socket(dock)}"] if shares(dock, home) else []),
+        *(["ControlMaster auto", f"ControlPath ~/.docker/{_socket(dock)}"] if socket(dock, home) else []),
         "ControlPersist 10m",
         "ConnectTimeout 10",
         "ServerAliveInterval 5",
@@ -84,14 +82,10 @@ def login(dock: Dock, home: str, command: str, seconds: int) -> list[str]:
     return ["ssh", *options, dock.host, "--", command]
 
 
-def is_connected(dock: Dock, home: str) -> bool:
-    """Tell whether there is a shared connection, though it may be a dead one."""
-    return os.path.exists(os.path.join(home, ".docker", _socket(dock)))
-
-
-def shares(dock: Dock, home: str) -> bool:
-    """Tell whether ssh can share one connection: not if the path of its socket is too long in that home directory."""
-    return len(os.fsencode(os.path.join(home, ".docker", _socket(dock)))) <= _LONGEST_SOCKET
+def socket(dock: Dock, home: str) -> str | None:
+    """Return the path of the shared connection's socket; None if ssh cannot share it, because the path is too long."""
+    path = os.path.join(home, ".docker", _socket(dock))
+    return path if len(os.fsencode(path)) <= _LONGEST_SOCKET else None
 
 
 def know_keys(dock: Dock, keys: Iterable[str], home: str) -> None:
@@ -104,17 +98,6 @@ def know_keys(dock: Dock, keys: Iterable[str], home: str) -> None:
 def known_hosts(dock: Dock, home: str) -> str:
     """Return the path of the file with the keys of a dock's host."""
     return records.known_hosts(dock.address, home)
-
-
-def explain(dock: Dock, stderr: str) -> str:
-    """Return what ssh's refusal means: what is wrong; what to do."""
-    if changed := complaints.changed_host_key(stderr):
-        return changed
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    said = lines[-1] if lines else "nothing"
-    if "Permission denied" in said:
-        return f"{dock.user} is not let in at {dock.ip}; register it again with the user (-u) and key (-i) that are"
-    return f"ssh said: {said}; see whether the host runs, and what ssh {dock.host} says"
 
 
 def _alias(dock: Dock) -> str:

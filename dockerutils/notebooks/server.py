@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dockerutils.core import console, process
 from dockerutils.core.errors import CommandFailed, DockerutilsError
-from dockerutils.docks import ssh_config
+from dockerutils.docks import remote
 from dockerutils.docks.records import Dock
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def ask(dock: Dock, script: str) -> list[str]:
         with suppress(BrokenPipeError):
             output = child.finish(script.encode())
         if status := child.wait():
-            raise CommandFailed(status, ssh_config.explain(dock, child.stderr))
+            raise CommandFailed(status, remote.of(dock).explain(child.stderr))
     return os.fsdecode(output).splitlines()
 
 

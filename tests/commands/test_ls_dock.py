@@ -6,11 +6,13 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import boto3  # type: ignore[import-untyped]
 import pytest
@@ -74,7 +76,8 @@ def test_by_way_of_sudo_and_without_an_engine(ls, host) -> None:
     assert rows[2][-2:] != ["no", "engine"]  # disk and uptime are known all the same
     assert outcome[::2] == (
         0,
-        "ls-dock: warning: none: no engine answers there, or plain may not use it; see what docker info says there\n",
+        "ls-dock: warning: the user of dock none may not use its Docker Engine; add that user to the group docker: ssh "
+        "dock-none 'sudo usermod -aG docker $USER', and close the connection: ssh dock-none -O exit\n",
     )
 
 
@@ -91,7 +94,7 @@ def test_what_does_not_answer_costs_its_own_row(ls, host, silent) -> None:
     records = json.loads(outcome.out)
     assert [record["state"] for record in records] == ["unreachable"] * 5 + ["running"] * 15
     assert all(record["uptime"] and record["engine"] and record["free_disk"] for record in records[5:])
-    assert records[0]["reason"] == "no answer in 10 s; see whether the host runs, or wait longer with -t"
+    assert records[0]["reason"] == "dock dead0 did not answer in 10 s; check that it is up, or wait longer with -t"
     assert elapsed < 25  # the five that are silent one after the other would take 50
 
 
@@ -114,14 +117,15 @@ def test_refusals_say_what_to_do(ls, host) -> None:
     assert [line.split()[2] for line in outcome.out.splitlines()[1:]] == ["unreachable"] * 3
     closed, nobody, unknown = outcome.err.splitlines()
     assert closed == (
-        "ls-dock: warning: closed: ssh said: ssh: connect to host 127.0.0.1 port 1: Connection refused; see whether the host "
-        "runs, and what ssh dock-closed says"
+        "ls-dock: warning: dock closed refused the connection: connect to host 127.0.0.1 port 1: Connection refused; "
+        "check that the host is up and that sshd runs there: ssh dock-closed"
     )
     assert nobody == (
-        f"ls-dock: warning: nobody: stranger is not let in at {host.address}; register it again with the user (-u) and key (-i) that are"
+        f"ls-dock: warning: dock nobody rejected the login: stranger@{host.address}: Permission denied (publickey); "
+        "register it again with the right user (-u) and private key (-i)"
     )
     assert unknown.startswith(
-        "ls-dock: warning: unknown: ssh said: ssh: Could not resolve hostname no-such-host.invalid"
+        "ls-dock: warning: the name of dock unknown does not resolve: Could not resolve hostname no-such-host.invalid"
     )
 
 
@@ -134,11 +138,53 @@ def test_a_changed_host_key(ls, host) -> None:
     assert "unreachable" in outcome.out
     remedy = f"ssh-keygen -R far -f {os.environ['HOME']}/.docker/far/known_hosts"
     assert outcome.err == (
-        f"ls-dock: warning: far: the host key of far has changed; if the machine was set up anew, run: {remedy}; "
-        "if not, somebody may stand between you and it\n"
+        f"ls-dock: warning: the host key of far has changed; if the host was reinstalled, run: {remedy}; "
+        "if not, someone may be intercepting the connection\n"
     )
     subprocess.run(shlex.split(remedy), check=True, capture_output=True)
     assert "running" in ls().out
+
+
+HOSTILE = [
+    "exec yes",
+    "printf 'dockerutils docker docker\\nengine=1.0 %05000d x\\nuptime=%05000d\\ndisk=x\\n 1 1 %05000d 1%%\\n'",
+    "printf 'dockerutils docker docker\\nengine=%s 1 x\\n' \"$(head -c 100000 /dev/zero | tr '\\0' 9)\"",
+    "printf 'dockerutils refused \\033[8mhidden\\n'",
+    "printf '\\377\\000\\n'",
+    "printf '\\033[8mhidden\\n' >&2; exit 255",
+]
+
+
+def test_a_hostile_dock_costs_its_own_row(ls, host, modern_engine, ssh_home) -> None:
+    add("live", host.address, host.port)
+    with serving(modern_engine, ForceCommand="/usr/local/bin/hostile") as evil:
+        evil.admit(ssh_home)
+        add("evil", evil.address, evil.port)
+        for script_of_evil in HOSTILE:
+            program = Path(evil.path("/usr/local/bin/hostile"))
+            program.write_text(f"#!/bin/sh\n{script_of_evil}\n")
+            program.chmod(0o755)
+            outcome = ls("-t", "5")
+            assert outcome.status == 0
+            rows = {line.split()[0]: line.split()[2] for line in outcome.out.splitlines()[1:]}
+            assert rows == {"evil": rows["evil"], "live": "running"}
+            assert rows["evil"] != "running"
+            [line] = outcome.err.splitlines()
+            assert line.startswith("ls-dock: warning: ")
+            assert line.isprintable()
+            assert len(line) < 1000
+
+
+def test_a_connection_that_does_not_answer_is_replaced(ls, host) -> None:
+    add("far", host.address, host.port)
+    assert "running" in ls("-t", "20").out
+    said = subprocess.run(["ssh", "-O", "check", "dock-far"], capture_output=True, text=True, check=True).stderr
+    master = int(said.partition("pid=")[2].partition(")")[0])
+    os.kill(master, signal.SIGSTOP)
+    try:
+        assert "running" in ls("-t", "20").out
+    finally:
+        os.kill(master, signal.SIGKILL)
 
 
 def test_none(isolated, tmp_path, capfd) -> None:
@@ -200,7 +246,7 @@ def test_docks_on_aws(ls, cloud, gpu) -> None:
     assert cloud.front.actions() == ["DescribeInstances"] * 2
     assert len(outcome.echoed) == 2
     reasons = {record["moniker"]: record["reason"] for record in json.loads(outcome.out)}
-    assert reasons["far"] == f"instance {far.instance_id} was terminated; run: destroy-dock far"
+    assert reasons["far"] == f"instance {far.instance_id} of dock far was terminated; run: destroy-dock far"
     assert reasons["moved"].endswith(" now; to follow it, run: start-dock moved")
     assert "stopped" not in "".join(cloud.host.processes().values())
 
@@ -240,7 +286,7 @@ def test_without_credentials_the_ssh_part_stands(ls, cloud, gpu, monkeypatch) ->
     outcome = ls("-t", "20")
     assert outcome.out.splitlines()[1].split()[2] == "running"
     assert outcome.err.splitlines()[-1] == (
-        "ls-dock: warning: what AWS knows of the docks in us-east-1 is missing: AWS: Unable to locate credentials; set "
+        "ls-dock: warning: the states of instances in us-east-1 are missing: AWS: Unable to locate credentials; set "
         "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run: aws configure"
     )
 
@@ -252,7 +298,7 @@ def test_without_boto3_the_ssh_part_stands(ls, cloud, gpu, tmp_path, monkeypatch
     outcome = ls("-t", "20")
     assert outcome.out.splitlines()[1].split()[2] == "running"
     assert outcome.err == (
-        "ls-dock: warning: what AWS knows of the docks in us-east-1 is missing: boto3 cannot be imported: broken; run: pip "
+        "ls-dock: warning: the states of instances in us-east-1 are missing: boto3 cannot be imported: broken; run: pip "
         "install boto3\n"
     )
 
@@ -262,8 +308,27 @@ def test_aws_that_does_not_answer_costs_no_more_than_the_limit(ls, cloud, gpu, s
     began = time.monotonic()
     outcome = ls("-t", "5")
     assert outcome.out.splitlines()[1].split()[2] == "running"
-    assert "ls-dock: warning: what AWS knows of the docks in us-east-1 is missing: AWS: Read timeout " in outcome.err
-    assert time.monotonic() - began < 30  # boto3 by itself would wait for a minute, several times
+    assert outcome.err.splitlines()[-1] == (
+        "ls-dock: warning: the states of instances in us-east-1 are missing: AWS did not answer in time; wait longer with -t"
+    )
+    assert time.monotonic() - began < 20  # boto3 by itself would wait for a minute, several times
+
+
+def test_credentials_that_sts_does_not_give_cost_no_more_than_the_limit(
+    ls, cloud, gpu, silent, tmp_path, monkeypatch
+) -> None:
+    (tmp_path / "aws").write_text(
+        "[profile role]\nrole_arn = arn:aws:iam::123456789012:role/dev\ncredential_source = Environment\n"
+        "[default]\nregion = us-east-1\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws"))
+    monkeypatch.setenv("AWS_PROFILE", "role")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://{}:{}".format(*silent))
+    began = time.monotonic()
+    outcome = ls("-t", "5")
+    assert outcome.out.splitlines()[1].split()[2] == "running"
+    assert "AWS did not answer in time" in outcome.err
+    assert time.monotonic() - began < 20
 
 
 def test_boto3_is_not_imported_without_need(ls, host, tmp_path, monkeypatch) -> None:

@@ -223,7 +223,7 @@ def test_a_dock_that_is_cut_off(dock: Docked, start) -> None:
     dock.host.cut()
     status, _ = jupyter.wait()
     assert status == 255
-    assert re.search(r"nb-dock: ssh said: .*; see whether the host runs, and what ssh dock-gpu says\n$", jupyter.said)
+    assert re.search(r"nb-dock: the connection to dock gpu was cut.*; try again\n$", jupyter.said)
     wait_for(lambda: not jupyters(dock))
 
 
@@ -238,4 +238,4 @@ def test_a_dock_whose_host_does_not_answer(docked: Docked) -> None:
     path.write_text(re.sub("DOCK_PORT=.*", "DOCK_PORT=1", path.read_text()))
     outcome = docked(main)
     assert outcome.status == 255
-    assert re.fullmatch(r"nb-dock: ssh said: .*Connection refused; see whether .*\n", outcome.err)
+    assert re.fullmatch(r"nb-dock: dock gpu refused the connection: .*Connection refused; check .*\n", outcome.err)

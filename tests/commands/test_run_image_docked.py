@@ -138,11 +138,10 @@ def test_a_port_that_is_taken_here_is_told_before_anything_runs(docked_shell: Do
         port = taken.getsockname()[1]
         configure(docked_shell, f"ports = -p {port}:80")
         outcome = docked_shell(main, "box")
-    assert outcome.status == 255
-    assert outcome.err.splitlines()[-1] == (
-        f"run-image: ssh cannot listen here on {port}, and says why above; free that port, or publish another"
+    assert outcome.status == 1
+    assert outcome.err == (
+        f"run-image: port {port} is in use on this machine; stop the program that uses it, or publish another port\n"
     )
-    assert len(outcome.echoed) == 1
     assert nothing_is_left(docked_shell)
 
 

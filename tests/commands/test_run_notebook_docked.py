@@ -131,7 +131,9 @@ def test_a_dock_that_does_not_answer(dock):
     inventory.register(there._replace(port=port), os.environ["HOME"])
     outcome = dock(main)
     assert outcome.status == 255
-    assert re.fullmatch(r"run-notebook: ssh said: .*Connection refused; see whether .*\n", outcome.err)
+    assert re.search(
+        r"^run-notebook: dock gpu refused the connection: .*Connection refused; check .*$", outcome.err, re.MULTILINE
+    )
 
 
 def test_a_notebook_that_was_cut_off_runs_on_and_is_joined(dock, start):

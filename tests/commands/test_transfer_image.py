@@ -203,10 +203,10 @@ def test_several_at_once_and_those_that_fail(use, connect, send) -> None:
         assert crates.saved(engine, stock.base) == crates.layers(here, stock.base)
     assert outcome.status == 1
     assert [line for line in outcome.err.splitlines() if line.startswith("transfer-image: ")] == [
-        f"transfer-image: {nowhere}: ssh said: connect to host 127.0.0.1 port 1: Connection refused; "
-        f"see whether the host runs, and sshd there: ssh -p 1 dock@127.0.0.1",
+        f"transfer-image: {nowhere} refused the connection: connect to host 127.0.0.1 port 1: Connection refused; "
+        f"check that the host is up and that sshd runs there: ssh -p 1 dock@127.0.0.1",
         f"transfer-image: {stranger}: this user may not use the Docker Engine at unix:///var/run/docker.sock; "
-        "join the docker group (sudo usermod -aG docker $USER) and log in again",
+        "join the group docker (sudo usermod -aG docker $USER) and log in again",
     ]
     assert sorted(outcome.echoed) == sorted(
         [
@@ -272,9 +272,7 @@ def test_what_is_shown_can_be_pasted(use, connect, send, ssh_home, monkeypatch) 
 def test_what_is_no_destination(bad, send) -> None:
     outcome = send("crate:1", "--", bad)
     assert (outcome.status, outcome.out) == (2, "")
-    assert outcome.err == (
-        f"transfer-image: {bad!r} is no destination; write the moniker of a dock, or [user@]host[:port]\n"
-    )
+    assert outcome.err == (f"transfer-image: {bad!r} is not a destination; name a dock, or write [user@]host[:port]\n")
 
 
 @pytest.mark.parametrize("without", [(), ("zstd",)])

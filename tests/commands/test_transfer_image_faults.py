@@ -283,8 +283,8 @@ def test_host_that_is_not_known_is_refused(bed, ssh_home) -> None:
     known.write_text("")
     assert _refused(bed) == (
         255,
-        "transfer-image: TO: ssh said: Host key verification failed; "
-        "compare its host key and accept it, once, with: ssh -p PORT dock@127.0.0.1",
+        "transfer-image: the host key of TO is unknown or does not match: Host key verification failed; "
+        "check the key and accept it once: ssh -p PORT dock@127.0.0.1",
     )
     assert known.read_text() == ""
     known.write_text(before)
@@ -293,10 +293,11 @@ def test_host_that_is_not_known_is_refused(bed, ssh_home) -> None:
 
 def test_changed_host_key_is_refused(bed, ssh_home) -> None:
     bed.host.rotate_host_key()
+    known = Path(ssh_home, ".ssh", "known_hosts")
     assert _refused(bed) == (
         255,
-        "transfer-image: TO: ssh said: WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!; "
-        "if the host was set up anew, remove its old key as ssh says: ssh -p PORT dock@127.0.0.1",
+        "transfer-image: the host key of [127.0.0.1]:PORT has changed; if the host was reinstalled, run: ssh-keygen -R "
+        f"'[127.0.0.1]:PORT' -f {known}; if not, someone may be intercepting the connection",
     )
     Path(ssh_home, ".ssh", "known_hosts").write_text(bed.host.at(bed.relay.address, bed.relay.port).known_hosts_line)
     bed.runs()
@@ -306,8 +307,8 @@ def test_wrong_key_is_refused(bed, ssh_home) -> None:
     Path(ssh_home, ".ssh", "id_ed25519").unlink()
     assert _refused(bed) == (
         255,
-        "transfer-image: TO: ssh said: dock@127.0.0.1: Permission denied (publickey); "
-        "set SSH_KEY to the key that the host knows, or name the user: USER@HOST",
+        "transfer-image: TO rejected the login: dock@127.0.0.1: Permission denied (publickey); "
+        "set SSH_KEY to a private key that it accepts, or name the user: USER@HOST",
     )
     assert bed.ends({"SSH_KEY": bed.host.key}).status == 0
 
@@ -315,7 +316,7 @@ def test_wrong_key_is_refused(bed, ssh_home) -> None:
 def test_ssh_key_that_is_not_there(bed) -> None:
     assert _refused(bed, {"SSH_KEY": "/no/key"}) == (
         2,
-        "transfer-image: SSH_KEY: there is no file /no/key; set it to a private key, or unset it",
+        "transfer-image: SSH_KEY: /no/key does not exist; set it to a private key, or unset it",
     )
 
 
@@ -323,8 +324,8 @@ def test_host_that_is_down(bed) -> None:
     bed.to = "dock@127.0.0.1:1"
     assert _refused(bed) == (
         255,
-        "transfer-image: TO: ssh said: connect to host 127.0.0.1 port 1: Connection refused; "
-        "see whether the host runs, and sshd there: ssh -p 1 dock@127.0.0.1",
+        "transfer-image: TO refused the connection: connect to host 127.0.0.1 port 1: Connection refused; "
+        "check that the host is up and that sshd runs there: ssh -p 1 dock@127.0.0.1",
     )
 
 

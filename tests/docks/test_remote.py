@@ -1,17 +1,27 @@
+"""Hosts behind ssh: how they are named, their shared connections, and their docker."""
+
 from __future__ import annotations
 
 import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from dockerutils.core.errors import UserError
-from dockerutils.docks import inventory, remote, ssh_config
+from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
+from dockerutils.docks import inventory, remote
 from dockerutils.docks.records import Dock
-from dockerutils.docks.remote import Destination
+from dockerutils.docks.remote import Docker, RemoteHost
+from tests.support import wait_for
+from tests.testbed.engine import Engine
+from tests.testbed.host import Host, serving
 
 
-def to(name: str, *, ask: bool = False, **environ: str) -> Destination:
+def to(name: str, *, ask: bool = False, **environ: str) -> RemoteHost:
     return remote.destination(name, environ, os.environ["HOME"], sockets="/tmp/s", ask=ask)
 
 
@@ -37,10 +47,10 @@ def test_a_destination_is_a_user_a_host_and_a_port(name: str, words: list[str]) 
         *("host:port", "host:99999", "me@host:", "a\nb", "me@@host", "[::1", "ssh://"),
     ],
 )
-def test_what_could_be_anything_else_is_refused(name: str) -> None:
+def test_anything_else_is_refused(name: str) -> None:
     with pytest.raises(UserError) as caught:
         to(name)
-    assert str(caught.value) == f"{name!r} is no destination; write the moniker of a dock, or [user@]host[:port]"
+    assert str(caught.value) == f"{name!r} is not a destination; name a dock, or write [user@]host[:port]"
 
 
 def test_a_connection_is_shared_and_checks_the_host() -> None:
@@ -50,11 +60,11 @@ def test_a_connection_is_shared_and_checks_the_host() -> None:
     assert not any("HostKey" in word or "KnownHosts" in word for word in argv)
 
 
-def test_ssh_may_ask_where_somebody_answers() -> None:
+def test_ssh_asks_where_a_person_can_answer() -> None:
     assert "BatchMode=yes" not in to("me@gpu", ask=True).argv("true")
 
 
-def test_a_dock_is_reached_as_its_stanza_has_it() -> None:
+def test_a_dock_is_reached_by_its_stanza() -> None:
     home = os.environ["HOME"]
     inventory.register(Dock("gpu", "10.0.0.7", "me", "10.0.0.7", "10.0.0.7"), home)
     for name in ("gpu", "10.0.0.7"):
@@ -63,50 +73,121 @@ def test_a_dock_is_reached_as_its_stanza_has_it() -> None:
         assert there.argv("true") == ["ssh", "-o", "BatchMode=yes", "dock-gpu", "true"]
 
 
-def test_ssh_key_names_the_identity(tmp_path: Path) -> None:
+def test_ssh_key_is_the_identity_file(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("")
     assert to("gpu", SSH_KEY=str(key)).shown("true") == ["ssh", "-i", str(key), "gpu", "true"]
-    with pytest.raises(UserError, match=r"SSH_KEY: there is no file /none; set it to a private key, or unset it"):
+    with pytest.raises(UserError, match=r"SSH_KEY: /none does not exist; set it to a private key, or unset it"):
         to("gpu", SSH_KEY="/none")
 
 
+def register(host: Host, user: str = "dock", **fields: str) -> Dock:
+    dock = Dock("far", host.address, user, host.address, host.address, host.port)._replace(**fields)  # type: ignore[arg-type]
+    inventory.register(dock, os.environ["HOME"])
+    return dock
+
+
+def sessions(host: Host) -> int:
+    """Return how many commands sshd has started."""
+    return host.log().count("Starting session")
+
+
+@pytest.mark.parametrize(("user", "docker"), [("dock", Docker("docker", False)), ("nodock", Docker("docker", True))])
+def test_docker_is_asked_for_once(user: str, docker: Docker, host: Host) -> None:
+    there = remote.of(register(host, user))
+    assert (there.docker, there.docker, sessions(host)) == (docker, docker, 1)
+
+
 @pytest.mark.parametrize(
-    ("stderr", "told"),
-    [
-        (
-            "me@gpu: Permission denied (publickey).\r\n",
-            "me@gpu: Permission denied (publickey); set SSH_KEY to the key that the host knows, or name the user: "
-            "USER@HOST",
-        ),
-        (
-            "No ED25519 host key is known for gpu and you have requested strict checking.\nHost key verification failed.",
-            "No ED25519 host key is known for gpu and you have requested strict checking; compare its host key and "
-            "accept it, once, with: ssh -p 22 me@gpu",
-        ),
-        (
-            "@@@\n@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.",
-            "WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!; if the host was set up anew, remove its old key as "
-            "ssh says: ssh -p 22 me@gpu",
-        ),
-        (
-            "ssh: Could not resolve hostname gpu: Name or service not known",
-            "Could not resolve hostname gpu: Name or service not known; correct the name, or register it as a dock",
-        ),
-        (
-            "ssh: connect to host gpu port 22: Connection refused",
-            "connect to host gpu port 22: Connection refused; see whether the host runs, and sshd there: ssh -p 22 me@gpu",
-        ),
-        ("Connection to gpu closed by remote host.", "Connection to gpu closed by remote host; the connection was cut; run the command again"),
-        ("", "nothing; see what this says: ssh -p 22 me@gpu"),
-        ("welcome\nit is late\n", "it is late; see what this says: ssh -p 22 me@gpu"),
-    ],
-)  # fmt: skip
-def test_what_ssh_says_is_explained(stderr: str, told: str) -> None:
-    assert remote.explain(to("me@gpu:22"), stderr) == f"me@gpu:22: ssh said: {told}"
+    ("user", "path"), [("dock", "/opt/bin/docker"), ("nodock", "/snap/bin/docker"), ("dock", "{home}/bin/docker")]
+)
+def test_docker_is_found_where_ssh_commands_do_not_look(
+    user: str, path: str, modern_engine: Engine, ssh_home: str
+) -> None:
+    with serving(modern_engine, docker="/opt/hidden/docker" if "{home}" in path else path) as host:
+        host.admit(ssh_home)
+        expected = path.format(home=host.home(user))
+        if "{home}" in path:
+            host.run("mkdir ~/bin && ln -s /opt/hidden/docker ~/bin/docker", user)
+        assert remote.of(register(host, user)).docker == Docker(expected, sudo=user == "nodock")
 
 
-def test_of_a_dock_the_docks_explain() -> None:
-    dock = Dock("gpu", "10.0.0.7", "me", "10.0.0.7", "10.0.0.7")
-    there = Destination("gpu", (), dock.host, (), dock)
-    assert remote.explain(there, "x\n") == ssh_config.explain(dock, "x\n")
+def test_a_user_without_rights(host: Host) -> None:
+    with pytest.raises(DockerutilsError) as caught:
+        _ = remote.of(register(host, "plain")).docker
+    assert str(caught.value) == (
+        "the user of dock far may not use its Docker Engine; add that user to the group docker: ssh dock-far 'sudo "
+        "usermod -aG docker $USER', and close the connection: ssh dock-far -O exit"
+    )
+
+
+def test_a_host_without_docker(modern_engine: Engine, ssh_home: str) -> None:
+    with serving(modern_engine, docker="") as host:
+        host.admit(ssh_home)
+        with pytest.raises(DockerutilsError) as caught:
+            _ = remote.of(register(host)).docker
+    assert str(caught.value) == (
+        "dock far has no docker; install it there, or add its directory to the PATH of that user"
+    )
+
+
+def test_a_script_and_its_result(host: Host) -> None:
+    there = remote.of(register(host))
+    there.connect()
+    assert there.capture("echo out; echo 'a b' >&2; exit 3\n") == (3, "out\n", "a b\n")
+    register(host, identity="/no/key", user="stranger")
+    with pytest.raises(CommandFailed) as caught:
+        remote.of(inventory.find("far", os.environ["HOME"])).capture("true")
+    assert re.fullmatch(
+        rf"dock far rejected the login: stranger@{host.address}: Permission denied \(publickey\); "
+        r"register it again with the right user \(-u\) and private key \(-i\)",
+        str(caught.value),
+    )
+
+
+@contextmanager
+def stopped_master(dock: Dock) -> Iterator[int]:
+    """Open the shared connection of a dock, stop the process that has it, and kill that after the block."""
+    subprocess.run(["ssh", dock.host, "true"], check=True)
+    check = subprocess.run(["ssh", "-O", "check", dock.host], capture_output=True, text=True, check=True)
+    match = re.search(r"pid=(\d+)", check.stderr)
+    assert match
+    os.kill(int(match[1]), signal.SIGSTOP)
+    try:
+        yield int(match[1])
+    finally:
+        os.kill(int(match[1]), signal.SIGKILL)
+
+
+def test_a_connection_that_does_not_answer_is_replaced(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "CHECK", 1.0)
+    dock = register(host)
+    with stopped_master(dock):
+        assert remote.of(dock).capture("echo alive").stdout == "alive\n"
+    assert host.authentications() == 2
+
+
+def test_a_connection_that_does_not_answer_is_forgotten(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "CHECK", 1.0)
+    dock = register(host)
+    with stopped_master(dock):
+        assert remote.of(dock).is_connected
+        remote.of(dock).disconnect()
+        assert not remote.of(dock).is_connected
+
+
+def test_a_dead_link_to_an_address_is_given_up(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "KEEP_ALIVE", 1)
+    there = remote.destination(host.destination(), {}, os.environ["HOME"], sockets=str(tmp_path), ask=False)
+    child = subprocess.Popen(there.argv("echo up; sleep 1000"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert child.stdout
+    child.stdout.readline()
+    connections = [pid for pid, line in host.processes().items() if line.startswith("sshd: ")]
+    for pid in connections:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        assert wait_for(child.poll) == 255
+    finally:
+        for pid in connections:
+            os.kill(pid, signal.SIGKILL)
+        child.stdout.close()

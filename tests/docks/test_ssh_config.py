@@ -92,9 +92,9 @@ def test_another_place_has_another_connection(home) -> None:
 
 
 def test_the_socket_is_as_short_for_any_moniker(home) -> None:
-    assert ssh_config.shares(GPU._replace(moniker="m" * 100), "/home/" + "u" * 57)
+    assert ssh_config.socket(GPU._replace(moniker="m" * 100), "/home/" + "u" * 57)
     too_long = "/home/" + "u" * 80
-    assert not ssh_config.shares(GPU, too_long)
+    assert ssh_config.socket(GPU, too_long) is None
     assert "ControlMaster" not in ssh_config.stanza(GPU, too_long)
 
 
@@ -170,26 +170,3 @@ def test_a_line_that_is_gone_comes_back(home) -> None:
     config.write_text("# new\n")
     inventory.find("gpu", home)
     assert config.read_text() == "Include ~/.docker/dock_ssh_config\n# new\n"
-
-
-@pytest.mark.parametrize(
-    ("stderr", "message"),
-    [
-        (
-            "@@@\n@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\n@@@\nHost key verification failed.\r\n",
-            "the host key of HOST has changed; if the machine was set up anew, run: ssh-keygen -R HOST -f "
-            "'~/.ssh/known_hosts'; if not, somebody may stand between you and it",
-        ),
-        (
-            "ada@203.0.113.9: Permission denied (publickey).\r\n",
-            "ada is not let in at 203.0.113.9; register it again with the user (-u) and key (-i) that are",
-        ),
-        (
-            "x\nssh: connect to host 203.0.113.9 port 22: No route to host\r\n\n",
-            "ssh said: ssh: connect to host 203.0.113.9 port 22: No route to host; see whether the host runs, and what ssh dock-big says",
-        ),
-        ("", "ssh said: nothing; see whether the host runs, and what ssh dock-big says"),
-    ],
-)
-def test_explain(stderr, message) -> None:
-    assert ssh_config.explain(BIG, stderr) == message

@@ -181,7 +181,10 @@ def children() -> Iterator[Children]:
         family.end()
 
 
-def spawn_detached(argv: Sequence[str]) -> None:
-    """Start a child that outlives us, in a session of its own; its streams are /dev/null."""
-    child = spawn.start(argv, Streams(DEVNULL, DEVNULL, DEVNULL), directory="/", detached=True)
+def spawn_detached(argv: Sequence[str], *, pass_fds: Sequence[int] = ()) -> None:
+    """Start a child that outlives us, in a session of its own; its streams are /dev/null.
+
+    It inherits the file descriptors `pass_fds`.
+    """
+    child = spawn.start(argv, Streams(DEVNULL, DEVNULL, DEVNULL), directory="/", detached=pass_fds)
     child.returncode = 0  # nobody waits for it; without this Python warns

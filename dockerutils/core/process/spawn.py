@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,16 +34,26 @@ def start(
     *,
     directory: str | None = None,
     environ: Mapping[str, str] | None = None,
-    detached: bool = False,
+    detached: Collection[int] | None = None,
 ) -> Popen[bytes]:
     """Start a child; DockerutilsError says why it cannot be started and what to do.
 
-    `environ` is the child's whole environment, by default ours. A `detached` child gets a session of its own.
+    `environ` is the child's whole environment, by default ours. A `detached` child gets a session of its own
+    and inherits these file descriptors.
     """
     import subprocess
 
     try:
-        return subprocess.Popen(argv, -1, None, *streams, cwd=directory, env=environ, start_new_session=detached)
+        return subprocess.Popen(
+            argv,
+            -1,
+            None,
+            *streams,
+            cwd=directory,
+            env=environ,
+            start_new_session=detached is not None,
+            pass_fds=detached or (),
+        )
     except OSError as error:
         raise not_started(argv[0], error) from error
 

@@ -1,0 +1,242 @@
+"""Messages of ssh and docker, as their clients write them, and what they mean."""
+
+from __future__ import annotations
+
+import pytest
+
+from dockerutils.core import complaints
+from dockerutils.core.complaints import Host
+
+DOCK = Host("dock gpu", "ssh dock-gpu", is_dock=True)
+OTHER = Host("me@gpu:22", "ssh -p 22 me@gpu")
+
+CHANGED = (
+    "@@@@@\r\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\n@@@@@\r\n"
+    "Offending ED25519 key in /home/a b/.docker/203.0.113.7/known_hosts:1\r\n"
+    "Host key for gpu has changed and you have requested strict checking.\r\nHost key verification failed.\r\n\n"
+)
+FORGET = (
+    "the host key of gpu has changed; if the host was reinstalled, run: ssh-keygen -R gpu -f "
+    "'/home/a b/.docker/203.0.113.7/known_hosts'; if not, someone may be intercepting the connection"
+)
+START = "start it, or point DOCKER_HOST or docker context use at one that runs"
+
+
+def over_ssh(status: int, stderr: str, host: str = "dock-gpu") -> str:
+    """Return what docker writes when the ssh that it has started ended."""
+    return (
+        f'error during connect: Get "http://docker.example.com/v1.50/info": command [ssh -o ConnectTimeout=30 -T -- {host} '
+        f"docker system dial-stdio] has exited with exit status {status}, make sure the URL is valid: stderr={stderr}\n\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("stderr", "on_dock", "elsewhere"),
+    [
+        pytest.param(CHANGED, FORGET, FORGET, id="changed host key"),
+        pytest.param(
+            "me@10.0.0.7: Permission denied (publickey).\r\n",
+            "dock gpu rejected the login: me@10.0.0.7: Permission denied (publickey); "
+            "register it again with the right user (-u) and private key (-i)",
+            "me@gpu:22 rejected the login: me@10.0.0.7: Permission denied (publickey); "
+            "set SSH_KEY to a private key that it accepts, or name the user: USER@HOST",
+            id="rejected key",
+        ),
+        pytest.param(
+            "No ED25519 host key is known for gpu and you have requested strict checking.\nHost key verification failed.",
+            "the host key of dock gpu is unknown or does not match: No ED25519 host key is known for gpu and you have "
+            "requested strict checking; check the key and accept it once: ssh dock-gpu",
+            "the host key of me@gpu:22 is unknown or does not match: No ED25519 host key is known for gpu and you have "
+            "requested strict checking; check the key and accept it once: ssh -p 22 me@gpu",
+            id="unknown host key",
+        ),
+        pytest.param(
+            "ssh: Could not resolve hostname gpu: Name or service not known",
+            "the name of dock gpu does not resolve: Could not resolve hostname gpu: Name or service not known; "
+            "register it again with an address that resolves",
+            "the name of me@gpu:22 does not resolve: Could not resolve hostname gpu: Name or service not known; "
+            "correct the name, or register the host as a dock",
+            id="unknown name",
+        ),
+        pytest.param(
+            "ssh: connect to host gpu port 22: Connection refused",
+            "dock gpu refused the connection: connect to host gpu port 22: Connection refused; "
+            "check that the host is up and that sshd runs there: ssh dock-gpu",
+            "me@gpu:22 refused the connection: connect to host gpu port 22: Connection refused; "
+            "check that the host is up and that sshd runs there: ssh -p 22 me@gpu",
+            id="refused",
+        ),
+        pytest.param(
+            "x\nssh: connect to host gpu port 22: No route to host\r\n\n",
+            "dock gpu does not answer: connect to host gpu port 22: No route to host; "
+            "check that the host is up and that no firewall blocks ssh: ssh dock-gpu",
+            "me@gpu:22 does not answer: connect to host gpu port 22: No route to host; "
+            "check that the host is up and that no firewall blocks ssh: ssh -p 22 me@gpu",
+            id="no route",
+        ),
+        pytest.param(
+            "mux_client_request_session: session request failed: Session open refused by peer\r\n",
+            "dock gpu accepts no more sessions over one connection: mux_client_request_session: session request failed: "
+            "Session open refused by peer; end a session, or raise MaxSessions in its sshd_config",
+            "me@gpu:22 accepts no more sessions over one connection: mux_client_request_session: session request failed: "
+            "Session open refused by peer; end a session, or raise MaxSessions in its sshd_config",
+            id="too many sessions",
+        ),
+        pytest.param(
+            "Connection to gpu closed by remote host.",
+            "the connection to dock gpu was cut: Connection to gpu closed by remote host; try again",
+            "the connection to me@gpu:22 was cut: Connection to gpu closed by remote host; try again",
+            id="cut",
+        ),
+        pytest.param(
+            "Permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock: Get",
+            "the user of dock gpu may not use its Docker Engine; add that user to the group docker: ssh dock-gpu 'sudo "
+            "usermod -aG docker $USER', and close the connection: ssh dock-gpu -O exit",
+            "the user of me@gpu:22 may not use its Docker Engine; add that user to the group docker: ssh -p 22 me@gpu "
+            "'sudo usermod -aG docker $USER', and close the connection: ssh -p 22 me@gpu -O exit",
+            id="no rights there",
+        ),
+        pytest.param(
+            "welcome\nit is late\n",
+            "dock gpu: ssh said: it is late; see what this says: ssh dock-gpu",
+            "me@gpu:22: ssh said: it is late; see what this says: ssh -p 22 me@gpu",
+            id="anything else",
+        ),
+        pytest.param(
+            "",
+            "the connection to dock gpu was cut; try again",
+            "the connection to me@gpu:22 was cut; try again",
+            id="silence",
+        ),
+    ],
+)
+def test_ssh(stderr: str, on_dock: str, elsewhere: str) -> None:
+    assert complaints.explain_ssh(stderr, DOCK) == on_dock
+    assert complaints.explain_ssh(stderr, OTHER) == elsewhere
+
+
+@pytest.mark.parametrize(
+    ("stderr", "message"),
+    [
+        pytest.param(
+            "Cannot connect to the Docker daemon at unix:///x/docker.sock. Is the docker daemon running?\n",
+            f"no Docker Engine answers at unix:///x/docker.sock; {START}",
+            id="no engine",
+        ),
+        pytest.param(
+            "failed to connect to the docker API at unix:///x/d.sock; check if the path is correct and if the daemon"
+            " is running: dial unix /x/d.sock: connect: no such file or directory",
+            f"no Docker Engine answers at unix:///x/d.sock; {START}",
+            id="no engine, 28.3",
+        ),
+        pytest.param(
+            'error during connect: Get "http://10.0.0.7:2375/v1.50/info": dial tcp 10.0.0.7:2375: connect: connection refused',
+            f"no Docker Engine answers at http://10.0.0.7:2375/v1.50/info; {START}",
+            id="no engine at an address",
+        ),
+        pytest.param(
+            "Got permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock:"
+            ' Get "http://%2Fvar%2Frun%2Fdocker.sock/v1.24/info": dial unix /var/run/docker.sock: connect: permission denied',
+            "this user may not use the Docker Engine at unix:///var/run/docker.sock; "
+            "join the group docker (sudo usermod -aG docker $USER) and log in again",
+            id="no rights, 20.10",
+        ),
+        pytest.param(
+            "permission denied while trying to connect to the docker API at unix:///var/run/docker.sock",
+            "this user may not use the Docker Engine at unix:///var/run/docker.sock; "
+            "join the group docker (sudo usermod -aG docker $USER) and log in again",
+            id="no rights, 28",
+        ),
+        pytest.param(over_ssh(255, CHANGED), FORGET, id="over ssh: a changed host key"),
+        pytest.param(
+            over_ssh(255, "me@10.0.0.7: Permission denied (publickey).\r\n"),
+            "dock gpu rejected the login: me@10.0.0.7: Permission denied (publickey); "
+            "register it again with the right user (-u) and private key (-i)",
+            id="over ssh: a rejected key",
+        ),
+        pytest.param(
+            over_ssh(255, "ssh: connect to host h port 22: Connection refused", host="me@h"),
+            "me@h refused the connection: connect to host h port 22: Connection refused; "
+            "check that the host is up and that sshd runs there: ssh me@h",
+            id="over ssh: no sshd, and no dock",
+        ),
+        pytest.param(
+            over_ssh(127, "bash: line 1: docker: command not found"),
+            "dock gpu has no docker on the PATH of an ssh command; install it there, or link it into /usr/local/bin: "
+            "ssh dock-gpu",
+            id="over ssh: no docker",
+        ),
+        pytest.param(
+            over_ssh(1, "something else"),
+            "the Docker Engine on dock gpu does not answer: something else; see why: ssh dock-gpu docker info",
+            id="over ssh: anything else",
+        ),
+        pytest.param(
+            "Cannot connect to the Docker daemon at http://docker.example.com. Is the docker daemon running?\n",
+            "the Docker Engine behind ssh does not answer, or the user there may not use it; see why: ssh-dock -- docker info",
+            id="over ssh: no engine, or no rights",
+        ),
+        pytest.param("warning\nunknown flag: --x\n", "docker said: unknown flag: --x; see docker info", id="other"),
+        pytest.param("", "docker said: nothing; see docker info", id="silence"),
+        pytest.param(
+            "a {brace}\n", "docker said: a {brace}; see docker info", id="what is said is no template"
+        ),
+    ],
+)  # fmt: skip
+def test_docker(stderr: str, message: str) -> None:
+    assert complaints.explain(stderr) == message
+
+
+@pytest.mark.parametrize(
+    ("stderr", "problem", "remedy"),
+    [
+        (
+            'Get "http://127.0.0.1:1/v2/": dial tcp 127.0.0.1:1: connect: connection refused\n',
+            "the registry does not answer",
+            "check its name, that it is up, and that the engine's host reaches it",
+        ),
+        (
+            'Get "https://nosuch.invalid/v2/": dial tcp: lookup nosuch.invalid: no such host\n',
+            "the registry does not answer",
+            "check its name, that it is up, and that the engine's host reaches it",
+        ),
+        (
+            'Get "https://10.0.0.9:5000/v2/": http: server gave HTTP response to HTTPS client\n',
+            "the registry speaks plain HTTP",
+            "add it to insecure-registries in the engine's /etc/docker/daemon.json",
+        ),
+        (
+            'Get "https://10.0.0.9/v2/": x509: certificate signed by unknown authority\n',
+            "the engine does not trust the registry's certificate",
+            "put its CA certificate at /etc/docker/certs.d/HOST[:PORT]/ca.crt on the engine's host",
+        ),
+        (
+            "toomanyrequests: You have reached your pull rate limit.\n",
+            "the registry accepts no more requests for now",
+            "try again later",
+        ),
+        ("received unexpected HTTP status: 503 Service Unavailable\n", "the registry failed", "try again later"),
+        (
+            "denied: requested access to the resource is denied\n",
+            "the registry denied access",
+            "run docker login, or set DOCKER_USERNAME and DOCKER_PASSWORD; check the name of the repository",
+        ),
+        (
+            "unauthorized: authentication required\n",
+            "the registry denied access",
+            "run docker login, or set DOCKER_USERNAME and DOCKER_PASSWORD; check the name of the repository",
+        ),
+    ],
+)
+def test_a_push(stderr: str, problem: str, remedy: str) -> None:
+    said = stderr.strip().rstrip(".")
+    assert complaints.explain(f"The push refers to repository [x/y]\n{stderr}") == f"{problem}: {said}; {remedy}"
+
+
+def test_stderr_of_any_length_takes_little_time() -> None:
+    assert complaints.explain("command [ssh " * 1_000_000).startswith("docker said: ")
+
+
+def test_missing_images() -> None:
+    assert complaints.are_missing_images("Error: No such image: x:y\nError response from daemon: No such image: z\n")
+    assert not complaints.are_missing_images("Error: No such image: x:y\nCannot connect to the Docker daemon\n")
