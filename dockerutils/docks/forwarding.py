@@ -23,6 +23,7 @@ from dockerutils.docks.records import Dock
 from dockerutils.docks.remote import RemoteHost
 
 _LOOPBACK = "127.0.0.1"
+_LOCK = "dock.forwards.lock"
 
 
 class _Forward(NamedTuple):
@@ -81,11 +82,11 @@ def _open(host: RemoteHost, dock: Dock, wanted: Sequence[_Forward]) -> list[_For
     """Forward the ports and return them with their locks."""
     held: list[_Forward] = []
     try:
-        with inventory.locked(os.path.expanduser("~")):
+        with inventory.locked(os.path.expanduser("~"), _LOCK):
             held.extend(forward._replace(lock=_locked(dock, forward)) for forward in wanted)
-            host.connect()
-            # Again, when another process has opened it: its connection may have been replaced since. ssh ignores it.
-            process.run(Command(_argv(host, "forward", wanted)), to_stderr=True)
+        host.connect()
+        # Also a port that another process has opened: its connection may be gone. Otherwise ssh ignores it.
+        process.run(Command(_argv(host, "forward", wanted)), to_stderr=True)
     except BaseException as error:
         _close(host, held)
         if isinstance(error, CommandFailed) and not str(error):
@@ -136,7 +137,7 @@ def _cancel_left(purpose: str) -> None:
 
 def _close(host: RemoteHost, held: Sequence[_Forward]) -> None:
     """Release the locks, and close the ports that no other process uses."""
-    with inventory.locked(os.path.expanduser("~")):
+    with inventory.locked(os.path.expanduser("~"), _LOCK):
         unused = [each for each in held if not _is_used(each.lock)]
         for each in unused:
             with suppress(FileNotFoundError):

@@ -24,7 +24,7 @@ CHANGED = (
 )
 BEFORE = "DOCKERUTILS_BEFORE_"
 
-INCOMPLETE = "is not complete; if its create-dock no longer runs, run it again, or run: destroy-dock {}"
+INCOMPLETE = "dock {0} is not complete; if its create-dock no longer runs, run it again, or run: destroy-dock {0}"
 
 _LOCK = "dock.lock"
 
@@ -45,9 +45,9 @@ def find(name: str, home: str, *, incomplete: bool = False) -> Dock:
     docks = known(home)
     if dock := _chosen(name, docks, home):
         if dock.is_incomplete and not incomplete:
-            raise UserError(f"{dock.moniker} {INCOMPLETE.format(dock.moniker)}")
+            raise UserError(INCOMPLETE.format(dock.moniker))
         return dock
-    raise UserError(f"{name!r} is no dock; {_those(docks)}")
+    raise UserError(f"unknown dock {name!r}; {_those(docks)}")
 
 
 def lookup(name: str, home: str) -> Dock | None:
@@ -93,31 +93,38 @@ def clash(dock: Dock, docks: Iterable[Dock]) -> str:
 
 
 def register(dock: Dock, home: str) -> None:
-    """Write the record of a dock, in the place of one of the same address, and make ssh know it.
+    """Write the record of a dock, replacing one at the same address, and its ssh stanza.
 
-    UserError when another dock has its moniker; OSError when a file cannot be written.
+    The known keys of the host at that address remain valid, also under another moniker. UserError if another dock has
+    the moniker; OSError if a file cannot be written.
     """
     with locked(home):
         others = [other for other in _survey(home)[0] if other.address != dock.address]
         if fault := clash(dock, others):
             raise UserError(fault)
-        os.makedirs(os.path.dirname(records.path(dock.address, home)), 0o700, exist_ok=True)
-        # Without the record a stanza is of no consequence; the other way round a dock would be there that ssh lacks.
-        ssh_config.tell([*others, dock], home)
-        records.write(dock, home)
+        _write(dock, others, dock.address, home)
 
 
 def change(old: Dock, new: Dock, home: str) -> None:
-    """Write what has changed of a dock, its address included; the keys of its host stay known. OSError as ever."""
+    """Replace the record of a dock, also at another address; the known keys of its host remain valid.
+
+    OSError if a file cannot be written.
+    """
     with locked(home):
-        keys = ssh_config.text_of(ssh_config.known_hosts(old, home)) or ""
         others = [other for other in _survey(home)[0] if other.address not in {old.address, new.address}]
-        ssh_config.tell([*others, new], home)
-        if keys:
-            ssh_config.know_keys(new, re.findall(r"(?m)^[^\s#@]\S*\s+(\S.*)$", keys), home)
-        records.write(new, home)
+        _write(new, others, old.address, home)
         if old.address != new.address:
             records.remove(old.address, home)
+
+
+def _write(dock: Dock, others: list[Dock], address: str, home: str) -> None:
+    """Write a dock's stanza and record; the keys of its host are those known at `address`."""
+    os.makedirs(os.path.dirname(records.path(dock.address, home)), 0o700, exist_ok=True)
+    # The record comes last: a stanza without a record does no harm, a record without a stanza does.
+    ssh_config.tell([*others, dock], home)
+    if keys := ssh_config.text_of(records.known_hosts(address, home)):
+        ssh_config.know_keys(dock, re.findall(r"(?m)^[^\s#@]\S*\s+(\S.*?)\s*$", keys), home)
+    records.write(dock, home)
 
 
 def vacate(address: str, home: str) -> None:
@@ -152,7 +159,7 @@ def address_of(name: str, docks: Iterable[Dock], home: str) -> str:
         return found.address
     if name in records.addresses(home):
         return name
-    raise UserError(f"{name!r} is no dock; {_those(docks)}")
+    raise UserError(f"unknown dock {name!r}; {_those(docks)}")
 
 
 def _chosen(name: str, docks: list[Dock], home: str) -> Dock | None:
@@ -189,16 +196,16 @@ def _matching(name: str, docks: Iterable[Dock]) -> Dock | None:
 
 def _those(docks: Iterable[Dock]) -> str:
     monikers = ", ".join(dock.moniker for dock in docks)
-    return f"known: {monikers}" if monikers else "none is known yet; run: register-dock ADDRESS MONIKER"
+    return f"known docks: {monikers}" if monikers else "register one: register-dock ADDRESS MONIKER"
 
 
 @contextmanager
-def locked(home: str) -> Iterator[None]:
-    """Let one process at a time change what stands here."""
+def locked(home: str, name: str = _LOCK) -> Iterator[None]:
+    """Let one process at a time run the block: the lock is a file in ~/.docker. It is not reentrant."""
     import fcntl
 
     directory = os.path.join(home, ".docker")
     os.makedirs(directory, 0o700, exist_ok=True)
-    with open(os.path.join(directory, _LOCK), "a", encoding="utf-8") as lock:
+    with open(os.path.join(directory, name), "a", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -54,7 +54,7 @@ def find_docker(question: str = "version -f {{.Server.Version}}") -> str:
         f"command -v docker >/dev/null || {{ PATH=$PATH:{PLACES}; docker=$(command -v docker); }} || docker=; "
         f'test -z "$docker" || answer=$({ask} 2>/dev/null) || '
         f'{{ answer=$(sudo -n {ask} 2>/dev/null) && sudo="sudo -n "; }} || '
-        f'refused="$({ask} 2>&1 >/dev/null | tr "\\r\\n" "  ") "; '
+        'refused="$("$docker" version 2>&1 >/dev/null | tr "\\r\\n" "  ") "; '
         'if test -n "$refused"; then echo "dockerutils refused $refused"; '
         'elif test -n "$docker"; then echo "dockerutils docker $sudo$docker"; fi'
     )
@@ -127,9 +127,8 @@ class RemoteHost:
         drop_dead_connections([self])
         answer = process.capture(self.argv("sh -s"), stdin=script, seconds=seconds, limit=limit)
         if answer.status == process.TIMED_OUT:
-            raise CommandFailed(
-                answer.status, f"{self._host.name} did not answer in {seconds:g} s; check that it is up"
-            )
+            late = f"{self._host.name} did not answer in {seconds:g} s"
+            raise CommandFailed(answer.status, f"{late}; check that it is up")
         if answer.status == process.TOO_LONG:
             raise CommandFailed(answer.status, f"{self._host.name} sent more than {limit} bytes; check what runs there")
         if answer.status == ssh_config.SSH_FAILED:

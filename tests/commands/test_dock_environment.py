@@ -25,5 +25,5 @@ def test_an_unknown_one(isolated, tmp_path, capfd) -> None:
     assert call(main, "gpu", directory=tmp_path, capfd=capfd) == (
         2,
         "",
-        "dock: 'gpu' is no dock; none is known yet; run: register-dock ADDRESS MONIKER\n",
+        "dock: unknown dock 'gpu'; register one: register-dock ADDRESS MONIKER\n",
     )

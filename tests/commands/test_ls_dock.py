@@ -257,7 +257,7 @@ def test_an_incomplete_dock_is_listed_but_not_probed(ssh_home, ls) -> None:
     outcome = ls()
     assert outcome.out.splitlines()[1].split() == ["new", "incomplete"]
     assert outcome.err == (
-        "ls-dock: warning: new: is not complete; if its create-dock no longer runs, run it again, or run: "
+        "ls-dock: warning: dock new is not complete; if its create-dock no longer runs, run it again, or run: "
         "destroy-dock new\n"
     )
 
@@ -318,11 +318,12 @@ def test_credentials_that_sts_does_not_give_cost_no_more_than_the_limit(
     ls, cloud, gpu, silent, tmp_path, monkeypatch
 ) -> None:
     (tmp_path / "aws").write_text(
-        "[profile role]\nrole_arn = arn:aws:iam::123456789012:role/dev\ncredential_source = Environment\n"
-        "[default]\nregion = us-east-1\n"
+        "[profile role]\nrole_arn = arn:aws:iam::123456789012:role/dev\nsource_profile = user\n"
+        "[profile user]\naws_access_key_id = x\naws_secret_access_key = y\n"
     )
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws"))
     monkeypatch.setenv("AWS_PROFILE", "role")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://{}:{}".format(*silent))
     began = time.monotonic()
     outcome = ls("-t", "5")

@@ -230,7 +230,7 @@ def test_a_dock_that_is_cut_off(dock: Docked, start) -> None:
 def test_a_dock_that_is_not_known(docked: Docked) -> None:
     outcome = docked(main, "cpu")
     assert outcome.status == 2
-    assert outcome.err == "nb-dock: 'cpu' is no dock; known: gpu\n"
+    assert outcome.err == "nb-dock: unknown dock 'cpu'; known docks: gpu\n"
 
 
 def test_a_dock_whose_host_does_not_answer(docked: Docked) -> None:

@@ -62,6 +62,19 @@ def test_again_under_another_moniker(register, ssh_home) -> None:
     assert register("203.0.113.7", "big", "-u", "ada") == (0, "", "")
 
 
+def test_a_changed_host_key_is_refused_under_another_moniker(register, host) -> None:
+    argv = [host.address, "-u", "dock", "-P", str(host.port)]
+    for moniker in ("one", "two"):
+        assert register(*argv[:1], moniker, *argv[1:]).status == 0
+        subprocess.run(["ssh", f"dock-{moniker}", "true"], check=True)
+    host.rotate_host_key()
+    host.cut()
+    assert register(*argv[:1], "three", *argv[1:]).status == 0
+    child = subprocess.run(["ssh", "dock-three", "true"], capture_output=True, text=True, check=False)
+    assert child.returncode == 255
+    assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in child.stderr
+
+
 def test_a_context_that_leads_elsewhere_is_corrected(register) -> None:
     subprocess.run(["docker", "context", "create", "--docker", "host=tcp://x:1", "dock-gpu"], check=True)
     assert register("203.0.113.7", "gpu").echoed == ["docker context update --docker host=ssh://dock-gpu dock-gpu"]

@@ -81,10 +81,10 @@ def test_a_changed_host_key_is_refused_with_what_to_do(far, host, tmp_path) -> N
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "this shell is not docked; name a dock, or run: source dock NAME; known: gpu"),
-        (["nope"], "'nope' is no dock; known: gpu"),
-        ([""], "'' is no dock; known: gpu"),
-        (["$(touch x)"], "'$(touch x)' is no dock; known: gpu"),
+        ([], "this shell is not docked; name a dock, or run: source dock NAME; known docks: gpu"),
+        (["nope"], "unknown dock 'nope'; known docks: gpu"),
+        ([""], "unknown dock ''; known docks: gpu"),
+        (["$(touch x)"], "unknown dock '$(touch x)'; known docks: gpu"),
     ],
 )
 def test_errors(argv, message, isolated, tmp_path, capfd) -> None:

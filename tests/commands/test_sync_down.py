@@ -98,7 +98,7 @@ def test_there_is_no_copy(docked: Docked, patterns, argv) -> None:
 
 def test_not_docked(docked: Docked, monkeypatch) -> None:
     monkeypatch.delenv("DOCK_MONIKER")
-    message = "sync-down: this shell is not docked; name a dock, or run: source dock NAME; known: gpu\n"
+    message = "sync-down: this shell is not docked; name a dock, or run: source dock NAME; known docks: gpu\n"
     assert docked(main) == (2, "", message)
     docked.write({".dockerignore": "docker\n"})
     assert docked(sync_up, "--dock", "gpu").status == 0

@@ -249,8 +249,8 @@ def test_a_full_disk_there(docked: Docked, host: Host) -> None:
 @pytest.mark.parametrize(
     ("argv", "environ", "message"),
     [
-        ([], {"DOCK_MONIKER": ""}, "this shell is not docked; name a dock, or run: source dock NAME; known: gpu"),
-        (["--dock", "cpu"], {}, "'cpu' is no dock; known: gpu"),
+        ([], {"DOCK_MONIKER": ""}, "this shell is not docked; name a dock, or run: source dock NAME; known docks: gpu"),
+        (["--dock", "cpu"], {}, "unknown dock 'cpu'; known docks: gpu"),
         ([], {"DOCK_WORKSPACES": "work"}, "DOCK_WORKSPACES is 'work', no absolute path; set it to a directory of the dock's, /data/workspaces for example"),
     ],
 )  # fmt: skip

@@ -116,7 +116,7 @@ def test_the_dock_of_this_shell(unregister, monkeypatch) -> None:
 
 @pytest.mark.parametrize("name", ["nope", "", "..", "../203.0.113.7", "$(x)", "contexts"])
 def test_unknown(name, unregister) -> None:
-    assert unregister(name) == (2, "", f"unregister-dock: {name!r} is no dock; known: big, gpu\n")
+    assert unregister(name) == (2, "", f"unregister-dock: unknown dock {name!r}; known docks: big, gpu\n")
 
 
 def test_without_docker(unregister, tmp_path, monkeypatch, home) -> None:

@@ -84,12 +84,13 @@ def test_a_request_that_fails_closes_no_port_of_another_one(far: Dock, service: 
 
 
 def test_a_port_that_is_in_use_here(far: Dock, service: Port, host: Host, capfd: pytest.CaptureFixture[str]) -> None:
-    for attempt in (lambda: forwarding.require_free([service]), lambda: forwarded(far, [service]).__enter__()):
-        with pytest.raises(DockerutilsError) as caught:
-            attempt()
-        assert str(caught.value) == (
-            f"port {service.number} is in use on this machine; stop the program that uses it, or publish another port"
-        )
+    with pytest.raises(DockerutilsError) as caught, forwarded(far, [service]):
+        pass
+    assert str(caught.value) == (
+        f"port {service.number} is in use on this machine; stop the program that uses it, or publish another port"
+    )
+    with pytest.raises(DockerutilsError, match=str(caught.value)):
+        forwarding.require_free([service])
     assert (capfd.readouterr().err, host.authentications(), files()) == ("", 0, [])
 
 

@@ -50,8 +50,8 @@ def test_two_records_with_one_moniker(home, capsys) -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ((), "'x' is no dock; none is known yet; run: register-dock ADDRESS MONIKER"),
-        ((GPU, BIG), "'x' is no dock; known: big, gpu"),
+        ((), "unknown dock 'x'; register one: register-dock ADDRESS MONIKER"),
+        ((GPU, BIG), "unknown dock 'x'; known docks: big, gpu"),
     ],
 )
 def test_find(names, message, home) -> None:
@@ -73,7 +73,7 @@ def test_choose(home) -> None:
     inventory.register(GPU, home)
     assert inventory.choose("gpu", {}, home) == inventory.choose(None, {"DOCK_MONIKER": "gpu"}, home) == GPU
     with pytest.raises(
-        UserError, match=r"^this shell is not docked; name a dock, or run: source dock NAME; known: gpu$"
+        UserError, match=r"^this shell is not docked; name a dock, or run: source dock NAME; known docks: gpu$"
     ):
         inventory.choose(None, {}, home)
 
@@ -96,6 +96,16 @@ def test_registering_again(home) -> None:
     changed = GPU._replace(moniker="other", user="ada")
     inventory.register(changed, home)
     assert inventory.known(home) == [changed]
+
+
+def test_the_keys_of_a_host_are_kept_when_it_is_registered_again(home) -> None:
+    inventory.register(GPU, home)
+    known_hosts = Path(home, ".docker", GPU.address, "known_hosts")
+    known_hosts.write_text("gpu ssh-ed25519 AAAA1\n# a comment\n|1|hash= ssh-rsa AAAA2 comment\n")
+    inventory.register(GPU._replace(moniker="other"), home)
+    assert known_hosts.read_text() == "other ssh-ed25519 AAAA1\nother ssh-rsa AAAA2 comment\n"
+    inventory.register(GPU._replace(moniker="other", instance_id="i-0abc"), home)
+    assert known_hosts.read_text() == "i-0abc ssh-ed25519 AAAA1\ni-0abc ssh-rsa AAAA2 comment\n"
 
 
 def test_nothing_is_registered_when_the_users_file_cannot_be_written(home, config) -> None:

@@ -135,6 +135,10 @@ def test_a_script_and_its_result(host: Host) -> None:
     there = remote.of(register(host))
     there.connect()
     assert there.capture("echo out; echo 'a b' >&2; exit 3\n") == (3, "out\n", "a b\n")
+    with pytest.raises(CommandFailed, match=r"^dock far did not answer in 0.5 s; check that it is up$"):
+        there.capture("sleep 1000", seconds=0.5)
+    with pytest.raises(CommandFailed, match=r"^dock far sent more than 100 bytes; check what runs there$"):
+        there.capture("exec yes", limit=100)
     register(host, identity="/no/key", user="stranger")
     with pytest.raises(CommandFailed) as caught:
         remote.of(inventory.find("far", os.environ["HOME"])).capture("true")

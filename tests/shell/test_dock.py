@@ -148,14 +148,14 @@ def test_what_was_not_exported_is_not_exported_afterwards(shell, gpu) -> None:
 
 
 ERRORS = [
-    ("nope", "dock: 'nope' is no dock; known: gpu\n"),
-    ("'$(touch x)'", "dock: '$(touch x)' is no dock; known: gpu\n"),
-    ("'`touch x`'", "dock: '`touch x`' is no dock; known: gpu\n"),
-    ("../gpu", "dock: '../gpu' is no dock; known: gpu\n"),
-    ("$'gpu\\ngpu'", "dock: 'gpu\\ngpu' is no dock; known: gpu\n"),
+    ("nope", "dock: unknown dock 'nope'; known docks: gpu\n"),
+    ("'$(touch x)'", "dock: unknown dock '$(touch x)'; known docks: gpu\n"),
+    ("'`touch x`'", "dock: unknown dock '`touch x`'; known docks: gpu\n"),
+    ("../gpu", "dock: unknown dock '../gpu'; known docks: gpu\n"),
+    ("$'gpu\\ngpu'", "dock: unknown dock 'gpu\\ngpu'; known docks: gpu\n"),
     ("-oProxyCommand=x", "dock: error: the following arguments are required: MONIKER|ADDRESS\n"),
     ("gpu gpu", "dock: error: unrecognized arguments: gpu\n"),
-    ("''", "dock: '' is no dock; known: gpu\n"),
+    ("''", "dock: unknown dock ''; known docks: gpu\n"),
     ("", "dock: error: the following arguments are required: MONIKER|ADDRESS\n"),
 ]
 
@@ -195,35 +195,68 @@ def test_without_a_prompt(prompt, shell, gpu) -> None:
     assert run(shell, script, DOCKERUTILS_DISABLE_PROMPT="1" if prompt else "") == expected
 
 
-def test_a_second_source_dock(shell, gpu) -> None:
+@pytest.fixture
+def big() -> Dock:
+    """Register a second dock, whose record has more fields."""
+    dock = Dock(
+        "big", "203.0.113.9", "ada", "big.example.com", "203.0.113.9", 2222, "/k", "i-0abc", "eu-west-1", "pp-1"
+    )
+    inventory.register(dock, os.environ["HOME"])
+    return dock
+
+
+def test_a_second_source_dock_switches(shell, gpu, big) -> None:
     script = (
         STATE
         + """
-    source dock gpu
-    docked=$(state)
-    source dock gpu || echo "status $?"
+    PS1='$ ' DOCK_PORT=77
+    before=$(state)
+    source dock gpu; docked=$(state)
+    source dock big; echo "$DOCKER_HOST $DOCK_PORT $DOCK_INSTANCE_ID $PS1"
+    source dock gpu; echo "$DOCKER_HOST ${DOCK_PORT-none} ${DOCK_INSTANCE_ID-none} $PS1"
     [[ $(state) == "$docked" ]] || echo changed
-    castoff
-    echo "${DOCK_MONIKER-off}"
+    source dock gpu; [[ $(state) == "$docked" ]] || echo changed
+    castoff; [[ $(state) == "$before" ]] || echo changed
+    echo "${DOCK_MONIKER-off} $DOCK_PORT"
     castoff || echo "status $?"
     """
     )
     assert run(shell, script) == (
         0,
-        "status 1\noff\nstatus 1\n",
-        "dock: this shell is docked to gpu already; run castoff first\n"
+        "ssh://dock-big 2222 i-0abc [dock:big] $ \nssh://dock-gpu none none [dock:gpu] $ \noff 77\nstatus 1\n",
         "castoff: this shell is not docked; run: source dock NAME\n",
     )
 
 
-def test_a_shell_that_a_docked_one_has_started_can_cast_off(shell, gpu) -> None:
-    inner = 'source dock gpu; castoff; echo "${DOCKER_HOST-none} ${DOCK_MONIKER-off}"'
-    outcome = run(shell, f"source dock gpu; {shlex.join([*shell, '-c', inner])}; echo $DOCK_MONIKER")
-    assert outcome == (
-        0,
-        "unix:///nonexistent/docker.sock off\ngpu\n",
-        "dock: this shell is docked to gpu already; run castoff first\n",
+def test_a_switch_that_fails_leaves_the_shell_docked(shell, gpu) -> None:
+    script = (
+        STATE
+        + """
+    source dock gpu; docked=$(state)
+    source dock other || echo "status $?"
+    [[ $(state) == "$docked" ]] || echo changed
+    castoff; echo "${DOCK_MONIKER-off}"
+    """
     )
+    assert run(shell, script) == (0, "status 1\noff\n", "dock: unknown dock 'other'; known docks: gpu\n")
+
+
+def test_a_shell_started_by_a_docked_one_switches_and_casts_off(shell, gpu, big) -> None:
+    inner = 'source dock big; echo $DOCK_MONIKER; castoff; echo "${DOCKER_HOST-none} ${DOCK_MONIKER-off}"'
+    outcome = run(shell, f"source dock gpu; {shlex.join([*shell, '-c', inner])}; echo $DOCK_MONIKER")
+    assert outcome == (0, "big\nunix:///nonexistent/docker.sock off\ngpu\n", "")
+
+
+def test_variables_left_by_an_earlier_docked_shell_are_not_restored(shell, gpu) -> None:
+    """As in a shell that a docked one has started with some of its variables."""
+    outcome = run(
+        shell,
+        'source dock gpu; castoff; echo "${DOCKER_CONTEXT-none} ${DOCK_USER-none} $DOCKER_HOST"; env | grep BEFORE',
+        DOCKERUTILS_BEFORE_DOCKER_CONTEXT="stale",
+        DOCKERUTILS_BEFORE_DOCK_USER="stale",
+        DOCKERUTILS_BEFORE_DOCKER_HOST="stale",
+    )
+    assert outcome == (1, "none none unix:///nonexistent/docker.sock\n", "")
 
 
 @pytest.mark.parametrize("options", ["glob_subst", "sh_word_split", "ksh_arrays", "posix_builtins", "no_unset"])
