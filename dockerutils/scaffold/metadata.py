@@ -126,8 +126,13 @@ def _depth(line: str) -> int:
 
 
 def _value(written: str) -> object:
-    """Return a value; strings, and lists of them, are spelled as in Python."""
+    """Return a value. Python spells strings, and lists of them, like TOML, but for the strings in single quotes."""
+    source = written.strip()
+    if source.startswith("'''"):
+        source = f"r{source}"
+    else:
+        source = _STRING_OR_COMMENT.sub(lambda found: f"r{found[0]}" if found[0][0] == "'" else found[0], source)
     try:
-        return ast.literal_eval(written.strip())
+        return ast.literal_eval(source)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return written.strip()
