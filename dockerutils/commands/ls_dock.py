@@ -82,7 +82,7 @@ def handle(args: argparse.Namespace) -> None:
     deadline = time.monotonic() + seconds
     home = os.path.expanduser("~")
     listed = inventory.known(home)
-    inventory.tell_ssh(listed, home)
+    inventory.update_ssh_config(listed, home)
     remote.drop_dead_connections([remote.of(dock) for dock in listed], min(remote.CHECK, seconds / 2))
     rows = {dock: _incomplete(dock) for dock in listed if dock.is_incomplete}
     complete = [dock for dock in listed if dock not in rows]

@@ -1,4 +1,4 @@
-"""Register a host as a dock, known by its moniker to source dock, ssh, docker and rsync."""
+"""Register an ssh host as a dock, for source dock, ssh, docker and rsync."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 from dockerutils.cli import program
 from dockerutils.core import console
-from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
+from dockerutils.core.errors import UserError
 from dockerutils.docks import contexts, inventory, records, ssh_config
 from dockerutils.docks.records import Dock
 
 _EXAMPLES = """\
-  register-dock 203.0.113.7 gpu                    ssh as DOCK_USER, else as ubuntu
-  register-dock box.example.com -u ada -P 2222     the address is the moniker too
-  register-dock 203.0.113.7 gpu -i ~/.ssh/gpu.pem  with a key of its own"""
+  register-dock 203.0.113.7 gpu                    log in as DOCK_USER, or ubuntu
+  register-dock box.example.com -u ada -P 2222     the address is also the moniker
+  register-dock 203.0.113.7 gpu -i ~/.ssh/gpu.pem  with its own private key"""
 
 
 def parser() -> program.Parser:
@@ -24,13 +24,13 @@ def parser() -> program.Parser:
         "register-dock",
         f"{__doc__}",
         _EXAMPLES,
-        environment="  DOCK_USER    the user there, when -u names none",
+        environment="  DOCK_USER    default of --user",
     )
-    parser.add_argument("address", metavar="ADDRESS", help="the host's name or IP address")
-    parser.add_argument("moniker", metavar="MONIKER", nargs="?", help="what to call it; the address by default")
+    parser.add_argument("address", metavar="ADDRESS", help="host name or IP address")
+    parser.add_argument("moniker", metavar="MONIKER", nargs="?", help="name of the dock (default: the address)")
     parser.add_user()
-    parser.add_argument("-P", "--port", metavar="PORT", help="the port of its sshd")
-    parser.add_argument("-i", "--identity", metavar="FILE", help="the private key to use")
+    parser.add_argument("-P", "--port", metavar="PORT", help="port of sshd")
+    parser.add_argument("-i", "--identity", metavar="FILE", help="private key file")
     parser.add_dry_run()
     return parser
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def handle(args: argparse.Namespace) -> None:
-    """Write record and stanza, then the docker context; without docker a warning stands for that."""
+    """Write the record and the ssh stanza, then the docker context; without docker, warn."""
     home = os.path.expanduser("~")
     before = inventory.known(home)
     dock = _dock(args, before)
@@ -50,19 +50,14 @@ def handle(args: argparse.Namespace) -> None:
     if not args.dry_run:
         inventory.register(dock, home)
         _warn(dock, home)
-    try:
-        for other in before:
-            if other.address == dock.address and other.moniker != dock.moniker:
-                contexts.drop(other, dry_run=args.dry_run)
-        contexts.keep(dock, dry_run=args.dry_run)
-    except CommandFailed:
-        raise
-    except DockerutilsError as error:
-        console.warn("register-dock", f"there is no docker context {dock.host}: {error}, and register it again")
+    for other in before:
+        if other.address == dock.address and other.moniker != dock.moniker:
+            contexts.drop(other, dry_run=args.dry_run, command="register-dock")
+    contexts.keep(dock, dry_run=args.dry_run, command="register-dock")
 
 
 def _dock(args: argparse.Namespace, before: Sequence[Dock]) -> Dock:
-    """Return the dock that the arguments describe; what AWS calls it is kept from its record."""
+    """Return the dock that the arguments describe; the fields about AWS are those of its present record."""
     moniker = records.moniker_of(args.address) if args.moniker is None else args.moniker
     user = os.environ.get("DOCK_USER", records.DEFAULT_USER) if args.user is None else args.user
     identity = None if args.identity is None else os.path.abspath(os.path.expanduser(args.identity))
@@ -76,7 +71,7 @@ def _dock(args: argparse.Namespace, before: Sequence[Dock]) -> Dock:
     if fault := next(filter(None, faults), ""):
         raise UserError(fault)
     if identity is not None and not os.path.isfile(identity):
-        raise UserError(f"{identity} is no file; correct -i")
+        raise UserError(f"{identity} does not exist; correct -i")
     port = None if args.port is None else int(args.port)
     dock = Dock(moniker, args.address, user, args.address, args.address, port, identity)
     old = next((other for other in before if other.address == dock.address), dock)
@@ -84,21 +79,20 @@ def _dock(args: argparse.Namespace, before: Sequence[Dock]) -> Dock:
 
 
 def _warn(dock: Dock, home: str) -> None:
-    """Tell of what will not work as it should, on a machine that is unlike others."""
+    """Warn of what limits ssh with this home directory."""
     import pwd
 
     if ssh_config.socket(dock, home) is None:
         console.warn(
             "register-dock",
-            f"{home} is too long a path for ssh's shared connection; every docker call will open one of its own",
+            f"the path {home} is too long for a shared ssh connection; every docker command opens its own",
         )
     try:
         own = pwd.getpwuid(os.getuid()).pw_dir
-    except KeyError:  # ssh says so itself
+    except KeyError:  # a user without an entry; ssh says so
         return
     if os.path.realpath(own) != os.path.realpath(home):
         console.warn(
             "register-dock",
-            f"ssh takes {own} for your home directory, whatever HOME is, and does not see this dock; "
-            f"register it with HOME={own}",
+            f"ssh reads {own}, not HOME, and does not find this dock; register it with HOME={own}",
         )

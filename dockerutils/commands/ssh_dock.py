@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 from dockerutils.cli import program
 from dockerutils.core import process
-from dockerutils.docks import inventory
+from dockerutils.docks import inventory, remote
 
 _EXAMPLES = """\
-  ssh-dock                            a shell where this one is docked
+  ssh-dock                            a shell on the dock of this shell
   ssh-dock gpu                        a shell on another dock
-  ssh-dock gpu -- nvidia-smi          a command; -- sh -c 'cd /data && ls' for a line of shell"""
+  ssh-dock gpu -- nvidia-smi          a command; for a shell line: -- sh -c 'cd /data && ls'"""
 
 
 def parser() -> program.Parser:
@@ -27,16 +27,18 @@ def parser() -> program.Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status, if ssh has not taken this process's place."""
+    """Run the command and return its exit status, unless ssh has replaced this process."""
     return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
-    """Become ssh."""
+    """Replace this process by ssh."""
     dock = inventory.choose(args.dock, os.environ, os.path.expanduser("~"))
     argv = ["ssh", dock.host]
     if args.rest:
-        # ssh gives no terminal to a command by itself; and its words are one line to the shell on the other side.
+        # By default ssh allocates no terminal for a command. The shell on the dock gets the words as one line.
         terminal = ["-t"] if sys.stdin.isatty() and sys.stdout.isatty() else []
         argv = ["ssh", *terminal, dock.host, "--", shlex.join(args.rest)]
+    if not args.dry_run:
+        remote.drop_dead_connections([remote.of(dock)])
     process.replace(process.Command(argv), dry_run=args.dry_run)

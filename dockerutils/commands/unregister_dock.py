@@ -1,4 +1,4 @@
-"""Forget a dock: its record, its ssh stanza and its docker context; the host is left alone."""
+"""Remove a dock's record, ssh stanza and docker context; the host is not changed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from collections.abc import Sequence
 
 from dockerutils.cli import program
 from dockerutils.core import console, shell_words
-from dockerutils.core.errors import CommandFailed, DockerutilsError
 from dockerutils.docks import contexts, inventory, remote
 from dockerutils.docks.records import Dock
 
 _EXAMPLES = """\
   unregister-dock gpu              by its moniker
-  unregister-dock 203.0.113.7      by its address, its record may be damaged then"""
+  unregister-dock 203.0.113.7      by its address, also if its record is damaged"""
 
 
 def parser() -> program.Parser:
@@ -31,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def handle(args: argparse.Namespace) -> None:
-    """Remove what register-dock made."""
+    """Remove what register-dock wrote."""
     home = os.path.expanduser("~")
     known = inventory.known(home)
     address = inventory.address_of(args.dock, known, home)
@@ -40,22 +39,17 @@ def handle(args: argparse.Namespace) -> None:
         if dock:
             remote.of(dock).disconnect()  # without its stanza, nothing finds the connection
         inventory.unregister(address, home)
-    if dock is None:  # its record is no good, so what it was called is not known
+    if dock is None:  # a damaged record: the names of its stanza and context are unknown
         return
     if (dock.instance_id or dock.is_incomplete) and not args.dry_run:
-        console.warn("unregister-dock", _left(dock))
+        console.warn("unregister-dock", _remaining(dock))
     if os.environ.get("DOCK_MONIKER") == dock.moniker and not args.dry_run:
         console.warn("unregister-dock", f"this shell is docked to {dock.moniker}; run: castoff")
-    try:
-        contexts.drop(dock, dry_run=args.dry_run)
-    except CommandFailed:
-        raise
-    except DockerutilsError as error:
-        console.warn("unregister-dock", f"a docker context {dock.host} may be left: {error}")
+    contexts.drop(dock, dry_run=args.dry_run, command="unregister-dock")
 
 
-def _left(dock: Dock) -> str:
-    """Return what is not removed, and what removes it."""
+def _remaining(dock: Dock) -> str:
+    """Return that the instance of a dock remains, and the command that terminates it."""
     if dock.is_incomplete:
         return "create-dock may have left an instance on AWS, which costs; to remove it, run: destroy-dock --leftovers"
     region = ["--region", dock.region] if dock.region else []
@@ -64,4 +58,4 @@ def _left(dock: Dock) -> str:
     else:
         what = ["ec2", "terminate-instances", "--instance-ids", str(dock.instance_id)]
     line = shell_words.render(["aws", *what, *region])
-    return f"its instance on AWS, {dock.instance_id}, is left as it is and costs; to be rid of it, run: {line}"
+    return f"its AWS instance {dock.instance_id} remains and costs money; to terminate it, run: {line}"

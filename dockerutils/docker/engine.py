@@ -1,4 +1,4 @@
-"""What the docker engine says when it is asked, and what its refusals mean to the user."""
+"""Questions to the Docker Engine: its version, its images and containers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dockerutils.core.errors import DockerutilsError
 
 Record = dict[str, Any]
 
-_NO_IMAGE = "none:none"  # docker wants to be asked for one at least
+_NO_IMAGE = "none:none"  # docker inspects at least one
 
-_PATIENCE = 5.0  # seconds that a socket may take to answer
+_TIMEOUT = 5.0  # seconds for the socket to answer
 
 
 def require() -> str:
-    """Return the version of the engine that answers; DockerutilsError tells why none does."""
+    """Return the engine's version; DockerutilsError says why it does not answer."""
     answer = process.capture(["docker", "version", "--format", "{{.Server.Version}}"])
     if answer.status:
         raise refusal(answer.stderr)
@@ -25,10 +25,10 @@ def require() -> str:
 
 
 def has_image(reference: str, environ: Mapping[str, str]) -> bool:
-    """Tell whether the engine has an image; DockerutilsError when no engine answers.
+    """Return whether the engine has an image; DockerutilsError if no engine answers.
 
-    An engine of this machine is asked at its socket: starting docker to ask would take longer than all else that
-    stands between a user and a container. Docker is asked when that did not say yes, and has the word on what is wrong.
+    A local engine is asked at its socket first: to start docker for that would take longer than the rest of run-image.
+    Any answer but yes is checked with docker, which also reports errors.
     """
     socket = local_socket(environ)
     if socket and _socket_has_image(socket, reference):
@@ -40,7 +40,7 @@ def has_image(reference: str, environ: Mapping[str, str]) -> bool:
 
 
 def local_socket(environ: Mapping[str, str]) -> str | None:
-    """Return the path of the Unix socket that docker talks to, None when it talks to something else.
+    """Return the path of the Unix socket that docker connects to, None if it connects to something else.
 
     The order is docker's: DOCKER_HOST, DOCKER_CONTEXT, the configuration's current context, the default.
     """
@@ -56,12 +56,12 @@ def local_socket(environ: Mapping[str, str]) -> str | None:
 
 
 def _socket_has_image(path: str, reference: str) -> bool:
-    """Ask as https://docs.docker.com/reference/api/engine/ has it; False is no answer."""
+    """Ask by https://docs.docker.com/reference/api/engine/ (ImageInspect); False may also mean that nothing answers."""
     import socket
 
     try:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(_PATIENCE)
+            connection.settimeout(_TIMEOUT)
             connection.connect(path)
             connection.sendall(f"GET /images/{reference}/json HTTP/1.0\r\n\r\n".encode())
             return connection.recv(len("HTTP/1.0 200")).endswith(b" 200")
@@ -70,16 +70,16 @@ def _socket_has_image(path: str, reference: str) -> bool:
 
 
 def inspect(references: Iterable[str]) -> dict[str, Record]:
-    """Return what the engine knows of those of the images that it has, by reference.
+    """Return the records of those images that the engine has, by reference, as `docker image inspect` prints them.
 
-    The records are those of `docker image inspect`; DockerutilsError when no engine answers.
+    DockerutilsError if no engine answers.
     """
     wanted = list(references)
     return _records(wanted, process.capture(_inspection(wanted))) if wanted else {}
 
 
 def tags(repository: str) -> list[str]:
-    """Return the tags that the engine has of a repository; DockerutilsError when no engine answers."""
+    """Return the tags of a repository's images on the engine; DockerutilsError if no engine answers."""
     answer = process.capture(["docker", "image", "ls", "--format", "{{.Tag}}", "--", familiar(repository)])
     if answer.status:
         raise refusal(answer.stderr)
@@ -87,7 +87,7 @@ def tags(repository: str) -> list[str]:
 
 
 def survey(references: Iterable[str]) -> tuple[dict[str, Record], list[str]]:
-    """Return what `inspect` does, and the image of each running container as the container was given it."""
+    """Return the records as `inspect` does, and the image of each running container as its command named it."""
     wanted = list(references)
     containers = ["docker", "ps", "--no-trunc", "--format", "{{.Image}}"]
     inspected, running = process.capture_all([_inspection(wanted or [_NO_IMAGE]), containers])
@@ -105,17 +105,16 @@ def _records(wanted: Sequence[str], answer: process.Captured) -> dict[str, Recor
         raise refusal(answer.stderr)
     import json
 
-    records = [(_tags(record), record) for record in json.loads(answer.stdout)]
+    try:
+        records = [(set(record["RepoTags"] or ()), record) for record in json.loads(answer.stdout)]
+    except (ValueError, KeyError, TypeError, RecursionError):  # the engine ended meanwhile, or is not one
+        raise DockerutilsError("docker image inspect did not print its JSON; check the engine: docker info") from None
     found = ((name, next((record for tags, record in records if familiar(name) in tags), None)) for name in wanted)
     return {name: record for name, record in found if record is not None}
 
 
-def _tags(record: Record) -> set[str]:
-    return set(record["RepoTags"] or ())
-
-
 def familiar(reference: str) -> str:
-    """Return a reference as the engine's records spell it: without the host and name space that docker assumes."""
+    """Return a reference as the engine spells it: without `docker.io/` and `library/`, which docker adds itself."""
     return reference.removeprefix("docker.io/").removeprefix("library/")
 
 

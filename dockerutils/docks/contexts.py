@@ -1,27 +1,52 @@
-"""The docker contexts of docks: `docker --context dock-gpu` and editors reach the engine that a docked shell has."""
+"""The docker contexts of docks: `docker --context dock-gpu` and editors reach the same engine as a docked shell."""
 
 from __future__ import annotations
 
-from dockerutils.core import process
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dockerutils.core import console, process
+from dockerutils.core.errors import CommandFailed, DockerutilsError
 from dockerutils.docks.records import Dock
 
 
-def keep(dock: Dock, *, dry_run: bool) -> None:
-    """Create the context of a dock, or correct it; CommandFailed or DockerutilsError when docker cannot."""
-    endpoint = _endpoint(dock)
-    if endpoint != dock.docker_host:
-        verb = "create" if endpoint is None else "update"
-        argv = ["docker", "context", verb, "--docker", f"host={dock.docker_host}", dock.host]
-        process.run(process.Command(argv), dry_run=dry_run, to_stderr=True)
+def keep(dock: Dock, *, dry_run: bool, command: str = "") -> None:
+    """Create the context of a dock, or correct it; CommandFailed if docker refuses.
+
+    Without docker, `command` warns; DockerutilsError if no command is named.
+    """
+    with _optional(command, f"no docker context {dock.host}"):
+        endpoint = _endpoint(dock)
+        if endpoint != dock.docker_host:
+            verb = "create" if endpoint is None else "update"
+            argv = ["docker", "context", verb, "--docker", f"host={dock.docker_host}", dock.host]
+            process.run(process.Command(argv), dry_run=dry_run, to_stderr=True)
 
 
-def drop(dock: Dock, *, dry_run: bool) -> None:
-    """Remove the context of a dock, though it may be the current one; one that leads elsewhere is not ours."""
-    if _endpoint(dock) == dock.docker_host:
-        process.run(process.Command(["docker", "context", "rm", "--force", dock.host]), dry_run=dry_run, to_stderr=True)
+def drop(dock: Dock, *, dry_run: bool, command: str = "") -> None:
+    """Remove the context of a dock, even the current one; CommandFailed if docker refuses.
+
+    One with another endpoint is the user's own. Without docker, `command` warns; without a command, DockerutilsError.
+    """
+    with _optional(command, f"the docker context {dock.host} may remain"):
+        if _endpoint(dock) == dock.docker_host:
+            argv = ["docker", "context", "rm", "--force", dock.host]
+            process.run(process.Command(argv), dry_run=dry_run, to_stderr=True)
+
+
+@contextmanager
+def _optional(command: str, problem: str) -> Iterator[None]:
+    try:
+        yield
+    except CommandFailed:
+        raise
+    except DockerutilsError as error:
+        if not command:
+            raise
+        console.warn(command, f"{problem}: {error}")
 
 
 def _endpoint(dock: Dock) -> str | None:
-    """Return where the context of that name leads to, None when there is none."""
+    """Return the endpoint of the context with a dock's name, None if there is no such context."""
     answer = process.capture(["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}", dock.host])
     return None if answer.status else answer.stdout.strip()

@@ -1,6 +1,6 @@
-"""The record of a dock: `~/.docker/<address>/connection_config.txt`, lines of `DOCK_…=value`, and what may stand in it.
+"""The record of a dock, `~/.docker/<address>/connection_config.txt`: lines `DOCK_…=value`, and what they may contain.
 
-It is read as data, and written whole or not at all.
+A record is read as data, never evaluated, and written whole or not at all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dockerutils.core.errors import UserError
 DEFAULT_USER = "ubuntu"
 
 _RECORD, _KNOWN_HOSTS = "connection_config.txt", "known_hosts"
-_LARGEST = 64 * 1024  # bytes of a record that are read
+_LARGEST = 64 * 1024  # characters of a record that are read
 
 
 class Dock(NamedTuple):
@@ -46,12 +46,12 @@ class Dock(NamedTuple):
 
     @property
     def host(self) -> str:
-        """The name of its stanza: the host that ssh, rsync and git are told."""
+        """The name of its ssh stanza, for ssh, rsync and git."""
         return f"dock-{self.moniker}"
 
     @property
     def docker_host(self) -> str:
-        """Its engine, as DOCKER_HOST has it."""
+        """Its engine, as a value of DOCKER_HOST."""
         return f"ssh://{self.host}"
 
     @property
@@ -62,42 +62,44 @@ class Dock(NamedTuple):
 
 
 def fault_in_address(text: str) -> str:
-    """Return what is wrong with the address of a dock, nothing when it is a host's name or an IP address."""
+    """Return what is wrong with the address of a dock, "" for a host name or an IP address."""
     if _is_address(text):
         return ""
-    return f"{text!r} is no address; write a host's name or IP address, its user with -u and its port with -P"
+    return f"{text!r} is not an address; use a host name or IP address, with the user in -u and the port in -P"
 
 
 def fault_in_moniker(text: str) -> str:
-    """Return what is wrong with a moniker, nothing when ssh, docker and a shell's prompt take it as it stands."""
+    """Return what is wrong with a moniker, "" for one that ssh, docker and a prompt accept."""
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}", text):
         return ""
-    return f"{text!r} is no moniker; use up to 100 letters, digits, '_', '.', '+' and '-', a letter or digit first"
+    allowed = "up to 100 letters, digits, '_', '.', '+' and '-', starting with a letter or digit"
+    return f"{text!r} is not a moniker; use {allowed}"
 
 
 def fault_in_user(text: str) -> str:
-    """Return what is wrong with the name of a user, nothing when ssh takes it."""
+    """Return what is wrong with a user name, "" for one that ssh accepts."""
     if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,99}", text):
         return ""
-    return f"{text!r} is no user; use letters, digits, '_', '.', '@', '+' and '-', a letter, digit or '_' first"
+    allowed = "letters, digits, '_', '.', '@', '+' and '-', starting with a letter, digit or '_'"
+    return f"{text!r} is not a user name; use {allowed}"
 
 
 def fault_in_port(text: str) -> str:
-    """Return what is wrong with a port, nothing when it is a number that ports have."""
+    """Return what is wrong with a port, "" for a number from 1 to 65535."""
     if re.fullmatch("[0-9]{1,5}", text) and 0 < int(text) < 1 << 16:
         return ""
-    return f"{text!r} is no port; use a number from 1 to 65535"
+    return f"{text!r} is not a port; use a number from 1 to 65535"
 
 
 def fault_in_identity(text: str) -> str:
-    """Return what is wrong with the path of a private key, nothing when it can stand in a stanza."""
+    """Return what is wrong with the path of a private key, "" for one that an ssh stanza can contain."""
     if text.startswith("/") and text.isprintable() and not set(text) & set('"\\$'):
         return ""
-    return f"{text!r} is no path of a key; use an absolute one without quotes, backslashes and dollar signs"
+    return f"{text!r} is not a key file; use an absolute path without quotes, backslashes and dollar signs"
 
 
 def moniker_of(address: str) -> str:
-    """Return the moniker of a dock that is given none: its address, as far as a moniker can be one."""
+    """Return the default moniker: the address, without the characters that a moniker cannot have."""
     return re.sub(r"[^A-Za-z0-9_.+-]+", "-", address).strip("-_.+")[:100] or "dock"
 
 
@@ -117,7 +119,7 @@ def _is_address(text: str) -> bool:
 def _fault_in_word(text: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", text):
         return ""
-    return f"{text!r} is not valid; use letters, digits, '_', '.' and '-', a letter or digit first"
+    return f"{text!r} is not valid; use letters, digits, '_', '.' and '-', starting with a letter or digit"
 
 
 _CHECKS: dict[str, Callable[[str], str]] = {
@@ -138,9 +140,9 @@ _QUOTED = re.compile(r"""(["'])(.*)\1""")
 
 
 def read(address: str, home: str) -> Dock:
-    """Read the record at an address; UserError has the place of what is wrong in it.
+    """Read the record at an address; UserError names file and line of a fault.
 
-    Earlier versions of the tool wrote user, moniker, host's name and IP address, in lines that bash could declare.
+    Earlier versions of the tool wrote user, moniker, host name and IP address, in lines for bash's `source`.
     """
     file = path(address, home)
     if fault := fault_in_address(address):
@@ -165,13 +167,13 @@ def read(address: str, home: str) -> Dock:
 
 
 def _values(lines: Iterable[str], file: str) -> Iterator[tuple[str, str]]:
-    """Yield name and value of each line that says something of a dock."""
+    """Yield name and value of each line about a dock."""
     for number, line in enumerate(map(str.strip, lines), 1):
         if not line or line.startswith("#"):
             continue
         match = _LINE.fullmatch(line)
         if not match:
-            raise UserError(f"{file}:{number}: {line!r} is no NAME=value; correct the line, or remove it")
+            raise UserError(f"{file}:{number}: {line!r} is not NAME=value; correct or remove the line")
         name, value = match[1], match[2]
         quoted = _QUOTED.fullmatch(value)
         value = quoted[2] if quoted else value
@@ -183,19 +185,19 @@ def _values(lines: Iterable[str], file: str) -> Iterator[tuple[str, str]]:
 
 
 def write(dock: Dock, home: str) -> None:
-    """Write the record of a dock; OSError when that cannot be."""
+    """Write the record of a dock; OSError if that fails."""
     os.makedirs(os.path.dirname(path(dock.address, home)), 0o700, exist_ok=True)
     text = "".join(f"{name}={value}\n" for name, value in dock.variables.items())
     files.write(path(dock.address, home), text, mode=0o600)
 
 
 def remove(address: str, home: str) -> None:
-    """Remove the record at an address, and the keys of its host."""
+    """Remove the record at an address and the keys of its host."""
     directory = os.path.dirname(path(address, home))
     for name in (_RECORD, _KNOWN_HOSTS):
         with suppress(FileNotFoundError):
             os.unlink(os.path.join(directory, name))
-    with suppress(OSError):  # it holds something else
+    with suppress(OSError):  # the directory has other files
         os.rmdir(directory)
 
 
@@ -214,5 +216,5 @@ def path(address: str, home: str) -> str:
 
 
 def known_hosts(address: str, home: str) -> str:
-    """Return the path of the file, beside the record, with the keys of the dock's host."""
+    """Return the path of the file with the keys of the dock's host, beside the record."""
     return os.path.join(os.path.dirname(path(address, home)), _KNOWN_HOSTS)

@@ -93,8 +93,8 @@ def test_without_docker(register, ssh_home, tmp_path) -> None:
     assert outcome == (
         0,
         "",
-        "register-dock: warning: there is no docker context dock-gpu: docker was not found on PATH; install the docker "
-        "command-line client, or add its directory to PATH, and register it again\n",
+        "register-dock: warning: no docker context dock-gpu: docker was not found on PATH; install the docker "
+        "command-line client, or add its directory to PATH\n",
     )
     assert inventory.find("gpu", ssh_home).ip == "203.0.113.7"
 
@@ -110,8 +110,8 @@ def test_ssh_reads_another_home(isolated, tmp_path, capfd, monkeypatch) -> None:
     monkeypatch.setattr("pwd.getpwuid", lambda _: type("", (), {"pw_dir": "/home/other"}))
     outcome = call(main, "203.0.113.7", "gpu", directory=tmp_path, capfd=capfd)
     assert outcome.err.splitlines()[0] == (
-        "register-dock: warning: ssh takes /home/other for your home directory, whatever HOME is, and does not see this "
-        "dock; register it with HOME=/home/other"
+        "register-dock: warning: ssh reads /home/other, not HOME, and does not find this dock; register it with "
+        "HOME=/home/other"
     )
 
 
@@ -131,13 +131,13 @@ def test_a_home_too_long(isolated, tmp_path, capfd, monkeypatch) -> None:
     monkeypatch.setenv("HOME", str(home))
     outcome = call(main, "203.0.113.7", "gpu", directory=tmp_path, capfd=capfd)
     assert (
-        f"register-dock: warning: {home} is too long a path for ssh's shared connection; every docker call will open one "
-        "of its own\n"
+        f"register-dock: warning: the path {home} is too long for a shared ssh connection; every docker command opens its "
+        "own\n"
     ) in outcome.err
 
 
-ADDRESS = "is no address; write a host's name or IP address, its user with -u and its port with -P"
-MONIKER = "is no moniker; use up to 100 letters, digits, '_', '.', '+' and '-', a letter or digit first"
+ADDRESS = "is not an address; use a host name or IP address, with the user in -u and the port in -P"
+MONIKER = "is not a moniker; use up to 100 letters, digits, '_', '.', '+' and '-', starting with a letter or digit"
 
 
 @pytest.mark.parametrize(
@@ -158,18 +158,18 @@ MONIKER = "is no moniker; use up to 100 letters, digits, '_', '.', '+' and '-', 
         (["box", "m" * 101], f"'{'m' * 101}' {MONIKER}"),
         (
             ["box", "gpu", "-u", "-l"],
-            "'-l' is no user; use letters, digits, '_', '.', '@', '+' and '-', a letter, digit or '_' first",
+            "'-l' is not a user name; use letters, digits, '_', '.', '@', '+' and '-', starting with a letter, digit or '_'",
         ),
-        (["box", "gpu", "-P", "0"], "'0' is no port; use a number from 1 to 65535"),
-        (["box", "gpu", "-P", "65536"], "'65536' is no port; use a number from 1 to 65535"),
-        (["box", "gpu", "-i", "/no/key"], "/no/key is no file; correct -i"),
+        (["box", "gpu", "-P", "0"], "'0' is not a port; use a number from 1 to 65535"),
+        (["box", "gpu", "-P", "65536"], "'65536' is not a port; use a number from 1 to 65535"),
+        (["box", "gpu", "-i", "/no/key"], "/no/key does not exist; correct -i"),
         (
             ["box", "gpu", "-i", '/k"'],
-            "'/k\"' is no path of a key; use an absolute one without quotes, backslashes and dollar signs",
+            "'/k\"' is not a key file; use an absolute path without quotes, backslashes and dollar signs",
         ),
         (
             ["box", "taken"],
-            "'taken' means taken at 203.0.113.7 already; choose another moniker, or run: unregister-dock taken",
+            "'taken' is already taken at 203.0.113.7; choose another moniker, or run: unregister-dock taken",
         ),
     ],
 )

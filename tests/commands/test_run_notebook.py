@@ -164,7 +164,7 @@ def test_a_directory_that_is_no_project_will_do(tmp_path, capfd):
 def test_a_port_is_a_number(app, port):
     outcome = app("-p", port)
     assert (outcome.status, outcome.out) == (2, "")
-    assert outcome.err == f"run-notebook: -p: {port!r} is no port; use a number from 1 to 65535\n"
+    assert outcome.err == f"run-notebook: -p: {port!r} is not a port; use a number from 1 to 65535\n"
 
 
 def test_a_port_that_only_docker_may_open_is_left_to_docker(app, monkeypatch):

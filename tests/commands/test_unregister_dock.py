@@ -88,8 +88,7 @@ def test_the_instance_is_left_and_told_of(product, line, unregister, home) -> No
     inventory.register(GPU._replace(instance_id="i-0abc", region="eu-west-1", provisioned_product=product), home)
     assert unregister("gpu", "--dry-run").err == ""
     assert unregister("gpu").err.startswith(
-        "unregister-dock: warning: its instance on AWS, i-0abc, is left as it is and costs; to be rid of it, run: "
-        f"{line}\n"
+        f"unregister-dock: warning: its AWS instance i-0abc remains and costs money; to terminate it, run: {line}\n"
     )
 
 
@@ -124,7 +123,7 @@ def test_without_docker(unregister, tmp_path, monkeypatch, home) -> None:
     assert unregister("gpu") == (
         0,
         "",
-        "unregister-dock: warning: a docker context dock-gpu may be left: docker was not found on PATH; install the "
+        "unregister-dock: warning: the docker context dock-gpu may remain: docker was not found on PATH; install the "
         "docker command-line client, or add its directory to PATH\n",
     )
     assert [dock.moniker for dock in inventory.known(home)] == ["big"]

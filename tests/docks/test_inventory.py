@@ -42,7 +42,7 @@ def test_two_records_with_one_moniker(home, capsys) -> None:
     path = write_record(home, "203.0.113.8", "DOCK_MONIKER=gpu")
     assert inventory.known(home) == [GPU]
     assert capsys.readouterr().err == (
-        f"dock: warning: {path}: 'gpu' is the moniker of 203.0.113.7 already; give it another: "
+        f"dock: warning: {path}: 'gpu' is already the moniker of 203.0.113.7; choose another: "
         "register-dock 203.0.113.8 MONIKER\n"
     )
 
@@ -86,7 +86,7 @@ def test_a_name_means_one_dock(dock, home) -> None:
     with pytest.raises(UserError) as error:
         inventory.register(dock, home)
     assert str(error.value) == (
-        f"{dock.moniker!r} means gpu at 203.0.113.7 already; choose another moniker, or run: unregister-dock gpu"
+        f"{dock.moniker!r} is already gpu at 203.0.113.7; choose another moniker, or run: unregister-dock gpu"
     )
     assert inventory.known(home) == [GPU]
 

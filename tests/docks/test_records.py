@@ -92,9 +92,9 @@ def test_a_record_that_says_nothing(home) -> None:
     ]
 
 
-MONIKER = "is no moniker; use up to 100 letters, digits, '_', '.', '+' and '-', a letter or digit first"
-ADDRESS = "is no address; write a host's name or IP address, its user with -u and its port with -P"
-WORD = "is not valid; use letters, digits, '_', '.' and '-', a letter or digit first"
+MONIKER = "is not a moniker; use up to 100 letters, digits, '_', '.', '+' and '-', starting with a letter or digit"
+ADDRESS = "is not an address; use a host name or IP address, with the user in -u and the port in -P"
+WORD = "is not valid; use letters, digits, '_', '.' and '-', starting with a letter or digit"
 HOSTILE = [
     ("DOCK_MONIKER=-oProxyCommand=x", f"1: DOCK_MONIKER: '-oProxyCommand=x' {MONIKER}"),
     ("DOCK_MONIKER=$(touch x)", f"1: DOCK_MONIKER: '$(touch x)' {MONIKER}"),
@@ -106,16 +106,16 @@ HOSTILE = [
     ("DOCK_IP=a b", f"1: DOCK_IP: 'a b' {ADDRESS}"),
     (
         "DOCK_USER=-l",
-        "1: DOCK_USER: '-l' is no user; use letters, digits, '_', '.', '@', '+' and '-', a letter, digit or '_' first",
+        "1: DOCK_USER: '-l' is not a user name; use letters, digits, '_', '.', '@', '+' and '-', starting with a letter, digit or '_'",
     ),
-    ("DOCK_PORT=22;x", "1: DOCK_PORT: '22;x' is no port; use a number from 1 to 65535"),
+    ("DOCK_PORT=22;x", "1: DOCK_PORT: '22;x' is not a port; use a number from 1 to 65535"),
     (
         'DOCK_IDENTITY=/k" x',
-        "1: DOCK_IDENTITY: '/k\" x' is no path of a key; use an absolute one without quotes, backslashes and dollar signs",
+        "1: DOCK_IDENTITY: '/k\" x' is not a key file; use an absolute path without quotes, backslashes and dollar signs",
     ),
     ("DOCK_INSTANCE_ID=i 1", f"1: DOCK_INSTANCE_ID: 'i 1' {WORD}"),
     ("DOCK_REGION=$x", f"1: DOCK_REGION: '$x' {WORD}"),
-    ("touch x", "1: 'touch x' is no NAME=value; correct the line, or remove it"),
+    ("touch x", "1: 'touch x' is not NAME=value; correct or remove the line"),
 ]
 
 
@@ -141,7 +141,7 @@ def test_a_record_that_cannot_be_read(home, capsys) -> None:
     path.unlink()
     path.symlink_to("/proc/self/mem")  # a file that gives an error to root too
     assert inventory.known(home) == []
-    assert capsys.readouterr().err == f"dock: warning: {path}: Input/output error; mend its permissions\n"
+    assert capsys.readouterr().err == f"dock: warning: {path}: Input/output error; correct its permissions\n"
 
 
 @pytest.mark.parametrize("address", ["10.0.0.5", "box", "a_b.example.com", "::1", "fe80::1%eth0", "2001:db8::7"])
