@@ -177,8 +177,13 @@ def version() -> str:
 
 
 def project() -> Project:
-    """Return the project of the current directory."""
-    return find(_current_directory(), os.environ)
+    """Return the project of the current directory; in a docked shell, make sure that docker can connect."""
+    found = find(_current_directory(), os.environ)
+    if found.docked:
+        from dockerutils.docks import remote  # late, for the start of a command that is not docked
+
+        remote.check_docked_shell(os.environ)
+    return found
 
 
 def reference(name: str) -> str:

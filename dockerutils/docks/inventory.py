@@ -31,7 +31,7 @@ _LOCK = "dock.lock"
 
 def known(home: str) -> list[Dock]:
     """Return the docks registered in a home directory, by moniker; warn about damaged records."""
-    docks, faults = _survey(home)
+    docks, faults = survey(home)
     for fault in faults:
         console.warn("dock", fault)
     return docks
@@ -99,7 +99,7 @@ def register(dock: Dock, home: str) -> None:
     the moniker; OSError if a file cannot be written.
     """
     with locked(home):
-        others = [other for other in _survey(home)[0] if other.address != dock.address]
+        others = [other for other in survey(home)[0] if other.address != dock.address]
         if fault := clash(dock, others):
             raise UserError(fault)
         _write(dock, others, dock.address, home)
@@ -111,7 +111,7 @@ def change(old: Dock, new: Dock, home: str) -> None:
     OSError if a file cannot be written.
     """
     with locked(home):
-        others = [other for other in _survey(home)[0] if other.address not in {old.address, new.address}]
+        others = [other for other in survey(home)[0] if other.address not in {old.address, new.address}]
         _write(new, others, old.address, home)
         if old.address != new.address:
             records.remove(old.address, home)
@@ -143,13 +143,13 @@ def update_ssh_config(docks: list[Dock], home: str) -> None:
     """Write the ssh stanzas if they are not those of these docks: records of earlier versions have none."""
     if docks and not ssh_config.is_current(docks, home):
         with locked(home):
-            ssh_config.write_stanzas(_survey(home)[0], home)
+            ssh_config.write_stanzas(survey(home)[0], home)
 
 
 def unregister(address: str, home: str) -> None:
     """Remove the record of a dock, also a damaged one, and its ssh stanza; OSError if that fails."""
     with locked(home):
-        ssh_config.write_stanzas([other for other in _survey(home)[0] if other.address != address], home)
+        ssh_config.write_stanzas([other for other in survey(home)[0] if other.address != address], home)
         records.remove(address, home)
 
 
@@ -169,7 +169,7 @@ def _lookup(name: str, docks: list[Dock], home: str) -> Dock | None:
     return found
 
 
-def _survey(home: str) -> tuple[list[Dock], list[str]]:
+def survey(home: str) -> tuple[list[Dock], list[str]]:
     """Return the docks by moniker, and the faults of damaged records."""
     docks: dict[str, Dock] = {}
     faults = []

@@ -169,6 +169,12 @@ def drop_dead_connections(hosts: Sequence[RemoteHost], seconds: float | None = N
             host.forget_connection()
 
 
+def check_docked_shell(environ: Mapping[str, str]) -> None:
+    """Forget the shared connection of the shell's dock if it does not answer; docker would wait for it without end."""
+    docks, _ = inventory.survey(os.path.expanduser("~"))
+    drop_dead_connections([of(dock) for dock in docks if dock.moniker == environ.get("DOCK_MONIKER")])
+
+
 def of(dock: Dock) -> RemoteHost:
     """Return a dock as a host behind ssh."""
     return RemoteHost(dock.moniker, dock.host, dock=dock)

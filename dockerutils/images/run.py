@@ -80,6 +80,8 @@ def start(project: Project, run: invocation.Run, *, sync_project: bool = False, 
 
     dock = inventory.choose(None, project.environ, os.path.expanduser("~"))
     detached = invocation.is_detached(run)
+    if not dry_run:
+        forwarding.require_free(ports)
     if sync_project:
         sync.up(project, dock, dry_run=dry_run, to_stderr=True)
     try:

@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import pytest
 
 from dockerutils.commands.run_image import main
-from dockerutils.docks import inventory
+from dockerutils.docks import inventory, remote
 from tests.commands.conftest import Docked
 from tests.support import Outcome, processes, wait_for
 
@@ -143,6 +143,39 @@ def test_a_port_that_is_taken_here_is_told_before_anything_runs(docked_shell: Do
         f"run-image: port {port} is in use on this machine; stop the program that uses it, or publish another port\n"
     )
     assert nothing_is_left(docked_shell)
+
+
+def test_a_second_run_with_the_same_port_leaves_the_first_its_port(docked_shell: Docked) -> None:
+    port = free_port()
+    configure(docked_shell, f"cmd = {WEB}\nports = -p {port}:80")
+    with start(docked_shell, "box") as child:
+        assert wait_for(lambda: fetch(port)) == b"hello\n"
+        assert docked_shell(main, "box").status == 125
+        assert fetch(port) == b"hello\n"
+        child.send_signal(signal.SIGTERM)
+        child.communicate(timeout=60)
+    assert not listens(port)
+
+
+def test_a_taken_port_is_an_error_before_the_project_is_synced(docked_shell: Docked) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        copy = configure(docked_shell, f"ports = -p {taken.getsockname()[1]}:80")
+        outcome = docked_shell(main, "box", "--sync")
+    assert (outcome.status, outcome.echoed) == (1, [])
+    assert docked_shell.there(copy) == set()
+
+
+def test_a_connection_that_does_not_answer_is_replaced(docked_shell: Docked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "CHECK", 1.0)
+    configure(docked_shell, "cmd = echo hello")
+    subprocess.run(["ssh", "dock-gpu", "true"], check=True)
+    said = subprocess.run(["ssh", "-O", "check", "dock-gpu"], capture_output=True, text=True, check=True).stderr
+    master = int(said.partition("pid=")[2].partition(")")[0])
+    os.kill(master, signal.SIGSTOP)
+    try:
+        assert docked_shell(main, "box", "--sync").out == "hello\n"
+    finally:
+        os.kill(master, signal.SIGKILL)
 
 
 def test_a_dock_that_is_gone_is_told(docked_shell: Docked) -> None:
