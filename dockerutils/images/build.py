@@ -102,15 +102,6 @@ def clean(project: Project, tag: str | None, *, dry_run: bool = False) -> None:
         process.run(Command(["docker", "image", "rm", *present], {}, project.root), dry_run=dry_run)
 
 
-def command_line(project: Project, image: Image) -> str:
-    """Return the build-image command line that builds `image`, which has a Dockerfile, for messages."""
-    assert image.directory is not None
-    configured = project.image(image.directory)
-    name = "" if image.repository == configured.repository else f" -i {image.repository}"
-    tag = "" if image.tag == configured.tag else f" -t {image.tag}"
-    return f"build-image {image.directory}{name}{tag}"
-
-
 def _with_dockerfile(project: Project, tag: str | None) -> list[Image]:
     return [_to_build(project, name, None, tag) for name in project.directories()]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
-from dockerutils.core.errors import DockerutilsError
+from dockerutils.core.errors import DockerutilsError, UserError
 from dockerutils.project import build_order, dockerfile
 from dockerutils.project.config import KEYS
 from dockerutils.project.project import DIRECTORY, LATEST, Image, Project
@@ -52,7 +53,11 @@ def _of_section(project: Project, name: str) -> Iterator[str]:
 
 def _of_dockerfile(project: Project, image: Image) -> Iterator[str]:
     path = os.path.join(project.root, image.dockerfile)
-    for line, fault in dockerfile.read(path, shown_as=image.dockerfile).faults():
+    arguments: dict[str, str] | None = None
+    with suppress(UserError):  # _of_section reports it
+        options = project.settings(image.name).options("build_args")
+        arguments = dockerfile.build_arguments(options, project.environ)
+    for line, fault in dockerfile.read(path, shown_as=image.dockerfile).faults(arguments):
         yield f"{image.dockerfile}:{line}: {fault}"
 
 

@@ -1,176 +1,248 @@
-"""What a Dockerfile says of the images it is built from and of its stages.
-
-Format: https://docs.docker.com/reference/dockerfile/. Only what the order of builds and `check` need is read:
-instructions, the stages and their names, and the ARGs that FROM lines may use.
-"""
+"""The stages of a Dockerfile, the images it is built from, and the faults that docker would find during the build."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
 
 from dockerutils.core.errors import UserError
+from dockerutils.project import dockerfile_parser
+from dockerutils.project.dockerfile_parser import Instruction, Parsed
+from dockerutils.project.dockerfile_words import expand
 
-INSTRUCTIONS = frozenset(
-    "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL MAINTAINER ONBUILD RUN SHELL STOPSIGNAL USER "
-    "VOLUME WORKDIR".split()
-)
+# Each instruction with the smallest number of arguments that docker accepts.
+INSTRUCTIONS = {
+    "ADD": 2, "ARG": 1, "CMD": 0, "COPY": 2, "ENTRYPOINT": 0, "ENV": 1, "EXPOSE": 1, "FROM": 1, "HEALTHCHECK": 1,
+    "LABEL": 1, "MAINTAINER": 1, "ONBUILD": 1, "RUN": 0, "SHELL": 1, "STOPSIGNAL": 1, "USER": 1, "VOLUME": 1,
+    "WORKDIR": 1,
+}  # fmt: skip
 
-_DIRECTIVE = re.compile(r"#\s*(\w+)\s*=\s*(\S+)\s*$")
-_HEREDOC = re.compile(r"<<-?\s*(['\"]?)([A-Za-z_]\w*)\1")
-_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?([-+])([^}]*))?\})")
-_FROM_OPTION = re.compile(r"--from=(\S+)")
-_MOUNT_FROM = re.compile(r"--mount=\S*?\bfrom=([^,\s]+)")
+_STAGE = re.compile(r"[a-z][a-z0-9_.-]*")
 
-
-class Instruction(NamedTuple):
-    """An instruction: the line it begins at, counted from 1, its keyword in upper case, and the rest, joined."""
-
-    line: int
-    keyword: str
-    rest: str
+# Docker's names of architectures and variants, by the machine of uname.
+_ARCHITECTURES = {
+    "x86_64": "amd64", "i386": "386", "i686": "386", "aarch64": "arm64", "armv6l": "arm/v6", "armv7l": "arm/v7",
+}  # fmt: skip
 
 
 class Dockerfile:
-    """The instructions of a Dockerfile."""
+    """The content of a Dockerfile."""
 
-    def __init__(self, instructions: Sequence[Instruction]) -> None:
-        self.instructions = instructions
+    def __init__(self, parsed: Parsed) -> None:
+        self.instructions: Sequence[Instruction] = parsed.instructions
+        self._escape = parsed.escape
+        self._faults = parsed.faults
 
     @property
     def stages(self) -> list[str]:
-        """The names that stages were given with AS, as written."""
-        return [words[-1] for words in map(_from_words, self._all("FROM")) if "as" in map(str.lower, words)]
+        """The names of stages (`FROM image AS name`), as written."""
+        return [stage for stage in map(_stage, self._all("FROM")) if stage]
 
     @property
     def builder(self) -> str | None:
-        """The stage named builder, in any case, as the Dockerfile writes it; None when there is none."""
+        """The stage with the name builder in any case, as written, or None."""
         return next((stage for stage in self.stages if stage.lower() == "builder"), None)
 
     def bases(self, arguments: Mapping[str, str]) -> list[str]:
-        """Return the images that it is built from, in order, with `arguments` in the place of the ARGs' defaults.
+        """Return the images that the Dockerfile is built from, in order.
 
-        Stages of its own and `scratch` are not images.
+        `arguments` are the values of build arguments. Stages and `scratch` are not images. An image whose name docker
+        cannot determine is left out.
         """
-        own = {"scratch", *(stage.lower() for stage in self.stages)}
-        declared: dict[str, str] = {}
+        images, _ = self._images(arguments)
+        stages = {"scratch", *(stage.lower() for stage in self.stages)}
+        earlier = {"scratch"}
         found: list[str] = []
         for instruction in self.instructions:
-            if instruction.keyword == "ARG" and not found:
-                declared.update(_defaults(instruction.rest, arguments))
-            elif instruction.keyword == "FROM":
-                found += _from_words(instruction)[:1]
-            elif instruction.keyword == "COPY":
-                found += _FROM_OPTION.findall(instruction.rest)
-            elif instruction.keyword == "RUN":
-                found += _MOUNT_FROM.findall(instruction.rest)
-        images = (_expand(reference, declared) for reference in found)
-        return list(dict.fromkeys(name for name in images if name.lower() not in own and not name.isdigit()))
+            if instruction.keyword == "FROM":
+                found += [images[instruction]] if images[instruction].lower() not in earlier else []
+                earlier.add((_stage(instruction) or "scratch").lower())
+            else:
+                found += [name for name in _sources(instruction) if name.lower() not in stages and not name.isdecimal()]
+        return list(dict.fromkeys(filter(None, found)))
 
-    def faults(self) -> Iterator[tuple[int, str]]:
-        """Yield what is wrong that docker would only tell during a build, with the line."""
+    def faults(self, arguments: Mapping[str, str] | None = None) -> Iterator[tuple[int, str]]:
+        """Yield the mistakes that make docker stop the build, with their lines.
+
+        `arguments` are the values of build arguments. Without them, variables in FROM lines are not checked.
+        """
+        yield from self._faults
         for instruction in self.instructions:
-            if instruction.keyword not in INSTRUCTIONS:
-                import difflib
-
-                near = difflib.get_close_matches(instruction.keyword, INSTRUCTIONS, n=1)
-                advice = f"did you mean {near[0]}?" if near else "see the Dockerfile reference"
-                yield instruction.line, f"{instruction.keyword} is no instruction; {advice}"
-            elif not instruction.rest:
-                yield instruction.line, f"{instruction.keyword} has no arguments; add them"
+            if fault := _fault(instruction, self._escape):
+                yield instruction.line, fault
         first = next((one for one in self.instructions if one.keyword != "ARG"), None)
         if first is None:
-            yield 1, "there is no FROM; begin with the image that it is built from"
+            yield 1, "there is no FROM; start with FROM and the base image"
         elif first.keyword != "FROM" and first.keyword in INSTRUCTIONS:
-            yield first.line, f"{first.keyword} stands before FROM; begin with the image that it is built from"
+            yield first.line, f"{first.keyword} comes before FROM; start with FROM and the base image"
+        if arguments is not None:
+            yield from self._images(arguments)[1]
 
     def _all(self, keyword: str) -> Iterator[Instruction]:
         return (instruction for instruction in self.instructions if instruction.keyword == keyword)
 
+    def _declarations(self) -> Iterator[tuple[int, str]]:
+        """Yield what ARG lines before the first FROM declare, `name` or `name=default`, with the line."""
+        for instruction in self.instructions:
+            if instruction.keyword == "FROM":
+                return
+            if instruction.keyword == "ARG":
+                for declaration in dockerfile_parser.split_words(instruction.rest, self._escape):
+                    yield instruction.line, declaration
+
+    def _variables(self, arguments: Mapping[str, str]) -> tuple[dict[str, str], list[tuple[int, str]]]:
+        """Return the variables that FROM lines can use, and the faults in their defaults."""
+        stages = self.stages
+        variables = {**_platform_variables("BUILD"), **_platform_variables("TARGET")}
+        variables["TARGETSTAGE"] = stages[-1] if stages else "default"
+        variables |= {name: value for name, value in arguments.items() if name in variables}
+        faults = []
+        for line, declaration in self._declarations():
+            name, equals, default = declaration.partition("=")
+            try:
+                if name in arguments:
+                    variables[name] = arguments[name]
+                elif equals:
+                    variables[name] = expand(default, variables, self._escape)
+            except ValueError as error:
+                faults.append((line, f"docker rejects {declaration}: {error}"))
+        return variables, faults
+
+    def _images(self, arguments: Mapping[str, str]) -> tuple[dict[Instruction, str], list[tuple[int, str]]]:
+        """Return the image or stage of each FROM line, empty if docker rejects it, and the faults in the variables."""
+        variables, faults = self._variables(arguments)
+        images = {}
+        for instruction in self._all("FROM"):
+            word = (*instruction.words, "")[0]
+            try:
+                images[instruction] = image = expand(word, variables, self._escape)
+            except ValueError as error:
+                images[instruction] = ""
+                faults.append((instruction.line, f"docker rejects {word}: {error}"))
+            else:
+                if word and not image:
+                    advice = "set a default with ARG, or a value in build_args"
+                    faults.append((instruction.line, f"FROM {word} is empty; {advice}"))
+        return images, faults
+
 
 def read(path: str, shown_as: str) -> Dockerfile:
-    """Read the Dockerfile at `path`; messages call it `shown_as`."""
+    """Read the Dockerfile at `path`; messages call it `shown_as`. Raise UserError if that is not possible."""
     try:
-        with open(path, encoding="utf-8-sig", errors="replace") as stream:
+        # Only \n ends a line of a Dockerfile: nothing is to be translated.
+        with open(path, encoding="utf-8", errors="replace", newline="\n") as stream:
             return parse(stream.read())
     except FileNotFoundError:
-        raise UserError(f"{shown_as} does not exist; write it, or name another image") from None
+        raise UserError(f"{shown_as} does not exist; create it, or name another image") from None
     except IsADirectoryError:
-        raise UserError(f"{shown_as} is a directory; it should be a file of build instructions") from None
+        raise UserError(f"{shown_as} is a directory; replace it with a Dockerfile") from None
     except OSError as error:
-        raise UserError(f"{shown_as} cannot be read: {error.strerror}; mend its permissions") from error
+        raise UserError(f"cannot read {shown_as}: {error.strerror}; fix its permissions") from error
 
 
 def parse(text: str) -> Dockerfile:
     """Parse the text of a Dockerfile."""
-    lines = text.splitlines()
-    return Dockerfile(list(_instructions(lines, _escape(lines))))
+    return Dockerfile(dockerfile_parser.parse(text))
 
 
 def build_arguments(options: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the values that `--build-arg` options of docker build give, by name.
+    """Return the values that options of docker build give to build arguments, by name.
 
-    One without a value takes that of the environment, and does not count when that has none.
+    `--build-arg NAME` takes the value from the environment, and has no effect if it is not set there. `--platform`
+    sets TARGETPLATFORM and its parts.
     """
-    pairs = [following for option, following in pairwise(options) if option == "--build-arg"]
-    pairs += [option.removeprefix("--build-arg=") for option in options if option.startswith("--build-arg=")]
-    split = (pair.partition("=") for pair in pairs)
-    return {name: value if equals else environ[name] for name, equals, value in split if equals or name in environ}
+    split = (pair.partition("=") for pair in _values(options, "--build-arg"))
+    given = {name: value if equals else environ[name] for name, equals, value in split if equals or name in environ}
+    platforms = _values(options, "--platform")
+    return {**(_platform_variables("TARGET", platforms[-1].partition(",")[0]) if platforms else {}), **given}
 
 
-def _escape(lines: Iterable[str]) -> str:
-    """Return the character that continues a line: a directive at the top may choose the backquote."""
-    for line in lines:
-        directive = _DIRECTIVE.match(line.strip())
-        if directive is None:
-            break
-        if directive[1].lower() == "escape":
-            return directive[2]
-    return "\\"
+def _values(options: Sequence[str], name: str) -> list[str]:
+    """Return the values of an option, in order, written as `--name value` or `--name=value`."""
+    found = []
+    for option, following in pairwise([*options, ""]):
+        if option == name:
+            found.append(following)
+        elif option.startswith(f"{name}="):
+            found.append(option.removeprefix(f"{name}="))
+    return found
 
 
-def _instructions(lines: Sequence[str], escape: str) -> Iterator[Instruction]:
-    numbered = iter(enumerate(lines, start=1))
-    stripped = (line.strip() for _, line in numbered)
-    for number, line in numbered:
-        text = line.strip()
-        if not text or text.startswith("#"):
-            continue
-        while text.endswith(escape):
-            text = text[:-1]
-            # Comments and empty lines inside an instruction do not end it.
-            following = next((each for each in stripped if each and not each.startswith("#")), "")
-            text += following
-        keyword, _, rest = text.partition(" ") if " " in text else text.partition("\t")
-        keyword = keyword.upper()
-        yield Instruction(number, keyword, rest.strip())
-        if keyword in ("RUN", "COPY", "ADD"):
-            for _, delimiter in _HEREDOC.findall(rest):
-                next((each for each in stripped if each == delimiter), None)
+def _platform_variables(prefix: str, platform: str = "") -> dict[str, str]:
+    """Return the variables that docker predefines for a platform, `os/architecture/variant`; default: this machine's.
+
+    https://docs.docker.com/reference/dockerfile/#automatic-platform-args-in-the-global-scope
+    """
+    if not platform:
+        machine = os.uname().machine
+        platform = f"linux/{_ARCHITECTURES.get(machine, machine)}"
+    system, architecture, variant = (*platform.split("/"), "", "")[:3]
+    parts = {"PLATFORM": platform, "OS": system, "OSVERSION": "", "ARCH": architecture, "VARIANT": variant}
+    return {prefix + name: value for name, value in parts.items()}
 
 
-def _from_words(instruction: Instruction) -> list[str]:
-    """Return the words of a FROM line without its options: image, or image AS name."""
-    return [word for word in instruction.rest.split() if not word.startswith("--")]
+def _stage(instruction: Instruction) -> str:
+    """Return the name in `FROM image AS name`, or an empty string."""
+    _, keyword, name = (*instruction.words, "", "", "")[:3]
+    return name if keyword.lower() == "as" else ""
 
 
-def _defaults(rest: str, arguments: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    for declaration in rest.split():
-        name, _, default = declaration.partition("=")
-        yield name, arguments.get(name, default.strip("\"'"))
+def _sources(instruction: Instruction) -> Iterator[str]:
+    """Yield the stages and images that an instruction takes files from."""
+    if instruction.keyword == "COPY":
+        yield from instruction.flag("from")
+    elif instruction.keyword == "RUN":
+        for mount in instruction.flag("mount"):
+            fields = (field.partition("=") for field in mount.split(","))
+            yield from (value for key, _, value in fields if key.lower() == "from")
 
 
-def _expand(text: str, variables: Mapping[str, str]) -> str:
-    """Expand the forms of variables that a FROM line may hold: $A, ${A}, ${A:-b}, ${A:+b}."""
+def _fault(instruction: Instruction, escape: str) -> str:
+    """Return what is wrong with an instruction, whatever variables hold, or an empty string."""
+    keyword, words = instruction.keyword, instruction.words
+    fault = ""
+    if keyword not in INSTRUCTIONS:
+        import difflib
 
-    def value(match: re.Match[str]) -> str:
-        current = variables.get(match[1] or match[2], "")
-        if match[3] == "-":
-            return current or match[4]
-        if match[3] == "+":
-            return match[4] if current else ""
-        return current
+        near = difflib.get_close_matches(keyword, INSTRUCTIONS, n=1)
+        advice = f"did you mean {near[0]}?" if near else "see the Dockerfile reference"
+        fault = f"{keyword} is not an instruction; {advice}"
+    elif len(words) < INSTRUCTIONS[keyword]:
+        is_copy = INSTRUCTIONS[keyword] > 1
+        fault = f"{keyword} needs {'a source and a destination; add them' if is_copy else 'an argument; add it'}"
+    elif keyword == "FROM":
+        fault = _fault_in_from(instruction)
+    elif keyword == "SHELL" and not instruction.array:
+        fault = 'SHELL needs a JSON array; write it as ["/bin/bash", "-c"]'
+    elif keyword in ("ENV", "LABEL"):
+        fault = _fault_in_pairs(instruction, escape)
+    elif keyword == "COPY" and any(_is_variable(source, escape) for source in _sources(instruction)):
+        fault = "docker does not expand variables in --from; add FROM with the variable AS name, and copy from that"
+    return fault
 
-    return _VARIABLE.sub(value, text)
+
+def _fault_in_from(instruction: Instruction) -> str:
+    stage = _stage(instruction)
+    if len(instruction.words) != (3 if stage else 1):
+        return "FROM has too many arguments; write FROM image, or FROM image AS name"
+    if stage and not _STAGE.fullmatch(stage.lower()):
+        return f"{stage!r} is not a valid name for a stage; use letters, digits, '_', '.' and '-', a letter first"
+    return ""
+
+
+def _fault_in_pairs(instruction: Instruction, escape: str) -> str:
+    pairs = dockerfile_parser.split_words(instruction.rest, escape)
+    wrong = next((pair for pair in pairs if "=" not in pair), None)
+    # Without an equals sign in the first word, it is the old form `ENV name value`.
+    if wrong is None or ("=" not in pairs[0] and len(instruction.rest.split()) > 1):
+        return ""
+    return f"{instruction.keyword} {wrong} has no value; write name=value, with quotes around white space"
+
+
+def _is_variable(text: str, escape: str) -> bool:
+    try:
+        return expand(text, {}, escape) != text
+    except ValueError:
+        return True

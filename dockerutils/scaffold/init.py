@@ -183,8 +183,8 @@ def cautions(facts: Facts, tracked: Sequence[str], kept: Mapping[str, str]) -> I
 def _copied(text: str) -> Iterator[str]:
     """Yield the files that a Dockerfile copies out of the project by name."""
     for instruction in dockerfile.parse(text).instructions:
-        if instruction.keyword == "COPY" and not instruction.rest.startswith("--"):
-            yield from (path for path in instruction.rest.split()[:-1] if path != "." and "[" not in path)
+        if instruction.keyword == "COPY" and not instruction.flags:
+            yield from (path for path in instruction.words[:-1] if path != "." and "[" not in path)
 
 
 def _dockerfile(name: str) -> str:

@@ -126,7 +126,7 @@ tag = y
         f"{c}:13: [shell] name: docker/nowhere/Dockerfile does not exist; name one of: a, dev, z",
         f"{c}:2: [run_image] synthetic_images: [ghost] has no name; add name = and one of: a, dev, z",
         f"{c}:18: [ds] tag: the key stands at line 17 already; keep one of the two",
-        "docker/a/Dockerfile:2: RUM is no instruction; did you mean RUN?",
+        "docker/a/Dockerfile:2: RUM is not an instruction; did you mean RUN?",
     ])  # fmt: skip
     assert (outcome.status, outcome.err) == (1, "dockerutils: 12 found; correct them and check again\n")
 
