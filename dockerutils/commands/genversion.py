@@ -1,9 +1,8 @@
-"""Write _version.py.bld, the version of a versioneer project as a module, at the root."""
+"""Write the version of a versioneer project to _version.py.bld at the root."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from dockerutils.cli import program
@@ -11,8 +10,8 @@ from dockerutils.core import console, process
 from dockerutils.project import version_file
 
 _EXAMPLES = """\
-  genversion                write it; in a Dockerfile: COPY _version.py.bld package/_version.py
-  genversion --dry-run      print the command, and write nothing"""
+  genversion                write the file; in a Dockerfile: COPY _version.py.bld package/_version.py
+  genversion --dry-run      print the command and write nothing"""
 
 
 def parser() -> program.Parser:
@@ -28,14 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def handle(args: argparse.Namespace) -> None:
-    """Write the file, or say why there is none."""
+    """Write the file, or say why there is nothing to write."""
     root = program.project().root
     if not version_file.applies(root):
-        print(
-            "genversion: not a versioneer project (no versioneer section in setup.cfg or pyproject.toml); "
-            "nothing was written",
-            file=sys.stderr,
-        )
+        console.note("genversion", "nothing to do: setup.cfg and pyproject.toml have no versioneer section")
     elif args.dry_run:
         process.run(version_file.command(root), dry_run=True)
     else:

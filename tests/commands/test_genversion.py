@@ -1,4 +1,4 @@
-"""genversion, on projects with a versioneer of their own, with the installed one, and with none."""
+"""genversion in projects with a vendored versioneer, with the installed one, and without one."""
 
 from __future__ import annotations
 
@@ -79,17 +79,34 @@ def test_the_real_versioneer_vendored(tmp_path, capfd) -> None:
     assert re.fullmatch(r"1\.2\.3\+1\.g[0-9a-f]{7}", _versions(root)["version"])
 
 
+# Names of standard modules that Python itself, versioneer or this package import.
+SHADOWING = {
+    f"{name}.py": "raise RuntimeError('imported')\n"
+    for name in ("types", "json", "subprocess", "contextlib", "re", "runpy")
+}
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["installed", "vendored"])
+def test_modules_of_the_project_do_not_replace_standard_ones(tmp_path, capfd, own) -> None:
+    files = {"setup.cfg": f"[versioneer]\n{SECTION}", **SHADOWING}
+    if own:
+        files["versioneer.py"] = f"import json, re, subprocess, types\nimport helper\n{VENDORED}"
+        files["helper.py"] = ""
+    root = _project(tmp_path / "app", files)
+    assert call(main, directory=root, capfd=capfd) == (0, f"_version.py.bld: {'9.9' if own else '1.2.3'}\n", "")
+
+
 def test_not_a_versioneer_project(tmp_path, capfd) -> None:
     root = _project(tmp_path / "app", {"setup.cfg": "[metadata]\nname = versioneer\n"})
     assert call(main, directory=root, capfd=capfd) == (
         0,
         "",
-        "genversion: not a versioneer project (no versioneer section in setup.cfg or pyproject.toml); nothing was written\n",
+        "genversion: nothing to do: setup.cfg and pyproject.toml have no versioneer section\n",
     )
     assert not (root / "_version.py.bld").exists()
 
 
-def test_a_versioneer_that_fails_is_told_and_the_old_file_stays(tmp_path, capfd) -> None:
+def test_a_failing_versioneer_leaves_the_old_file(tmp_path, capfd) -> None:
     root = _project(
         tmp_path / "app", {"setup.cfg": f"[versioneer]\n{SECTION}", "versioneer.py": "raise RuntimeError('too old')\n"}
     )
@@ -97,12 +114,12 @@ def test_a_versioneer_that_fails_is_told_and_the_old_file_stays(tmp_path, capfd)
     assert call(main, directory=root, capfd=capfd) == (
         1,
         "",
-        "genversion: versioneer failed: RuntimeError: too old; mend its section, or update the project's versioneer.py\n",
+        "genversion: versioneer failed: RuntimeError: too old; fix its section in setup.cfg or pyproject.toml, or update versioneer.py\n",
     )
     assert (root / "_version.py.bld").read_text() == "old"
 
 
-def test_a_version_that_cannot_be_computed_is_warned_of(tmp_path, capfd) -> None:
+def test_warns_of_a_version_that_cannot_be_computed(tmp_path, capfd) -> None:
     own = "def get_versions():\n    return {'version': '0+unknown', 'error': 'no git here'}\n"
     root = _project(tmp_path / "app", {"setup.cfg": f"[versioneer]\n{SECTION}", "versioneer.py": own})
     assert call(main, directory=root, capfd=capfd) == (
