@@ -1,4 +1,4 @@
-"""Which images of a project are built from which, and the order of builds that follows."""
+"""Which images of a project are built from which others, and the order of builds that follows."""
 
 from __future__ import annotations
 
@@ -13,36 +13,30 @@ from dockerutils.project.project import Image, Project
 
 
 def bases(project: Project, image: Image) -> list[Image]:
-    """Return the images of the project that another one's Dockerfile is built from."""
+    """Return the images of the project that the Dockerfile of `image` is built from.
+
+    Raise UserError if the Dockerfile cannot be read or its build_args have a mistake.
+    """
     content = dockerfile.read(os.path.join(project.root, image.dockerfile), shown_as=image.dockerfile)
     arguments = dockerfile.build_arguments(project.settings(image.name).options("build_args"), project.environ)
-    named = {references.split(reference)[0] for reference in content.bases(arguments)}
+    repositories = {references.split(reference)[0] for reference in content.bases(arguments)}
     others = [name for name in project.directories() if name != image.name]
-    return [project.image(name) for name in others if named & _names(project, name)]
-
-
-def _names(project: Project, directory: str) -> set[str]:
-    """Return what images built from a sub-directory's, or from its builder stage, may name.
-
-    Nothing where the section has a fault: it is no matter to a build of another image.
-    """
-    try:
-        repository = project.repository(directory)
-    except UserError:
-        return set()
-    return {repository, f"{repository}-builder"}
+    return [project.image(name) for name in others if repositories & _repositories(project, name)]
 
 
 def in_order(project: Project, images: Iterable[Image]) -> list[Image]:
-    """Order images so that each comes after those of them that it is built from, `base` as early as that allows."""
+    """Return the images, each after those of them that it is built from, and `base` as early as possible.
+
+    Raise UserError if an image is built from itself, through others.
+    """
     by_name = {image.name: image for image in images}
-    needs = {name: [base.name for base in bases(project, image)] for name, image in by_name.items()}
-    sorter = TopologicalSorter({name: set(needed) & by_name.keys() for name, needed in needs.items()})
+    bases_by_name = {name: {base.name for base in bases(project, image)} for name, image in by_name.items()}
+    sorter = TopologicalSorter({name: needed & by_name.keys() for name, needed in bases_by_name.items()})
     try:
         sorter.prepare()
     except CycleError as error:
-        circle = ", ".join(by_name[name].dockerfile for name in sorted(set(error.args[1])))
-        raise UserError(f"{circle}: each is built from another of these; break the circle of FROM lines") from None
+        cycle = ", ".join(by_name[name].dockerfile for name in sorted(set(error.args[1])))
+        raise UserError(f"{cycle}: these images are built from each other; remove one of the FROM lines") from None
     ready: list[str] = []
     ordered: list[Image] = []
     while sorter.is_active():
@@ -52,3 +46,15 @@ def in_order(project: Project, images: Iterable[Image]) -> list[Image]:
         ordered.append(by_name[name])
         sorter.done(name)
     return ordered
+
+
+def _repositories(project: Project, directory: str) -> set[str]:
+    """Return the names of the image that a sub-directory of `docker/` builds, and of its builder stage.
+
+    The set is empty if its section has a mistake, which must not stop the build of another image.
+    """
+    try:
+        repository = project.repository(directory)
+    except UserError:
+        return set()
+    return {repository, f"{repository}-builder"}

@@ -136,7 +136,7 @@ def test_check_tells_a_circle(app) -> None:
     outcome = app("check")
     assert (
         outcome.out
-        == "docker/a/Dockerfile, docker/z/Dockerfile: each is built from another of these; break the circle of FROM lines\n"
+        == "docker/a/Dockerfile, docker/z/Dockerfile: these images are built from each other; remove one of the FROM lines\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""The order of builds follows the FROM lines."""
+"""The order of builds follows from the FROM lines."""
 
 from __future__ import annotations
 
@@ -36,10 +36,21 @@ def test_order_reads_build_args(make_project) -> None:
     assert [image.name for image in in_order(project, project.images())] == ["dev", "z", "a"]
 
 
-def test_a_circle_of_from_lines_is_told(make_project) -> None:
+def test_order_reads_tabs_and_defaults_that_name_other_arguments(make_project) -> None:
+    files = _files(
+        a="ARG PROJECT=app\nARG USER=alice\nARG BASE=${PROJECT}-z:${USER}\nFROM $BASE",
+        b="FROM\tapp-a:alice\tAS x",
+        dev="ARG VERSION=1.2.3\nFROM app-z:${VERSION%%.*}",
+        z="FROM x",
+    )
+    project = make_project(files)
+    assert [image.name for image in in_order(project, project.images())] == ["z", "a", "b", "dev"]
+
+
+def test_images_that_are_built_from_each_other(make_project) -> None:
     project = make_project(_files(a="FROM app-b", b="FROM app-a"))
     with pytest.raises(UserError) as error:
         in_order(project, project.images())
     assert str(error.value) == (
-        "docker/a/Dockerfile, docker/b/Dockerfile: each is built from another of these; break the circle of FROM lines"
+        "docker/a/Dockerfile, docker/b/Dockerfile: these images are built from each other; remove one of the FROM lines"
     )

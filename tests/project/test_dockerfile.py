@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -206,25 +207,26 @@ FOR_BUILDKIT = [
 ]
 
 
-def _targets(text: str) -> list[tuple[int, str, str]] | None:
+def _targets(directory: Path, text: str) -> list[tuple[int, str, str]] | None:
     """Return the stages that BuildKit finds in a Dockerfile, with line, name and base; None if it rejects the file."""
-    # The option has this name up to buildx 0.15, --call after that.
-    command = ["docker", "buildx", "build", "--print=targets,format=json", "-"]
+    (directory / "Dockerfile").write_text(text, encoding="utf-8", newline="")
+    # --call in later versions of buildx
+    command = ["docker", "buildx", "build", "--print=targets,format=json", str(directory)]
     env = {**os.environ, "BUILDX_EXPERIMENTAL": "1"}
-    child = subprocess.run(command, input=text.encode(), env=env, capture_output=True, check=False)
+    child = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False)
     if child.returncode:
-        assert b"dockerfile parse error" in child.stderr or b"syntax error" in child.stderr, child.stderr
+        assert b"Dockerfile:" in child.stderr, child.stderr
         return None
     found: list[dict[str, Any]] = json.loads(child.stdout)["targets"]
     return [(each["location"]["ranges"][0]["start"]["line"], each.get("name", ""), each["base"]) for each in found]
 
 
-def test_stages_and_faults_are_those_of_buildkit(modern_engine) -> None:
+def test_stages_and_faults_are_those_of_buildkit(modern_engine, tmp_path) -> None:
     for text in FOR_BUILDKIT:
         content = dockerfile.parse(text)
         froms = [each for each in content.instructions if each.keyword == "FROM"]
         own = [(each.line, each.words[2].lower() if len(each.words) == 3 else "", each.words[0]) for each in froms]
-        expected = _targets(text)
+        expected = _targets(tmp_path, text)
         if expected is None:
             assert list(content.faults()), text
         else:
