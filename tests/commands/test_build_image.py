@@ -1,4 +1,4 @@
-"""build-image, on a classic builder and on BuildKit."""
+"""build-image with the classic builder and with BuildKit."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _has(engine, image: str) -> bool:
 
 @pytest.fixture(autouse=True)
 def _remove_images(request):
-    """Leave the session's engines as they were: without the images of the project called app."""
+    """Delete the images of the project app from the engines of the session."""
     engines = [request.getfixturevalue(name) for name in ("engine", "each_engine") if name in request.fixturenames]
     yield
     for engine in engines:
@@ -42,7 +42,7 @@ def _remove_images(request):
             engine.docker("image", "rm", "-f", *ours)
 
 
-def test_builds_one_image_and_shows_how(each_engine, app) -> None:
+def test_builds_one_image_and_prints_the_command(each_engine, app) -> None:
     app.write({"docker/dev/Dockerfile": BASE + "COPY data /data\n", "data": "hello\n"})
     outcome = app("dev")
     assert outcome.status == 0
@@ -50,7 +50,7 @@ def test_builds_one_image_and_shows_how(each_engine, app) -> None:
     assert _read(each_engine, "app-dev:alice", "/data") == "hello\n"
 
 
-def test_what_is_shown_can_be_pasted_from_a_sub_directory(each_engine, app) -> None:
+def test_the_printed_command_works_in_a_sub_directory(each_engine, app) -> None:
     app.write({"docker/dev/Dockerfile": BASE, "docker/src/x": ""})
     outcome = app("dev", directory="docker/src")
     root = app.root
@@ -60,7 +60,7 @@ def test_what_is_shown_can_be_pasted_from_a_sub_directory(each_engine, app) -> N
     assert _has(each_engine, "app-dev:alice")
 
 
-def test_all_in_the_order_of_the_from_lines(each_engine, app) -> None:
+def test_all_builds_in_the_order_of_the_from_lines(each_engine, app) -> None:
     app.write({
         "docker/a/Dockerfile": "ARG FROM_IMAGE\nFROM $FROM_IMAGE\nCOPY --from=app-z:alice /z /z\n",
         "docker/base/Dockerfile": BASE + "RUN echo base > /base\n",
@@ -163,7 +163,7 @@ def test_a_build_waits_for_one_that_uses_an_earlier_template(engine, app) -> Non
     assert _read(engine, "app-second:alice", "/pip.conf").endswith("\ntwo")
 
 
-def test_a_pip_conf_of_the_users_is_used_and_kept(each_engine, app) -> None:
+def test_the_users_own_pip_conf_is_used_and_kept(each_engine, app) -> None:
     app.write({"docker/dev/Dockerfile": BASE + "COPY pip.conf /pip.conf\n"})
     app.write({"pip.conf.template": "template\n", "pip.conf": "mine\n"})
     assert app("dev").status == 0
@@ -171,7 +171,7 @@ def test_a_pip_conf_of_the_users_is_used_and_kept(each_engine, app) -> None:
     assert (app.root / "pip.conf").read_text() == "mine\n"
 
 
-def test_scripts_run_at_the_root_before_and_after(each_engine, app) -> None:
+def test_scripts_run_at_the_root_before_and_after_the_build(each_engine, app) -> None:
     app.write({
         "docker/dev/Dockerfile": BASE + "COPY made /made\n",
         "docker/dockerutils.cfg": """
@@ -238,7 +238,7 @@ def test_a_versioneer_project_gets_its_version_file_first(each_engine, app) -> N
     assert versions["version"] in {"1.2.3", "1.2.3+0.g" + versions["full-revisionid"][:7] + ".dirty"}
 
 
-def test_a_secret_in_a_build_argument_is_not_shown(each_engine, app, monkeypatch) -> None:
+def test_a_secret_in_a_build_argument_is_not_printed(each_engine, app, monkeypatch) -> None:
     monkeypatch.setenv("TOKEN", "s3cr3t-marker")
     app.write({
         "docker/dev/Dockerfile": BASE + "ARG URL\nRUN echo $URL | tr a-z A-Z > /url\n",
@@ -251,7 +251,7 @@ def test_a_secret_in_a_build_argument_is_not_shown(each_engine, app, monkeypatch
     assert _read(each_engine, "app-dev:alice", "/url") == "HTTP://S3CR3T-MARKER@H\n"
 
 
-def test_clean_removes_what_is_there(each_engine, app) -> None:
+def test_clean_removes_the_images_that_exist(each_engine, app) -> None:
     app.write(
         {
             "docker/dev/Dockerfile": "FROM local/busybox AS builder\nFROM local/busybox\n",
@@ -269,7 +269,7 @@ def test_clean_removes_what_is_there(each_engine, app) -> None:
     assert (again.status, again.echoed) == (0, [])
 
 
-def test_options_reach_docker_and_names_are_taken(each_engine, app) -> None:
+def test_options_and_names_reach_docker(each_engine, app) -> None:
     app.write({"docker/dev/Dockerfile": BASE})
     app.write({"docker/dockerutils.cfg": "[dev]\nbuild_args = --label one={project}\n"})
     outcome = app("dev", "--image_name", "renamed/x", "-t", "v1", "--", "--label", "two=a b")
@@ -280,7 +280,7 @@ def test_options_reach_docker_and_names_are_taken(each_engine, app) -> None:
     assert labels == {"one": "app", "two": "a b"}
 
 
-def test_the_base_that_is_missing_is_told_and_f_builds_it(each_engine, app) -> None:
+def test_a_missing_base_is_an_error_and_f_builds_it(each_engine, app) -> None:
     app.write({"docker/base/Dockerfile": BASE, "docker/dev/Dockerfile": "FROM app-base:alice\n"})
     outcome = app("dev")
     assert (outcome.status, outcome.echoed) == (1, [])
@@ -336,7 +336,7 @@ def test_dry_run_prints_the_commands_and_needs_no_engine(app, config, argv, line
     assert sorted(os.listdir(app.root)) == ["docker", "pip.conf.template"]
 
 
-def test_unknown_keys_are_warned_of(app) -> None:
+def test_warns_of_unknown_keys(app) -> None:
     app.write({"docker/dev/Dockerfile": BASE})
     app.write({"docker/dockerutils.cfg": "[dev]\nbuild_arg = x\n[tool]\nanything = x\n"})
     outcome = app("dev", "--dry-run")
@@ -390,7 +390,7 @@ def test_errors(app, argv, status, message) -> None:
     assert not (app.root / "pip.conf").exists()
 
 
-def test_a_fault_in_another_section_is_no_matter(app) -> None:
+def test_mistakes_in_other_sections_do_not_matter(app) -> None:
     app.write({
         "docker/dev/Dockerfile": "FROM app-base:alice\n",
         "docker/base/Dockerfile": BASE,
@@ -402,7 +402,7 @@ def test_a_fault_in_another_section_is_no_matter(app) -> None:
     assert (outcome.status, outcome.err) == (0, "")
 
 
-def test_a_fault_of_the_last_image_is_told_before_anything_ran(app) -> None:
+def test_a_mistake_in_the_last_section_is_found_before_anything_runs(app) -> None:
     app.write({"docker/a/Dockerfile": BASE, "docker/z/Dockerfile": BASE})
     app.write({"docker/dockerutils.cfg": "[a]\npre_build_script = touch ran\n[z]\nbuild_args = oops\n"})
     outcome = app("all")
@@ -413,8 +413,8 @@ def test_a_fault_of_the_last_image_is_told_before_anything_ran(app) -> None:
     assert not (app.root / "ran").exists()
 
 
-def test_a_full_disk_is_told(app, engine, tmp_path) -> None:
-    """The version file does not fit: told in a line, nothing left."""
+def test_a_full_disk(app, engine, tmp_path) -> None:
+    """pip.conf does not fit on the disk: one line, and nothing is left."""
     app.write({"docker/dev/Dockerfile": BASE})
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(app.root)], check=True)
     try:
@@ -431,7 +431,7 @@ def test_a_full_disk_is_told(app, engine, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_build_removes_our_pip_conf_and_nothing_else(each_engine, app, number, status) -> None:
+def test_an_interrupted_build_deletes_pip_conf_and_nothing_else(each_engine, app, number, status) -> None:
     app.write({"docker/dev/Dockerfile": BASE + "COPY pip.conf /\nRUN exec sleep 98765\n"})
     app.write({"pip.conf.template": "x", "keep": "y"})
     before = sorted(os.listdir(app.root))

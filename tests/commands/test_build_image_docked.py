@@ -1,4 +1,4 @@
-"""build-image in a docked shell: the context goes to the dock, over the connection that all share."""
+"""build-image in a docked shell: the context goes to the dock over the shared connection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.testbed.relay import relaying
 DOCKERFILE = "FROM local/busybox\nCOPY data /data\nCOPY note /note\n"
 
 
-def test_an_image_is_built_on_the_dock(docked_shell: Docked) -> None:
+def test_builds_on_the_dock(docked_shell: Docked) -> None:
     docked_shell.write({"docker/dev/Dockerfile": "FROM local/busybox\nCOPY note /note\n", "note": "from here\n"})
     outcome = docked_shell(main, "dev")
     assert (outcome.status, outcome.echoed) == (0, ["docker build -t app-dev:alice -f docker/dev/Dockerfile ."])
@@ -21,7 +21,7 @@ def test_an_image_is_built_on_the_dock(docked_shell: Docked) -> None:
     assert docked_shell.host.authentications() == 1
 
 
-def test_with_buildkit_only_what_has_changed_goes(docked_shell: Docked) -> None:
+def test_buildkit_sends_changes_only(docked_shell: Docked) -> None:
     size = 8_000_000
     docked_shell.write({"docker/dev/Dockerfile": DOCKERFILE, "note": "one\n"})
     (docked_shell.root / "data").write_bytes(os.urandom(size))

@@ -1,4 +1,4 @@
-"""Where the version file is, as the section of versioneer has it."""
+"""The path of the version file in versioneer's section."""
 
 from __future__ import annotations
 
