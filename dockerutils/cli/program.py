@@ -124,10 +124,19 @@ class Parser(argparse.ArgumentParser):
         return args
 
     def _spelt_with_dashes(self, argv: Sequence[str]) -> list[str]:
-        """Respell known options, and tie a value that begins with `-` to its option, which argparse would not take."""
+        """Respell known options, and tie a value that begins with `-` to its option, which argparse would not take.
+
+        Words that argparse.REMAINDER takes stay as they are.
+        """
         words: list[str] = []
         rest = iter(argv)
+        arguments = [action for action in self._actions if not action.option_strings]
+        takes_rest = bool(arguments) and arguments[-1].nargs == argparse.REMAINDER
+        before_rest = len(arguments) - 1
         for word in rest:
+            if takes_rest and before_rest == 0:
+                return [*words, word, *rest]
+            before_rest -= not word.startswith("-")
             name, equals, value = word.partition("=")
             if name.startswith("--") and (dashed := name.replace("_", "-")) in self._option_string_actions:
                 name = dashed

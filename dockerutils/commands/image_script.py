@@ -1,52 +1,77 @@
-"""Run a script that an image holds, here on the host."""
+"""Run a script from an image on this machine."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
+from typing import IO
 
 from dockerutils.cli import program
 from dockerutils.core import process, shell_words
 from dockerutils.core.errors import DockerutilsError
+from dockerutils.core.shell_words import Word
 from dockerutils.docker import engine
 
 _EXAMPLES = """\
   image-script org/tools:26.11.20 /usr/local/bin/deploy --all     run the script with an argument
-  image-script --dry-run tools /usr/local/bin/deploy              show the command only"""
+  image-script --dry-run tools /usr/local/bin/deploy              print the command only"""
+
+_LONGEST_ARGUMENT = 128 * 1024 - 1  # bytes, in Linux (MAX_ARG_STRLEN)
 
 
 def parser() -> program.Parser:
     """Return the parser of image-script."""
     parser = program.Parser("image-script", f"{__doc__}", _EXAMPLES)
     parser.add_dry_run()
-    parser.add_argument("image", metavar="IMAGE", help="an image of the project, or any other by its name and tag")
-    parser.add_argument("path", metavar="PATH", help="the script in the image; it is run by bash")
+    parser.add_argument("image", metavar="IMAGE", help="an image of the project, or any image reference")
+    parser.add_argument("path", metavar="PATH", help="path of the script in the image; bash runs it")
     parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARG", help="arguments of the script")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status, if the script has not taken this process's place."""
+    """Run the command; return its exit status, if the script has not replaced this process."""
     return program.main(parser(), handle, argv)
 
 
 def handle(args: argparse.Namespace) -> None:
-    """Read the script, and become the bash that runs it."""
+    """Read the script, and replace this process by the bash that runs it."""
+    import tempfile
+
     reference = program.reference(args.image)
     reading = ["docker", "run", "--rm", "--entrypoint", "cat", reference, "--", args.path]
-    text = "" if args.dry_run else read(reading, reference, args.path)
-    # Shown as the shell would read it, executed as it was read: the script is the same word either way.
-    script = shell_words.Word(text, f"$({shell_words.render(reading)})")
-    process.replace(process.Command(["bash", "-c", script, args.path, *args.args]), dry_run=args.dry_run)
+    script = b"" if args.dry_run else read(reading, reference, args.path)
+    with tempfile.TemporaryFile() as file:
+        command = process.Command(["bash", "-c", word(script, reading, file), args.path, *args.args])
+        process.replace(command, dry_run=args.dry_run)
 
 
-def read(reading: list[str], reference: str, path: str) -> str:
-    """Return the text of the script, without the line ends behind it, as a shell's `$(…)` gives it."""
-    answer = process.capture(reading)
-    if answer.status == 1:  # cat's own: docker's begin at 125
-        raise DockerutilsError(f"{path} cannot be read in {reference}: {answer.stderr.strip()}; correct the path")
-    if answer.status:
-        raise engine.refusal(answer.stderr)
-    if "\0" in answer.stdout:
-        raise DockerutilsError(f"{path} in {reference} is no script: it holds NUL characters; name a text file")
-    return answer.stdout.rstrip("\n")
+def word(script: bytes, reading: Sequence[str], file: IO[bytes]) -> Word:
+    """Return the script as one word for bash, printed as the command that reads it from the image.
+
+    A script that is too long for an argument goes through `file`, which bash inherits.
+    """
+    line = shell_words.render(reading)
+    if len(script) <= _LONGEST_ARGUMENT:
+        return Word(os.fsdecode(script), f"$({line})")
+    file.write(script)
+    file.seek(0)
+    os.set_inheritable(file.fileno(), True)
+    escaped = line.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("`", "\\`")
+    return Word(f'eval "$(</dev/fd/{file.fileno()})"', f'eval \\"\\$({escaped})\\"')
+
+
+def read(reading: Sequence[str], reference: str, path: str) -> bytes:
+    """Return the bytes of the script without the line ends behind it, as a shell's `$(…)` returns them."""
+    with process.children() as children:
+        child = children.start(reading)
+        script = child.finish()
+        status, stderr = child.wait(), child.stderr
+    if status == 1:  # of cat; those of docker begin at 125
+        raise DockerutilsError(f"{path} cannot be read in {reference}: {stderr.strip()}; correct the path")
+    if status:
+        raise engine.refusal(stderr)
+    if b"\0" in script:
+        raise DockerutilsError(f"{path} in {reference} is not a script: it holds NUL characters; name a text file")
+    return script.rstrip(b"\n")
