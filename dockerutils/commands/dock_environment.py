@@ -1,26 +1,30 @@
-"""Print what the environment of a shell that is docked differs in; source dock reads it."""
+"""Print the variables that `source dock` sets."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 
 from dockerutils.cli import program
 from dockerutils.docks import inventory
 
 _EXAMPLES = """\
-  source dock gpu              dock this shell; castoff ends it
-  dock-environment gpu         a line NAME=value for each variable to set, NAME for each to unset"""
+  dock-environment gpu             print NAME=value for each variable to set, NAME for each to unset
+  dock-environment 203.0.113.7     the same, by address"""
+
+# The first argument when `source dock` runs this: messages and usage are those of dock then.
+_SOURCED = "--sourced"
 
 
-def parser() -> program.Parser:
-    """Return the parser of dock-environment, which speaks for source dock."""
+def parser(command: str = "dock-environment") -> program.Parser:
+    """Return the parser of dock-environment; `command` is what the user typed."""
     parser = program.Parser(
-        "dock",
+        command,
         f"{__doc__}",
         _EXAMPLES,
-        environment="  DOCKERUTILS_DISABLE_PROMPT   when set, source dock leaves the prompt alone",
+        environment="  DOCKERUTILS_DISABLE_PROMPT   if set, source dock does not change the prompt",
     )
     parser.add_dock()
     return parser
@@ -28,11 +32,14 @@ def parser() -> program.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    return program.main(parser(), handle, argv)
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == [_SOURCED]:
+        return program.main(parser("dock"), handle, words[1:])
+    return program.main(parser(), handle, words)
 
 
 def handle(args: argparse.Namespace) -> None:
-    """Find the dock, and see that ssh knows it."""
+    """Find the dock, make sure that ssh knows it, and print its variables."""
     variables = inventory.docked(inventory.find(args.dock, os.path.expanduser("~")))
     for name in inventory.CHANGED:
         print(f"{name}={variables[name]}" if name in variables else name)

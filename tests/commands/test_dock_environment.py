@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from dockerutils.commands.dock_environment import main
 from dockerutils.docks import inventory
 from dockerutils.docks.records import Dock
@@ -21,9 +23,16 @@ def test_a_line_for_each_variable(isolated, tmp_path, capfd) -> None:
     ]  # fmt: skip
 
 
-def test_an_unknown_one(isolated, tmp_path, capfd) -> None:
-    assert call(main, "gpu", directory=tmp_path, capfd=capfd) == (
+def test_the_usage_names_the_command_that_was_typed(isolated, tmp_path, capfd) -> None:
+    assert call(main, "-h", directory=tmp_path, capfd=capfd).out.startswith("usage: dock-environment [-h]")
+    assert call(main, "--sourced", "-h", directory=tmp_path, capfd=capfd).out.startswith("usage: dock [-h]")
+
+
+@pytest.mark.parametrize(("argv", "command"), [(["gpu"], "dock-environment"), (["--sourced", "gpu"], "dock")])
+def test_an_unknown_dock(isolated, tmp_path, capfd, argv, command) -> None:
+    assert call(main, *argv, directory=tmp_path, capfd=capfd) == (
         2,
         "",
-        "dock: unknown dock 'gpu'; register one: register-dock ADDRESS MONIKER\n",
+        f"{command}: unknown dock 'gpu'; register one: register-dock ADDRESS MONIKER
+",
     )
