@@ -106,7 +106,7 @@ def test_the_commands_work_without_git_and_without_the_sources(made, tmp_path, m
     assert _run("build-image", "dev", "--dry-run", directory=project) == (
         "docker build -t app-dev:alice -f docker/dev/Dockerfile .\n"
     )
-    assert "nothing found" in _run("dockerutils", "check", directory=project)
+    assert "no problems" in _run("dockerutils", "check", directory=project)
     assert "build-image" in _run("dockerutils", directory=tmp_path)
     assert "run-image" in _run("dockerutils", "completion", "bash", directory=tmp_path)
     write_tree(tmp_path / "roman", {"roman.py": "print(2026)"})

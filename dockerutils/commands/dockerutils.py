@@ -1,4 +1,4 @@
-"""Show the commands, start, check or explain a docker/ tree, or make a shell complete it."""
+"""List the commands; create, check or explain docker/; print shell completion."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from dockerutils.project.config import KEYS
 from dockerutils.project.project import Image, Project
 
 _EXAMPLES = """\
-  dockerutils                     the commands, a line each
-  dockerutils init                a docker/ tree for a project that has none; nothing is overwritten
-  dockerutils check               every fault of docker/dockerutils.cfg and the Dockerfiles
-  dockerutils config dev          the settings of an image, and where each comes from
+  dockerutils                     list the commands
+  dockerutils init                create docker/ for a project; overwrite nothing
+  dockerutils check               check docker/dockerutils.cfg and the Dockerfiles
+  dockerutils config dev          show the settings of an image, and where each comes from
   source <(dockerutils completion bash)      complete commands, images and docks; for ~/.bashrc"""
 _INIT = """\
-  dockerutils init --dry-run      what would be written
-  dockerutils init                write it; then: build-image all"""
+  dockerutils init --dry-run      print the files
+  dockerutils init                write them; then: build-image all"""
 _CHECK = """\
-  dockerutils check                       every fault, a line each
-  dockerutils check && build-image all    in CI: build what has none"""
+  dockerutils check                       print one line for each problem
+  dockerutils check && build-image all    in CI: build only without problems"""
 _CONFIG = """\
-  dockerutils config dev          key, value and place of each setting
-  dockerutils config --json       of all images, for programs"""
+  dockerutils config dev          show key, value and place of each setting
+  dockerutils config --json       print the settings of all images for programs"""
 _COMPLETION = """\
   source <(dockerutils completion bash)      in ~/.bashrc
-  source <(dockerutils completion zsh)       in ~/.zshrc, behind compinit
+  source <(dockerutils completion zsh)       in ~/.zshrc, after compinit
   dockerutils completion fish | source       in ~/.config/fish/config.fish"""
 
-# The commands by what they are about, and for what; `source dock` is no program, but a file that the shell reads.
+# The commands by object and purpose; `source dock` is not a program but a file for the shell.
 _SOURCE_DOCK = (
     "source dock",
-    "Dock this shell: the commands here, and docker, work on that host then; castoff ends it.",
+    "Dock this shell: docker and these commands use that host until castoff.",
 )
 _TABLE = {
     "dock: a host with a Docker Engine, reached over ssh": {
@@ -50,7 +50,7 @@ _TABLE = {
         "notebook": ["nb-dock"],
         "utility": ["source dock", "ls-dock", "ssh-dock", "sync-up", "sync-down", "dock-environment"],
     },
-    "image: what the Dockerfiles of a project make": {
+    "image: a Docker image of the project": {
         "creation": ["build-image"],
         "execution": ["run-image", "image-script"],
         "notebook": ["run-notebook"],
@@ -65,16 +65,14 @@ _TABLE = {
 def parser() -> program.Parser:
     """Return the parser of dockerutils."""
     parser = program.Parser("dockerutils", f"{__doc__}", _EXAMPLES)
-    init = parser.add_action("init", "start a docker/ tree that suits the project here; overwrite nothing", _INIT)
-    init.add_argument("--dry-run", action="store_true", help="print the files that would be written, and write none")
-    parser.add_action(
-        "check", "validate the configuration and the Dockerfiles; status 1 when anything is wrong", _CHECK
-    )
-    config = parser.add_action("config", "show the settings of the images, with the place each comes from", _CONFIG)
-    config.add_argument("image", nargs="?", metavar="IMAGE", help="show this image alone")
-    config.add_argument("--json", action="store_true", help="print a JSON object, by image")
+    init = parser.add_action("init", "create docker/ for the project in this directory; overwrite nothing", _INIT)
+    init.add_argument("--dry-run", action="store_true", help="print the files without writing them")
+    parser.add_action("check", "check the configuration and the Dockerfiles; status 1 if there are problems", _CHECK)
+    config = parser.add_action("config", "show the settings of the images, and where each comes from", _CONFIG)
+    config.add_argument("image", nargs="?", metavar="IMAGE", help="show only this image")
+    config.add_argument("--json", action="store_true", help="print a JSON object with the images as keys")
     completion = parser.add_action(
-        "completion", "print what makes a shell complete commands, images and docks", _COMPLETION
+        "completion", "print a script that makes the shell complete commands, images and docks", _COMPLETION
     )
     completion.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
     return parser
@@ -86,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def handle(args: argparse.Namespace) -> None:
-    """Do the action, or list the commands."""
+    """Run the action, or list the commands."""
     if args.action == "init":
         from dockerutils.scaffold import init
 
@@ -103,11 +101,11 @@ def handle(args: argparse.Namespace) -> None:
         parsers = {name: module.parser() for name, module in _modules()}
         print(completion.script(args.shell, parsers), end="")
     else:
-        print(f"{overview()}\n\nEach shows its usage with -h; 'dockerutils check' finds what is wrong in a project.")
+        print(f"{overview()}\n\nRun a command with -h for its usage; 'dockerutils check' finds mistakes in a project.")
 
 
 def overview() -> str:
-    """Return the commands by entity and purpose, each with the first line of its documentation."""
+    """Return the commands by object and purpose, each with the first line of its docstring."""
     does = {name: (module.__doc__ or "").splitlines()[0] for name, module in _modules()} | dict([_SOURCE_DOCK])
     width = max(map(len, does))
     lines: list[str] = []
@@ -120,30 +118,34 @@ def overview() -> str:
 
 
 def _modules() -> list[tuple[str, Any]]:
-    """Return the modules of the commands, each with the command's name, in alphabetical order."""
+    """Return the names of the commands and their modules, in alphabetical order."""
     names = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
     return [(name.replace("_", "-"), importlib.import_module(f"{commands.__name__}.{name}")) for name in names]
 
 
 def check(project: Project) -> None:
-    """Print every finding; DockerutilsError counts them."""
+    """Print every problem; DockerutilsError has their number."""
     found = findings(project)
     for finding in found:
         print(console.one_line(finding))
     if found:
-        raise DockerutilsError(f"{len(found)} found; correct them and check again")
-    print(f"{project.config.path}: {len(project.names())} images, nothing found")
+        raise DockerutilsError(f"{_count(len(found), 'problem')}; correct and check again")
+    print(f"{project.config.path}: {_count(len(project.names()), 'image')}, no problems")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def show_config(project: Project, images: Sequence[Image], *, as_json: bool) -> None:
-    """Print the settings of images: the values filled in, environment variables unexpanded, and their places."""
+    """Print the settings of images, filled in but without the values of environment variables, and their places."""
     if as_json:
         print(json.dumps({image.name: _record(project, image) for image in images}, indent=2))
         return
     for image in images:
         source = image.dockerfile if image.directory else "no Dockerfile"
-        print(f"[{image.name}]  {image.reference}  ({image.kind}, {source})")
-        rows = [(f"  {key}", value, place) for key, value, place in _settings(project, image)]
+        print(console.one_line(f"[{image.name}]  {image.reference}  ({image.kind}, {source})"))
+        rows = [(f"  {key}", console.one_line(value), place) for key, value, place in _settings(project, image)]
         print(console.table(("  KEY", "VALUE", "FROM"), rows), end="\n\n")
 
 
@@ -153,12 +155,18 @@ def _record(project: Project, image: Image) -> dict[str, Any]:
 
 
 def _settings(project: Project, image: Image) -> Iterator[tuple[str, str, str]]:
-    """Yield key, value and place of each setting that is not empty by default."""
+    """Yield key, value and place of each setting, without those that are absent and empty by default."""
     settings = project.settings(image.name)
     for key in KEYS:
         value = settings.value(key.name)
         if value is not None:
-            read = settings.read(key)
-            yield value.key, read if isinstance(read, str) else shell_words.render(read), str(value.place)
+            yield value.key, _shown(settings.read(key)), str(value.place)
         elif key.default:
             yield key.name, key.default, "default"
+
+
+def _shown(value: str | list[str]) -> str:
+    """Return a value without the values of environment variables in it."""
+    if isinstance(value, list):
+        return shell_words.render(value)
+    return shell_words.quote(value) if isinstance(value, shell_words.Word) else value

@@ -1,4 +1,4 @@
-"""Everything that can be found wrong with a project before a command trips over it."""
+"""Find the mistakes in a project's configuration and Dockerfiles."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from dockerutils.project.project import DIRECTORY, LATEST, Image, Project
 
 
 def findings(project: Project) -> list[str]:
-    """Return what is wrong with the configuration and the Dockerfiles, a line each, with its place."""
+    """Return the mistakes in the configuration and the Dockerfiles, one line each, with the place."""
     found = [*project.config.file.faults, *project.config.file.default.faults]
     names: list[str] = []
-    found += _told(lambda: names.extend(project.names()))
+    found += _errors_of(lambda: names.extend(project.names()))
     for name in names or project.directories():
         found += _of_image(project, name)
-    found += _told(lambda: build_order.in_order(project, [_image(project, name) for name in project.directories()]))
+    found += _errors_of(
+        lambda: build_order.in_order(project, [_image(project, name) for name in project.directories()])
+    )
     return list(dict.fromkeys(found))
 
 
@@ -27,7 +29,7 @@ def _of_image(project: Project, name: str) -> Iterator[str]:
     yield from project.config.faults(name)
     yield from project.config.unknown_keys(name)
     images: list[Image] = []
-    yield from _told(lambda: images.append(_image(project, name)))
+    yield from _errors_of(lambda: images.append(_image(project, name)))
     yield from _of_section(project, name)
     for image in images:
         if image.kind == DIRECTORY:
@@ -35,20 +37,20 @@ def _of_image(project: Project, name: str) -> Iterator[str]:
 
 
 def _image(project: Project, name: str) -> Image:
-    """Return an image; which version of it is the newest, the engine knows, and it is no matter of the files."""
+    """Return an image; its newest version is not looked up: that depends on the engine, not on the files."""
     tag = project.settings(name).value("tag")
     return project.image(name, LATEST if tag and tag.text == LATEST else None)
 
 
 def _of_section(project: Project, name: str) -> Iterator[str]:
-    """Yield the faults of each key, as it is read here and as it is read while docked."""
+    """Yield the faults of each key, for a shell that is docked and one that is not."""
     for docked in (False, True):
         values = project.config.peek(name)
         settings = project.settings_of(values, docked=docked)
         for key in KEYS:
-            yield from _told(settings.read, key)
+            yield from _errors_of(settings.read, key)
         if section := settings.value("env"):
-            yield from _told(project.variables, section)
+            yield from _errors_of(project.variables, section)
 
 
 def _of_dockerfile(project: Project, image: Image) -> Iterator[str]:
@@ -61,8 +63,8 @@ def _of_dockerfile(project: Project, image: Image) -> Iterator[str]:
         yield f"{image.dockerfile}:{line}: {fault}"
 
 
-def _told(action: Callable[..., object], *args: object) -> list[str]:
-    """Return what `action` complains of, nothing when it does not."""
+def _errors_of(action: Callable[..., object], *args: object) -> list[str]:
+    """Return the error that `action` raises, if any."""
     try:
         action(*args)
     except DockerutilsError as error:

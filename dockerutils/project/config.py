@@ -1,6 +1,6 @@
 """The configuration of a project, `docker/dockerutils.cfg`: its keys in one table, and its values, typed and filled in.
 
-What the values of a key may be is said in `KEYS`; the table of docs/configuration.md is checked against it.
+`KEYS` defines the keys; the table in docs/configuration.md is checked against it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Fields = Mapping[str, Callable[[], str]]
 
 
 class Key(NamedTuple):
-    """A key of an image's section: who reads it, what its value is, what holds when it is absent, and its meaning."""
+    """A key of an image's section: the commands that read it, its type, its default and its meaning."""
 
     name: str
     read_by: str  # "all", "run", "build" or "publish"
@@ -34,32 +34,38 @@ class Key(NamedTuple):
 
 
 KEYS = (
-    Key("name", "all", "text", "", "the image's name, or the directory that a synthetic image runs"),
-    Key("tag", "all", "text", "", "the image's tag; else that of the directory it names; else your login name"),
-    Key("prefix", "all", "boolean", "True", "put `<project>-` before the name"),
+    Key("name", "all", "text", "", "the image's name; for a synthetic image, the directory that it runs"),
+    Key("tag", "all", "text", "", "the image's tag; default: that of the directory it names, else your login name"),
+    Key("prefix", "all", "boolean", "True", "prefix the name with `<project>-`"),
     Key("environment", "run", "options", "", "environment variables: `-e VAR=value …`"),
-    Key("env", "run", "text", "", "a section whose keys become environment variables"),
+    Key("env", "run", "text", "", "the section whose keys become environment variables"),
     Key("interactive", "run", "options", "", "`-it` (default on a terminal), `-i` (default elsewhere) or `-d`"),
-    Key("gpu", "run", "options", "", f"options that give GPUs to the container; `-g` adds `{GPU}` when absent"),
-    Key("network", "run", "word", "", "the name of the network to join"),
+    Key("gpu", "run", "options", "", f"options for GPUs; `-g` adds `{GPU}` if the key is absent"),
+    Key("network", "run", "word", "", "the network to join"),
     Key("volumes", "run", "options", "", "mounts: `-v …` and `--mount …`"),
     Key("ports", "run", "options", "", "published ports: `-p …`"),
-    Key("args", "run", "options", "", "any other options of docker run"),
-    Key("init", "run", "options", "--init", "the init process; empty for none"),
-    Key("keep_container", "run", "boolean", "False", "keep the container and run it detached, as `-k` does"),
-    Key("cmd", "run", "command", "", "the command of the container, taken verbatim"),
-    Key("build_args", "build", "options", "", "options of docker build"),
-    Key("pull_FROM_on_force", "build", "boolean", "False", "pull the FROM images when building with `-f`"),
-    Key("pre_build_script", "build", "command", "", "command run at the root before the build; a failure stops it"),
-    Key("post_build_script", "build", "command", "", "command run at the root after a successful build"),
+    Key("args", "run", "options", "", "other docker run options"),
+    Key("init", "run", "options", "--init", "options for the init process; empty for none"),
+    Key("keep_container", "run", "boolean", "False", "keep the container and run it detached, like `-k`"),
+    Key("cmd", "run", "command", "", "the container's command, verbatim"),
+    Key("build_args", "build", "options", "", "docker build options"),
+    Key("pull_FROM_on_force", "build", "boolean", "False", "pull the FROM images with `-f`"),
+    Key(
+        "pre_build_script",
+        "build",
+        "command",
+        "",
+        "command to run at the root before the build; if it fails, the build stops",
+    ),
+    Key("post_build_script", "build", "command", "", "command to run at the root after a successful build"),
     Key("image_repo", "publish", "text", "docker_hub", "`docker_hub`, `aws`, or a registry `host[:port]`"),
-    Key("publication_tag", "publish", "tags", "", "full name and tag to push; several are separated by white space"),
+    Key("publication_tag", "publish", "tags", "", "full name and tag to push; separate several with white space"),
 )
 _KEYS = {key.name: key for key in KEYS}
-NUL = "holds a NUL character, which no command line can; remove it"
+NUL = "NUL characters are not possible in a command line; remove them"
 DOCKED = "_docked"  # <key>_docked replaces <key> while the shell is docked
 
-PUBLICATION_FIELDS = ("account", "region", "image", "tag")  # known when an image is published
+PUBLICATION_FIELDS = ("account", "region", "image", "tag")
 
 _BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True) | dict.fromkeys(
     ("false", "f", "no", "n", "off", "0"), False
@@ -67,19 +73,19 @@ _BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True) | dict.fro
 
 
 def is_false(value: Value | None) -> bool:
-    """Tell whether a value says no; one that says neither does not."""
+    """Tell whether a value means no; an invalid one does not."""
     return value is not None and _BOOLEANS.get(value.text.lower()) is False
 
 
 class Config:
-    """The sections of the configuration file, with `[DEFAULT]` behind each of them."""
+    """The sections of the configuration file; each inherits from `[DEFAULT]`."""
 
     def __init__(self, file: ini.File) -> None:
         self.file = file
 
     @property
     def path(self) -> str:
-        """The file, as named from the root."""
+        """The file, relative to the root."""
         return self.file.path
 
     def __contains__(self, section: str) -> bool:
@@ -89,23 +95,23 @@ class Config:
         return iter(self.file.sections)
 
     def section(self, name: str) -> dict[str, Value]:
-        """Return the values of a section, `[DEFAULT]`'s among them; UserError tells the first fault in them."""
+        """Return the values of a section, with those of `[DEFAULT]`; UserError has its first fault."""
         for fault in self.faults(name):
             raise UserError(fault)
         return self.peek(name)
 
     def own(self, name: str) -> dict[str, Value]:
-        """Return the values that stand in a section itself; UserError tells the first fault in them."""
+        """Return the values of a section without those of `[DEFAULT]`; UserError has its first fault."""
         self.section(name)
         return self.file.sections[name].values
 
     def peek(self, name: str) -> dict[str, Value]:
-        """Return what could be read of a section, whatever its faults; nothing but the defaults when it is absent."""
+        """Return the values of a section, whatever its faults; those of `[DEFAULT]` if it does not exist."""
         own = self.file.sections.get(name)
         return {**self.file.default.values, **(own.values if own else {})}
 
     def faults(self, name: str) -> list[str]:
-        """Return the faults that concern a section: of the file as a whole, of `[DEFAULT]` and its own."""
+        """Return the faults that affect a section: those outside of sections, those of `[DEFAULT]` and its own."""
         own = self.file.sections.get(name)
         return [*self.file.faults, *self.file.default.faults, *(own.faults if own else [])]
 
@@ -117,7 +123,7 @@ class Config:
 
 
 class Settings:
-    """One image's section as a command reads it: typed, filled in, and `<key>_docked` before `<key>` when docked."""
+    """The section of one image: typed, filled in, and with `<key>_docked` instead of `<key>` when docked."""
 
     def __init__(
         self, values: Mapping[str, Value], fields: Fields, environ: Mapping[str, str], *, docked: bool
@@ -128,13 +134,13 @@ class Settings:
         self._docked = docked
 
     def value(self, key: str) -> Value | None:
-        """Return what the file says of `key`, with its place; None when it says nothing."""
+        """Return the value of `key` in the file, with its place; None if it is absent."""
         assert key in _KEYS, key
         docked = self._values.get(key + DOCKED) if self._docked else None
         return docked if docked is not None else self._values.get(key)
 
     def text(self, key: str) -> str:
-        """Return the value of `key` as it stands, or the default."""
+        """Return the value of `key` verbatim, or the default."""
         value = self.value(key)
         return _KEYS[key].default if value is None else value.text
 
@@ -149,14 +155,14 @@ class Settings:
             raise value.error(f"{value.text!r} is neither true nor false; write True or False") from None
 
     def command(self, key: str) -> list[str]:
-        """Return the words of a command, split as a shell splits them, otherwise verbatim."""
+        """Return the words of a command: split as a shell splits them, not filled in."""
         value = self.value(key)
         if value is not None and "\0" in value.text:
             raise value.error(NUL)
         return [] if value is None else split(value)
 
     def read(self, key: Key) -> str | list[str]:
-        """Return the value of `key` as its type has it: words, or a text."""
+        """Return the value of `key` according to its type: words, or a text."""
         if key.type == "boolean":
             return str(self.boolean(key.name))
         if key.type == "options":
@@ -168,7 +174,7 @@ class Settings:
         return self.word(key.name) if key.type == "word" else self.text(key.name)
 
     def options(self, key: str, more: Fields | None = None) -> list[str]:
-        """Return the words of docker options, split as a shell splits them, then filled in, `more` fields first."""
+        """Return the words of docker options: split as a shell splits them, then filled in, `more` fields first."""
         value = self.value(key)
         if value is None:
             return shell_words.split(_KEYS[key].default)
@@ -183,9 +189,9 @@ class Settings:
         return _KEYS[key].default if value is None else self.fill_in(value.text, value)
 
     def tags(self, key: str, fields: Fields) -> list[str]:
-        """Return the names that `key` lists, each filled in, with `fields` beside the common ones.
+        """Return the names that `key` lists, each filled in, with `fields` in addition to the common ones.
 
-        White space separates them. A double quote before or behind a name is dropped: files have a stray one there.
+        White space separates them. A double quote at either end of a name is dropped: existing files have stray ones.
         """
         value = self.value(key)
         if value is None:
@@ -194,7 +200,7 @@ class Settings:
         return [self.fill_in(word, value, fields) for word in listed if word]
 
     def fill_in(self, word: str, value: Value, more: Fields | None = None) -> str:
-        """Fill in one word of `value`, with `more` fields than options have."""
+        """Fill in one word of `value`, with `more` fields in addition to the common ones."""
         if "\0" in word:
             raise value.error(NUL)
         try:
@@ -204,9 +210,8 @@ class Settings:
 
 
 def read(root: str) -> Config:
-    """Read the configuration of the project at `root`; one without a file has no sections."""
+    """Read the configuration of the project at `root`; without a file it has no sections."""
     for path in FILES:
-        # Places name the file as it is seen from the root.
         if os.path.lexists(os.path.join(root, path)):
             file = ini.read(os.path.join(root, path), shown_as=path)
             break
@@ -216,7 +221,7 @@ def read(root: str) -> Config:
 
 
 def split(value: Value) -> list[str]:
-    """Split a value into words as a shell does; an error has its place."""
+    """Split a value into words as a shell does; UserError has its place."""
     try:
         return shell_words.split(value.text)
     except ValueError as error:

@@ -1,13 +1,15 @@
-"""A reader of INI files that keeps the file and line of every value, and goes on after a fault.
+"""Read INI files: keep the file and line of every value, and continue after a mistake.
 
 It reads what the standard library's `configparser` reads with `interpolation=None` and case-sensitive keys
 (https://docs.python.org/3/library/configparser.html#supported-ini-file-structure): the same sections, keys and
-values. That module is not imported: it forgets where a value stood, and stops at the first fault of a file of which
-the command at hand may only need another section.
+values. That module is not used because it does not keep the line of a value, and stops at the first mistake, which can
+be in a section that the command does not need.
 """
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -17,7 +19,7 @@ DEFAULT = "DEFAULT"
 
 
 class Place(NamedTuple):
-    """Where something stands: the file as the user would name it, and the line, counted from 1."""
+    """A file, as the user would name it, and a line, counted from 1."""
 
     path: str
     line: int
@@ -27,7 +29,7 @@ class Place(NamedTuple):
 
 
 class Value(NamedTuple):
-    """A key's text, its lines joined by newlines, with the section, the key and the place that it came from."""
+    """The text of a key, its lines joined by newlines, with its section, key and place."""
 
     text: str
     section: str
@@ -35,7 +37,7 @@ class Value(NamedTuple):
     place: Place
 
     def error(self, message: str) -> UserError:
-        """Return the error that says what is wrong with this value, and where it stands."""
+        """Return the error that says what is wrong with this value, and where it is."""
         return UserError(self.describe(message))
 
     def describe(self, message: str) -> str:
@@ -44,7 +46,7 @@ class Value(NamedTuple):
 
 
 class Section:
-    """The keys of one section, and the faults found in it, which matter only to a command that reads it."""
+    """The values of one section, and its faults, which matter only to a command that reads it."""
 
     def __init__(self, name: str, place: Place) -> None:
         self.name = name
@@ -54,7 +56,7 @@ class Section:
 
 
 class File(NamedTuple):
-    """A file as read: `[DEFAULT]`'s keys, the other sections in order, and the faults that stand in no section."""
+    """A file as read: `[DEFAULT]`, the other sections in order, and the faults outside of sections."""
 
     path: str
     default: Section
@@ -63,17 +65,21 @@ class File(NamedTuple):
 
 
 def read(path: str, shown_as: str) -> File:
-    """Read the INI file at `path`, in UTF-8 with or without BOM; UserError when it is no such file.
+    """Read the INI file at `path`, in UTF-8 with or without BOM; UserError if it cannot be read.
 
-    Messages and places call it `shown_as`.
+    Messages and places name it `shown_as`.
     """
     try:
-        with open(path, "rb") as stream:
+        # To open a FIFO would otherwise wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise UserError(f"{shown_as} is not a file; replace it by a configuration file")
             content = stream.read()
     except IsADirectoryError:
-        raise UserError(f"{shown_as} is a directory; it should be a configuration file") from None
+        raise UserError(f"{shown_as} is a directory; replace it by a configuration file") from None
     except OSError as error:
-        raise UserError(f"{shown_as} cannot be read: {error.strerror}; mend its permissions") from error
+        raise UserError(f"{shown_as} cannot be read: {error.strerror}; {_remedy(error)}") from error
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -84,8 +90,12 @@ def read(path: str, shown_as: str) -> File:
     return parse(text, shown_as)
 
 
+def _remedy(error: OSError) -> str:
+    return "change its permissions" if isinstance(error, PermissionError) else "remove or replace it"
+
+
 def parse(content: str, path: str) -> File:
-    """Parse the text of an INI file; `path` is what places and faults call it."""
+    """Parse the text of an INI file; places and faults name it `path`."""
     file = File(path, Section(DEFAULT, Place(path, 0)), {}, [])
     section: Section | None = None
     lines: dict[tuple[str, str], list[str]] = {}  # the lines of each value, by section and key
@@ -108,45 +118,45 @@ def parse(content: str, path: str) -> File:
         if header := _header(line):
             section, current = _open(file, header, place), None
         elif section is None:
-            file.faults.append(f"{place}: this line stands before the first section; put a [section] line above it")
+            file.faults.append(f"{place}: this line is before the first section; write a [section] line above it")
         elif option := _option(line):
             name, (key, text) = section.name, option
             if (name, key) in lines:
                 first = section.values[key].place.line if key in section.values else section.place.line
                 section.faults.append(
-                    f"{place}: [{name}] {key}: the key stands at line {first} already; keep one of the two"
+                    f"{place}: [{name}] {key}: duplicate key, also at line {first}; remove one of the two"
                 )
             current = lines[name, key] = [text]
             section.values[key] = Value("", name, key, place)
         else:
-            section.faults.append(f"{place}: [{section.name}] this line is no key; write it as key = value")
+            section.faults.append(f"{place}: [{section.name}] this line is not a key; write it as key = value")
     _join(file, lines)
     return file
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Split at the line ends that Python's universal newlines know, and at no other."""
+    """Split at the line ends of Python's universal newlines only."""
     return iter(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
 
 
 def _header(line: str) -> str:
-    """Return the name in a header, nothing when the line is none; what follows the last bracket is ignored."""
+    """Return the name in a header, '' if the line is not a header; text after the last bracket is ignored."""
     return line[1 : line.rfind("]")] if line[0] == "[" and "]" in line[2:] else ""
 
 
 def _option(line: str) -> tuple[str, str] | None:
-    """Return the key and the value on either side of the first `=` or `:`, None when the line is no option."""
+    """Return the key and the value on either side of the first `=` or `:`, None if there is no key."""
     key = line.split("=", 1)[0].split(":", 1)[0]
     return (key.rstrip(), line[len(key) + 1 :].strip()) if key and key != line else None
 
 
 def _open(file: File, name: str, place: Place) -> Section:
-    """Return the section that a header opens: a new one, `[DEFAULT]`, or the first of that name, with a fault."""
+    """Return the section that a header begins: a new one, `[DEFAULT]`, or the first of that name, with a fault."""
     if name == DEFAULT:
         return file.default
     if name in file.sections:
         first = file.sections[name]
-        first.faults.append(f"{place}: [{name}] stands at line {first.place.line} already; merge the two")
+        first.faults.append(f"{place}: [{name}] duplicate section, also at line {first.place.line}; merge the two")
         return first
     return file.sections.setdefault(name, Section(name, place))
 

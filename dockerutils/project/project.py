@@ -1,4 +1,4 @@
-"""A project: its root, the images that it defines, and what they are called."""
+"""A project: its root, its images, and their names and tags."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from dockerutils.project.ini import Value
 
 DIRECTORY, SYNTHETIC, CONFIGURED = "directory", "synthetic", "configuration-only"
 
-LATEST = "{latest}"  # in a tag: the newest version that the engine has
+LATEST = "{latest}"  # in a tag: the newest version on the engine
 
 _RUN_SECTIONS = ("run_image", "run-image")
 
 
 class NoVersion(DockerutilsError):
-    """The newest version of an image was asked for, and the engine has none."""
+    """The engine has no version of an image whose newest version is wanted."""
 
 
 class Image(NamedTuple):
-    """An image of a project: the name that commands take, its kind, and the reference that docker knows it by.
+    """An image of a project: its name in commands, its kind, and its reference for docker.
 
     `directory` is the sub-directory of `docker/` that builds it, None for a configuration-only image.
     """
@@ -40,22 +40,22 @@ class Image(NamedTuple):
 
     @property
     def reference(self) -> str:
-        """The image's name and tag, as docker takes them."""
+        """The image's name and tag, in docker's notation."""
         return f"{self.repository}:{self.tag}"
 
     @property
     def dockerfile(self) -> str:
-        """The path of its Dockerfile, from the root."""
+        """The path of its Dockerfile, relative to the root."""
         return f"docker/{self.directory}/Dockerfile"
 
     @property
     def builder(self) -> str:
-        """The reference that its builder stage is tagged with."""
+        """The reference of its builder stage."""
         return f"{self.repository}-builder:{self.tag}"
 
 
 class Project:
-    """The project that `workdir` belongs to. Nothing of its configuration is judged before it is asked for."""
+    """The project that `workdir` belongs to. Its configuration is checked only as far as it is used."""
 
     def __init__(self, root: str, workdir: str, environ: Mapping[str, str]) -> None:
         self.root = root
@@ -78,7 +78,7 @@ class Project:
 
     @property
     def fields(self) -> Fields:
-        """What `{name}` stands for in docker options."""
+        """The values of `{name}` in docker options."""
         return {
             "project_root": lambda: self.root,
             "root": lambda: self.root,
@@ -99,7 +99,7 @@ class Project:
         )
 
     def synthetic(self) -> dict[str, Value]:
-        """Return the names that `synthetic_images` lists, each with the value that lists it."""
+        """Return the names in `synthetic_images`, each with the value that lists it."""
         names: dict[str, Value] = {}
         for section in _RUN_SECTIONS:
             value = self.config.section(section).get("synthetic_images") if section in self.config else None
@@ -113,11 +113,11 @@ class Project:
         return list(dict.fromkeys([*self.directories(), *self.synthetic(), *configured]))
 
     def images(self) -> list[Image]:
-        """Return every image of the project; one whose newest version does not exist has LATEST for a tag."""
+        """Return every image of the project; the tag is LATEST if there is no version of it."""
         return [self._listed(name) for name in self.names()]
 
     def repository(self, directory: str) -> str:
-        """Return the name, without a tag, of the image that a sub-directory of `docker/` builds."""
+        """Return the image name, without a tag, of a sub-directory of `docker/`."""
         settings = self.settings(directory)
         value = settings.value("name")
         name = references.component(directory) if value is None else value.text
@@ -127,9 +127,9 @@ class Project:
         return repository
 
     def image(self, name: str, tag: str | None = None) -> Image:
-        """Return the image called `name`; UserError, with the names there are, when the project has none such.
+        """Return the image called `name`; UserError has the known names if there is no such image.
 
-        `tag`, when given, takes the place of the one that is configured, which is then not found out.
+        `tag` replaces the configured tag, which is then not computed.
         """
         if name in self.directories():
             repository = self.repository(name)
@@ -141,7 +141,7 @@ class Project:
         if os.path.isdir(os.path.join(self.root, "docker", name)):
             raise UserError(f"docker/{name}/Dockerfile does not exist; write it, or name another image")
         known = ", ".join(self.names()) or "none"
-        raise UserError(f"{name!r} is no image of this project; it has: {known}")
+        raise UserError(f"{name!r} is not an image of this project; its images: {known}")
 
     def build_command(self, image: Image) -> str:
         """Return the build-image command line that makes an image of a directory, with its name and its tag."""
@@ -164,7 +164,7 @@ class Project:
         return self.settings_of(self.config.section(name), docked=self.docked)
 
     def settings_of(self, values: Mapping[str, Value], *, docked: bool) -> Settings:
-        """Return the settings that the values of a section make."""
+        """Return the settings with the values of a section."""
         return Settings(values, self.fields, self.environ, docked=docked)
 
     def variables(self, section: Value) -> dict[str, str]:
@@ -175,14 +175,14 @@ class Project:
         values = self.config.own(section.text)
         for key, value in values.items():
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
-                raise value.error("is no name of an environment variable; use letters, digits and underscores")
+                raise value.error("is not a valid name of an environment variable; use letters, digits and underscores")
         return {key: settings.fill_in(value.text, value) for key, value in values.items()}
 
     def _is_configured(self, section: str) -> bool:
-        """Tell whether a section defines a configuration-only image: it has a name, to be taken as it stands.
+        """Tell whether a section defines a configuration-only image: it has a name, and `prefix=False`.
 
-        Sections of other tools may have keys of the same names, with values that mean nothing here. A synthetic image
-        may have `prefix=False` from `[DEFAULT]`: it is that of its directory.
+        Sections of other tools can have keys of the same names with other values. A synthetic image can inherit
+        `prefix=False` from `[DEFAULT]`: that is about the image of its directory.
         """
         directories = self.directories()
         if section not in self.config or section in directories:
@@ -194,16 +194,16 @@ class Project:
 
     def _synthetic_image(self, name: str, listed: Value, tag: str | None) -> Image:
         settings = self.settings(name)
-        target = settings.value("name")
-        if target is None:
+        directory = settings.value("name")
+        if directory is None:
             raise listed.error(f"[{name}] has no name; add name = and one of: {', '.join(self.directories())}")
-        if target.text not in self.directories():
-            raise target.error(
-                f"docker/{target.text}/Dockerfile does not exist; name one of: {', '.join(self.directories())}"
+        if directory.text not in self.directories():
+            raise directory.error(
+                f"docker/{directory.text}/Dockerfile does not exist; name one of: {', '.join(self.directories())}"
             )
-        repository = self.repository(target.text)
-        tagged = settings if settings.value("tag") else self.settings(target.text)
-        return Image(name, SYNTHETIC, target.text, repository, tag or self._tag(tagged, repository))
+        repository = self.repository(directory.text)
+        tagged = settings if settings.value("tag") else self.settings(directory.text)
+        return Image(name, SYNTHETIC, directory.text, repository, tag or self._tag(tagged, repository))
 
     def _configured_image(self, name: str, tag: str | None) -> Image:
         settings = self.settings(name)
@@ -225,45 +225,47 @@ class Project:
         return tag
 
     def _version(self, value: Value) -> str:
-        """Return the version that versioneer computes, spelt as a tag can be: `_` in the place of `+`."""
+        """Return the version that versioneer computes, with `_` instead of `+`, which a tag cannot have."""
         from dockerutils.project import version_file
 
         if not version_file.applies(self.root):
-            raise value.error("{version} is versioneer's; add its section to setup.cfg or pyproject.toml")
+            raise value.error("{version} needs versioneer; add its section to setup.cfg or pyproject.toml")
         return self._once("version", lambda: str(version_file.compute(self.root)["version"]).replace("+", "_"))
 
     def _latest(self, value: Value, repository: str) -> str:
-        """Return the newest version of a repository that the engine has."""
+        """Return the newest version of a repository on the engine."""
         newest = self._once(repository, lambda: next(iter(version_tags.newest_first(engine.tags(repository))), ""))
         if not newest:
             raise NoVersion(
-                value.describe(f"{LATEST} finds no version of {repository}; build one, with tag = {{datetime}} or -t")
+                value.describe(
+                    f"{LATEST}: the engine has no version of {repository}; build one with tag = {{datetime}} or -t"
+                )
             )
         return newest
 
     def _once(self, name: str, compute: Callable[[], str]) -> str:
-        """Compute what takes a child to find out the first time that it is asked for, and remember it."""
+        """Compute a value once: it takes a child process."""
         if name not in self._computed:
             self._computed[name] = compute()
         return self._computed[name]
 
 
 def find(workdir: str, environ: Mapping[str, str]) -> Project:
-    """Return the project of `workdir`: that of the nearest directory, itself first, whose `docker/` is one of ours."""
+    """Return the project of `workdir`: its root is the nearest directory, itself first, with a suitable `docker/`."""
     directory = workdir
     while not _is_root(directory):
         parent = os.path.dirname(directory)
         if parent == directory:
             raise UserError(
-                f"no docker/ directory with a Dockerfile in a sub-directory was found in {workdir} or above it; "
-                "make docker/<name>/Dockerfile at the root of the project, or run dockerutils init there"
+                f"{workdir} is not in a project: neither it nor a parent directory has docker/<name>/Dockerfile; "
+                "run dockerutils init at the root of the project, or write a Dockerfile"
             )
         directory = parent
     return Project(directory, workdir, environ)
 
 
 def renamed(image: Image, repository: str | None, tag: str | None) -> Image:
-    """Return `image` under another name or tag, as -i and -t ask for it."""
+    """Return `image` with another name or tag, those of -i and -t."""
     if repository is not None and (fault := references.fault_in_repository(repository)):
         raise UserError(f"-i: {fault}")
     if tag is not None and (fault := references.fault_in_tag(tag)):
@@ -272,7 +274,7 @@ def renamed(image: Image, repository: str | None, tag: str | None) -> Image:
 
 
 def login_name(environ: Mapping[str, str]) -> str:
-    """Return the login name of the user: by the environment, as getpass has it, else by the system's records."""
+    """Return the login name of the user: from the environment, like getpass, else from the user database."""
     for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         if name := environ.get(variable):
             return name
@@ -292,7 +294,7 @@ def _is_root(directory: str) -> bool:
 
 
 def _scan(directory: str) -> Iterator[os.DirEntry[str]]:
-    """Yield the sub-directories of a directory; none when it cannot be read."""
+    """Yield the sub-directories of a directory; none if it cannot be read."""
     try:
         with os.scandir(directory) as entries:
             yield from (entry for entry in entries if entry.is_dir())

@@ -362,7 +362,7 @@ tag = {latest}
 @pytest.mark.parametrize(
     ("argv", "status", "message"),
     [
-        (["nope"], 2, "'nope' is no image of this project; it has: dev, old, sh, ds"),
+        (["nope"], 2, "'nope' is not an image of this project; its images: dev, old, sh, ds"),
         (["sh"], 2, "'sh' has no Dockerfile; run: build-image dev"),
         (["ds"], 2, "'ds' has no Dockerfile; docker pulls it when you run it"),
         (["all", "-i", "x"], 2, "-i would give the same name to all images; name one image"),
@@ -408,7 +408,7 @@ def test_a_mistake_in_the_last_section_is_found_before_anything_runs(app) -> Non
     outcome = app("all")
     assert outcome.status == 2
     assert outcome.err == (
-        "build-image: docker/dockerutils.cfg:4: [z] build_args: oops is no option of docker; begin with one, as in -e NAME=value\n"
+        "build-image: docker/dockerutils.cfg:4: [z] build_args: oops is not a docker option; write the option before it, as in -e NAME=value\n"
     )
     assert not (app.root / "ran").exists()
 

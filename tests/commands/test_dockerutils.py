@@ -62,31 +62,37 @@ def test_completion_knows_every_command(shell, app) -> None:
     assert "TABLE" not in outcome.out
 
 
-def test_completion_of_a_shell_that_is_none(app) -> None:
+def test_completion_of_an_unknown_shell(app) -> None:
     assert app("completion", "tcsh").status == 2
 
 
-def test_check_finds_nothing(app, monkeypatch) -> None:
+def test_check_of_a_project_without_problems(app, monkeypatch) -> None:
     monkeypatch.setenv("TOKEN", "x")
     app.write({"docker/dockerutils.cfg": CONFIG})
     assert app("check") == (
         0,
-        "docker/dockerutils.cfg: 2 images, nothing found\n",
+        "docker/dockerutils.cfg: 2 images, no problems\n",
         "",
     )
 
 
-def test_check_wants_no_engine_for_the_newest_version(app) -> None:
+def test_check_counts_one_image_in_the_singular(app) -> None:
+    assert app("check") == (0, "docker/dockerutils.cfg: 1 image, no problems\n", "")
+    app.write({"docker/dockerutils.cfg": "[dev]\nprefix = maybe\n"})
+    assert app("check").err == "dockerutils: 1 problem; correct and check again\n"
+
+
+def test_check_needs_no_engine_for_the_newest_version(app) -> None:
     latest = "tag = {latest}\n"
     app.write(
         {
             "docker/dockerutils.cfg": f"[run_image]\nsynthetic_images = shell\n[dev]\n{latest}[shell]\nname = dev\n{latest}"
         }
     )
-    assert app("check") == (0, "docker/dockerutils.cfg: 2 images, nothing found\n", "")
+    assert app("check") == (0, "docker/dockerutils.cfg: 2 images, no problems\n", "")
 
 
-def test_check_tells_every_finding(app) -> None:
+def test_check_prints_every_problem(app) -> None:
     config = """
 [run_image]
 synthetic_images = shell, ghost
@@ -115,7 +121,7 @@ tag = y
     outcome = app("check")
     c = "docker/dockerutils.cfg"
     assert sorted(outcome.out.splitlines()) == sorted([
-        f"{c}:11: [dev] stands at line 3 already; merge the two",
+        f"{c}:11: [dev] duplicate section, also at line 3; merge the two",
         f"{c}:10: [dev] publication_tag: {{nope}} is unknown; known here: {{project_root}}, {{root}}, {{workdir}}, {{project}}, {{user}}, {{home}}, {{date}}, {{datetime}}, {{account}}, {{region}}, {{image}}, {{tag}}",
         f"{c}:5: [dev] volums: unknown key; did you mean volumes?",
         f"{c}:4: [dev] prefix: 'maybe' is neither true nor false; write True or False",
@@ -125,13 +131,13 @@ tag = y
         f"{c}:9: [dev] env: there is no section [absent]; add it, or correct the name",
         f"{c}:13: [shell] name: docker/nowhere/Dockerfile does not exist; name one of: a, dev, z",
         f"{c}:2: [run_image] synthetic_images: [ghost] has no name; add name = and one of: a, dev, z",
-        f"{c}:18: [ds] tag: the key stands at line 17 already; keep one of the two",
+        f"{c}:18: [ds] tag: duplicate key, also at line 17; remove one of the two",
         "docker/a/Dockerfile:2: RUM is not an instruction; did you mean RUN?",
     ])  # fmt: skip
-    assert (outcome.status, outcome.err) == (1, "dockerutils: 12 found; correct them and check again\n")
+    assert (outcome.status, outcome.err) == (1, "dockerutils: 12 problems; correct and check again\n")
 
 
-def test_check_tells_a_circle(app) -> None:
+def test_check_finds_a_circle_of_bases(app) -> None:
     app.write({"docker/a/Dockerfile": "FROM app-z\n", "docker/z/Dockerfile": "FROM app-a\n"})
     outcome = app("check")
     assert (
@@ -140,10 +146,14 @@ def test_check_tells_a_circle(app) -> None:
     )
 
 
-def test_check_tells_a_file_that_is_none(app) -> None:
+def test_check_of_a_configuration_that_is_a_directory(app) -> None:
     (app.root / "docker/dockerutils.cfg").mkdir()
     outcome = app("check")
-    assert outcome == (2, "", "dockerutils: docker/dockerutils.cfg is a directory; it should be a configuration file\n")
+    assert outcome == (
+        2,
+        "",
+        "dockerutils: docker/dockerutils.cfg is a directory; replace it by a configuration file\n",
+    )
 
 
 def test_config_shows_values_and_places_but_no_secret(app, monkeypatch) -> None:
@@ -163,6 +173,29 @@ def test_config_shows_values_and_places_but_no_secret(app, monkeypatch) -> None:
     assert "[shell]" not in docked
 
 
+def test_config_shows_no_value_of_a_variable_that_is_a_whole_word(app, monkeypatch) -> None:
+    monkeypatch.setenv("TOKEN", "s3cret")
+    app.write({"docker/dockerutils.cfg": "[dev]\nnetwork = $TOKEN\npublication_tag = org/$TOKEN:1\n"})
+    for outcome in (app("config"), app("config", "--json")):
+        assert outcome.status == 0
+        assert "s3cret" not in outcome.out
+        assert "$TOKEN" in outcome.out
+
+
+def test_config_shows_control_characters_as_numbers(app) -> None:
+    (app.root / "docker/\x1b[8mx").mkdir()
+    (app.root / "docker/\x1b[8mx/Dockerfile").write_text("FROM scratch\n")
+    config = "[DEFAULT]\nargs = --label \x1b[8mx\nimage_repo = \x9b8m\nnetwork = $U\x1b\n"
+    app.write({"docker/dockerutils.cfg": config})
+    outcome = app("config")
+    assert outcome.status == 2  # U is not set
+    app.write({"docker/dockerutils.cfg": config.replace("$U", "u")})
+    outcome = app("config")
+    assert outcome.status == 0
+    assert [each for each in outcome.out if not each.isprintable() and each != "\n"] == []
+    assert "\\x1b" in outcome.out
+
+
 def test_config_as_json(app, monkeypatch) -> None:
     monkeypatch.setenv("TOKEN", "s3cret")
     app.write({"docker/dockerutils.cfg": CONFIG})
@@ -178,7 +211,7 @@ def test_config_of_a_configuration_only_image(app) -> None:
     assert "[ds]  org/ds:alice  (configuration-only, no Dockerfile)" in outcome.out
 
 
-# What breaks files: keys that commands read, with values that they cannot, in sections twice, torn lines, any text.
+# Broken files: valid keys with wrong values, duplicates, torn lines, random text.
 _KEYS = [
     "name",
     "tag",
@@ -218,7 +251,7 @@ _BROKEN = st.one_of(
 
 @settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(_BROKEN)
-def test_broken_configurations_draw_no_traceback(tmp_path_factory, content: bytes) -> None:
+def test_broken_configurations_cause_no_traceback(tmp_path_factory, content: bytes) -> None:
     root = tmp_path_factory.getbasetemp() / "broken"
     write_tree(root, {"docker/dev/Dockerfile": "FROM scratch\n", "docker/base/Dockerfile": "FROM scratch\n"})
     (root / "docker/dockerutils.cfg").write_bytes(content)

@@ -85,7 +85,7 @@ def test_new_files_pass_the_check_and_build_in_order(app, capfd, project, expect
 
     assert app("init") == (0, wrote(*paths), NEXT)
     names = sorted({path.split("/")[0] for path in expected}, key=["base", "cicd", "dev", "notebook"].index)
-    assert app("check") == (0, f"docker/dockerutils.cfg: {len(names) + 1} images, nothing found\n", "")
+    assert app("check") == (0, f"docker/dockerutils.cfg: {len(names) + 1} images, no problems\n", "")
     planned = call(build_image.main, "all", "--dry-run", directory=app.root, capfd=capfd)
     built = [line for line in planned.out.splitlines() if "--target" not in line]
     assert (planned.status, [line.split()[3] for line in built]) == (0, [f"my-app-{name}:alice" for name in names])
@@ -145,7 +145,7 @@ def test_warnings_about_existing_files(app) -> None:
 def test_unreadable_configuration_is_reported_first(app) -> None:
     app.write({**SCRIPT, "docker/dockerutils.cfg/x": ""})
     before = tree(app.root)
-    message = "docker/dockerutils.cfg is a directory; it should be a configuration file"
+    message = "docker/dockerutils.cfg is a directory; replace it by a configuration file"
     assert app("init") == (2, "", f"dockerutils: {message}\n")
     assert tree(app.root) == before
 

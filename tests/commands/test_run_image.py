@@ -160,12 +160,12 @@ def test_two_runs_in_one_second_have_two_names(app, capfd) -> None:
 @pytest.mark.parametrize(
     ("config", "argv", "status", "message"),
     [
-        pytest.param("", ["nope"], 2, "'nope' is no image of this project; it has: dev, box", id="unknown image"),
+        pytest.param("", ["nope"], 2, "'nope' is not an image of this project; its images: dev, box", id="unknown image"),
         pytest.param("[dev]\nvolumes = -v $NOPE:/x", ["dev"], 2, "docker/dockerutils.cfg:5: [dev] volumes: $NOPE is not set; export it, or write $$ for a dollar sign", id="unset variable"),
         pytest.param("[dev]\nvolumes = -v {nope}:/x", ["dev"], 2, "docker/dockerutils.cfg:5: [dev] volumes: {nope} is unknown; known here: {project_root}, {root}, {workdir}, {project}, {user}, {home}, {date}, {datetime}", id="unknown field"),
-        pytest.param("[dev]\n[dev]", ["dev"], 2, "docker/dockerutils.cfg:5: [dev] stands at line 4 already; merge the two", id="duplicate section"),
-        pytest.param("[dev]\ncmd = a\ncmd = b", ["dev"], 2, "docker/dockerutils.cfg:6: [dev] cmd: the key stands at line 5 already; keep one of the two", id="duplicate key"),
-        pytest.param("[dev]\nwhat", ["dev"], 2, "docker/dockerutils.cfg:5: [dev] this line is no key; write it as key = value", id="no key"),
+        pytest.param("[dev]\n[dev]", ["dev"], 2, "docker/dockerutils.cfg:5: [dev] duplicate section, also at line 4; merge the two", id="duplicate section"),
+        pytest.param("[dev]\ncmd = a\ncmd = b", ["dev"], 2, "docker/dockerutils.cfg:6: [dev] cmd: duplicate key, also at line 5; remove one of the two", id="duplicate key"),
+        pytest.param("[dev]\nwhat", ["dev"], 2, "docker/dockerutils.cfg:5: [dev] this line is not a key; write it as key = value", id="no key"),
         pytest.param("", ["dev", "-c", "it's"], 2, "-c: no closing quotation; close the quote or escape it with a backslash", id="-c"),
         pytest.param("", ["dev"], 1, "no Docker Engine answers at {host}; start it, or point DOCKER_HOST or docker context use at one that runs", id="no engine"),
     ],
@@ -188,8 +188,8 @@ def test_no_docker_directory(tmp_path, capfd) -> None:
     outcome = call(main, "dev", directory=tmp_path, capfd=capfd)
     assert (outcome.status, outcome.err) == (
         2,
-        f"run-image: no docker/ directory with a Dockerfile in a sub-directory was found in {tmp_path} or above it; "
-        "make docker/<name>/Dockerfile at the root of the project, or run dockerutils init there\n",
+        f"run-image: {tmp_path} is not in a project: neither it nor a parent directory has docker/<name>/Dockerfile; "
+        "run dockerutils init at the root of the project, or write a Dockerfile\n",
     )
 
 
@@ -210,7 +210,7 @@ def test_a_configuration_that_is_a_directory(app, capfd) -> None:
     outcome = call(main, "dev", directory=root, capfd=capfd)
     assert (outcome.status, outcome.err) == (
         2,
-        "run-image: docker/dockerutils.cfg is a directory; it should be a configuration file\n",
+        "run-image: docker/dockerutils.cfg is a directory; replace it by a configuration file\n",
     )
 
 
@@ -264,8 +264,8 @@ def test_latest_runs_the_newest_version_that_was_built(engine, app, capfd) -> No
     none = call(main, "app", directory=root, capfd=capfd)
     assert (none.status, none.out) == (1, "")
     assert none.err == (
-        "run-image: docker/dockerutils.cfg:8: [app] tag: {latest} finds no version of my-app-dev; "
-        "build one, with tag = {datetime} or -t\n"
+        "run-image: docker/dockerutils.cfg:8: [app] tag: {latest}: the engine has no version of my-app-dev; "
+        "build one with tag = {datetime} or -t\n"
     )
     try:
         for number, tag in enumerate(["20200101-000000", "latest"]):

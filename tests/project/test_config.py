@@ -1,4 +1,4 @@
-"""Sections as commands read them: typed, filled in, docked, and what is wrong with them."""
+"""Sections as commands read them: typed, filled in, docked; and their faults."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_options(text: str, words: list[str]) -> None:
     assert _settings(text, D="a b").options("volumes") == words
 
 
-def test_an_empty_init_is_none() -> None:
+def test_an_empty_init_means_no_options() -> None:
     assert _settings("init =").options("init") == []
 
 
@@ -68,7 +68,7 @@ def test_cmd_is_verbatim() -> None:
     assert _settings("cmd = sh -c 'echo $HOME {user}' $X").command("cmd") == ["sh", "-c", "echo $HOME {user}", "$X"]
 
 
-def test_docked_keys_come_first_while_docked() -> None:
+def test_docked_keys_win_while_docked() -> None:
     text = "ports = -p 1:1\nports_docked = -p 2:2\nvolumes = -v a:b"
     assert _settings(text).options("ports") == ["-p", "1:1"]
     assert _settings(text, docked=True).options("ports") == ["-p", "2:2"]
@@ -95,9 +95,9 @@ def test_false(text: str) -> None:
         ("cmd = sh -c \"a", "cmd", "f:2: [s] cmd: no closing quotation; close the quote or escape it with a backslash"),
         ("environment = A=1", "environment", "f:2: [s] environment: A=1 is not a docker option; write the option before it, as in -e NAME=value"),
         ("environment = -e A=1 -e", "environment", "f:2: [s] environment: -e has no value; write one after it"),
-        ("network = a\0", "network", "f:2: [s] network: holds a NUL character, which no command line can; remove it"),
-        ("cmd = a\0", "cmd", "f:2: [s] cmd: holds a NUL character, which no command line can; remove it"),
-        ("args = -a\0", "args", "f:2: [s] args: holds a NUL character, which no command line can; remove it"),
+        ("network = a\0", "network", "f:2: [s] network: NUL characters are not possible in a command line; remove them"),
+        ("cmd = a\0", "cmd", "f:2: [s] cmd: NUL characters are not possible in a command line; remove them"),
+        ("args = -a\0", "args", "f:2: [s] args: NUL characters are not possible in a command line; remove them"),
     ],
 )  # fmt: skip
 def test_errors_have_a_place(text: str, key: str, message: str) -> None:
@@ -112,19 +112,19 @@ def test_a_refused_option_does_not_show_a_secret() -> None:
         _settings("environment = A=$TOKEN", TOKEN="t0ken").options("environment")
 
 
-def test_faults_matter_to_the_commands_that_read_the_section() -> None:
+def test_a_fault_stops_only_who_reads_the_section() -> None:
     read = _config("[good]\nname = x\n[bad]\nword\n")
     assert read.section("good")["name"].text == "x"
-    with pytest.raises(UserError, match=r"^f:4: \[bad\] this line is no key; write it as key = value$"):
+    with pytest.raises(UserError, match=r"^f:4: \[bad\] this line is not a key; write it as key = value$"):
         read.section("bad")
 
 
-def test_faults_outside_of_sections_matter_to_all() -> None:
-    with pytest.raises(UserError, match=r"^f:1: this line stands before the first section"):
+def test_a_fault_outside_of_sections_stops_all() -> None:
+    with pytest.raises(UserError, match=r"^f:1: this line is before the first section"):
         _config("word\n[good]\n").section("good")
 
 
-def test_unknown_keys_are_told_with_the_nearest() -> None:
+def test_a_warning_about_an_unknown_key_suggests_the_nearest() -> None:
     warnings = _config("[s]\nvolums = x\nport_docked = x\nzzz = x\nvolumes_docked = -v a:b\nname = x\n").unknown_keys(
         "s"
     )
@@ -135,7 +135,7 @@ def test_unknown_keys_are_told_with_the_nearest() -> None:
     ]
 
 
-def test_the_earlier_file_is_read_when_there_is_no_other(tmp_path) -> None:
+def test_run_cfg_is_read_without_dockerutils_cfg(tmp_path) -> None:
     (tmp_path / "docker").mkdir()
     assert list(config.read(str(tmp_path))) == []
     (tmp_path / "docker" / "run.cfg").write_text("[old]\n")

@@ -1,8 +1,9 @@
-"""The reader against the standard library's, and what it says of faults."""
+"""The reader of INI files: compared with configparser, and its messages."""
 
 from __future__ import annotations
 
 import configparser
+import os
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from dockerutils.core.errors import UserError
 from dockerutils.project import ini
 
-# Fragments that meet at the reader's decisions; arbitrary text alone would hardly ever make a header or a key.
+# Random text hardly ever contains a header or a key.
 _FRAGMENTS = st.sampled_from(
     [
         "[a]",
@@ -55,7 +56,7 @@ _FILES = st.lists(_LINES, max_size=14).map("\n".join)
 
 
 def _standard(text: str) -> dict[str, dict[str, str]] | None:
-    """What configparser reads, None when it refuses the file."""
+    """Return what configparser reads, None if it refuses the file."""
     parser = configparser.ConfigParser(interpolation=None)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     try:
@@ -108,17 +109,19 @@ def test_every_value_knows_its_line(text: str) -> None:
     ("text", "faults"),
     [
         pytest.param(
-            "k = v", ["f:1: this line stands before the first section; put a [section] line above it"], id="no section"
+            "k = v", ["f:1: this line is before the first section; write a [section] line above it"], id="no section"
         ),
-        pytest.param("[a]\n\nword", ["f:3: [a] this line is no key; write it as key = value"], id="no key"),
-        pytest.param("[a]\n= v", ["f:2: [a] this line is no key; write it as key = value"], id="empty key"),
-        pytest.param("[a]\n[b]\n[a]", ["f:3: [a] stands at line 1 already; merge the two"], id="duplicate section"),
+        pytest.param("[a]\n\nword", ["f:3: [a] this line is not a key; write it as key = value"], id="no key"),
+        pytest.param("[a]\n= v", ["f:2: [a] this line is not a key; write it as key = value"], id="empty key"),
         pytest.param(
-            "[a]\nk=1\n\nk=2", ["f:4: [a] k: the key stands at line 2 already; keep one of the two"], id="duplicate key"
+            "[a]\n[b]\n[a]", ["f:3: [a] duplicate section, also at line 1; merge the two"], id="duplicate section"
+        ),
+        pytest.param(
+            "[a]\nk=1\n\nk=2", ["f:4: [a] k: duplicate key, also at line 2; remove one of the two"], id="duplicate key"
         ),
         pytest.param(
             "[DEFAULT]\nk=1\nk=2",
-            ["f:3: [DEFAULT] k: the key stands at line 2 already; keep one of the two"],
+            ["f:3: [DEFAULT] k: duplicate key, also at line 2; remove one of the two"],
             id="default",
         ),
     ],
@@ -127,29 +130,35 @@ def test_faults_have_a_place(text: str, faults: list[str]) -> None:
     assert _faults(ini.parse(text, "f")) == faults
 
 
-def test_a_fault_keeps_to_its_section() -> None:
+def test_a_fault_affects_only_its_section() -> None:
     file = ini.parse("[bad]\nword\n[good]\nk = v", "f")
     assert file.sections["good"].faults == []
     assert file.sections["good"].values["k"].text == "v"
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_header(tmp_path) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path) -> None:
     (tmp_path / "f").write_bytes("[ä]\nk = é\n".encode("utf-8-sig"))
     assert ini.read(str(tmp_path / "f"), "f").sections["ä"].values["k"].text == "é"
 
 
-def test_bad_bytes_are_told_with_their_line(tmp_path) -> None:
+def test_bad_bytes_are_an_error_with_their_line(tmp_path) -> None:
     (tmp_path / "f").write_bytes(b"[a]\nk = \xff\n")
     with pytest.raises(UserError, match=r"^f:2: byte 0xff is not UTF-8; save the file as UTF-8$"):
         ini.read(str(tmp_path / "f"), "f")
 
 
-def test_a_directory_is_told(tmp_path) -> None:
-    with pytest.raises(UserError, match=r"^f is a directory; it should be a configuration file$"):
+def test_a_directory_is_an_error(tmp_path) -> None:
+    with pytest.raises(UserError, match=r"^f is a directory; replace it by a configuration file$"):
         ini.read(str(tmp_path), "f")
 
 
-def test_an_unreadable_file_is_told(tmp_path) -> None:
+def test_a_fifo_is_refused_at_once(tmp_path) -> None:
+    os.mkfifo(tmp_path / "f")
+    with pytest.raises(UserError, match=r"^f is not a file; replace it by a configuration file$"):
+        ini.read(str(tmp_path / "f"), "f")
+
+
+def test_a_missing_file_is_an_error(tmp_path) -> None:
     (tmp_path / "f").symlink_to("nowhere")
-    with pytest.raises(UserError, match=r"^f cannot be read: No such file or directory; mend its permissions$"):
+    with pytest.raises(UserError, match=r"^f cannot be read: No such file or directory; remove or replace it$"):
         ini.read(str(tmp_path / "f"), "f")

@@ -1,4 +1,4 @@
-"""Roots, the images of a project, their names and tags, and the order of their builds."""
+"""Projects: their roots, images, names and tags."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dockerutils.project import project as projects
 from tests.support import write_tree
 
 
-def test_the_root_is_the_nearest_directory_with_a_docker_tree_of_ours(make_project, tmp_path) -> None:
+def test_the_root_is_the_nearest_directory_with_a_docker_tree(make_project, tmp_path) -> None:
     project = make_project({"src/docker/notes.txt": "", "src/docker/empty/x": "", "src/deep/x": ""}, workdir="src/deep")
     assert project.root == str(tmp_path / "app")
     assert project.workdir == str(tmp_path / "app" / "src" / "deep")
@@ -30,8 +30,8 @@ def test_no_root(tmp_path) -> None:
     with pytest.raises(UserError) as error:
         projects.find(str(tmp_path), {})
     assert str(error.value) == (
-        f"no docker/ directory with a Dockerfile in a sub-directory was found in {tmp_path} or above it; "
-        "make docker/<name>/Dockerfile at the root of the project, or run dockerutils init there"
+        f"{tmp_path} is not in a project: neither it nor a parent directory has docker/<name>/Dockerfile; "
+        "run dockerutils init at the root of the project, or write a Dockerfile"
     )
 
 
@@ -87,17 +87,17 @@ def test_kinds(make_project) -> None:
 @pytest.mark.parametrize(
     ("text", "image", "message"),
     [
-        ("", "nope", "'nope' is no image of this project; it has: dev"),
+        ("", "nope", "'nope' is not an image of this project; its images: dev"),
         ("", "empty", "docker/empty/Dockerfile does not exist; write it, or name another image"),
         ("[run_image]\nsynthetic_images = sh", "sh", "docker/dockerutils.cfg:2: [run_image] synthetic_images: [sh] has no name; add name = and one of: dev"),
         ("[run_image]\nsynthetic_images = sh\n[sh]\nname = nope", "sh", "docker/dockerutils.cfg:4: [sh] name: docker/nope/Dockerfile does not exist; name one of: dev"),
         ("[dev]\ntag = a b", "dev", "docker/dockerutils.cfg:2: [dev] tag: 'a b' is not a valid tag; use letters, digits, '_', '.' and '-', 128 at most"),
-        ("[dev]\ntag = {version}", "dev", "docker/dockerutils.cfg:2: [dev] tag: {version} is versioneer's; add its section to setup.cfg or pyproject.toml"),
+        ("[dev]\ntag = {version}", "dev", "docker/dockerutils.cfg:2: [dev] tag: {version} needs versioneer; add its section to setup.cfg or pyproject.toml"),
         ("[dev]\ntag = --rm", "dev", "docker/dockerutils.cfg:2: [dev] tag: '--rm' is not a valid tag; use letters, digits, '_', '.' and '-', 128 at most"),
         ("[dev]\nname = A b", "dev", "docker/dockerutils.cfg:2: [dev] name: 'app-A b' is not a valid image name; write it as [registry/]name in lower case"),
         ("[nb]\nname = --privileged\nprefix = no", "nb", "docker/dockerutils.cfg:2: [nb] name: '--privileged' is not a valid image name; write it as [registry/]name in lower case"),
         ("[nb]\nname = x:-\nprefix = no", "nb", "docker/dockerutils.cfg:2: [nb] name: '-' is not a valid tag; use letters, digits, '_', '.' and '-', 128 at most"),
-        ("[dev]\na = 1\n[dev]", "dev", "docker/dockerutils.cfg:3: [dev] stands at line 1 already; merge the two"),
+        ("[dev]\na = 1\n[dev]", "dev", "docker/dockerutils.cfg:3: [dev] duplicate section, also at line 1; merge the two"),
     ],
 )  # fmt: skip
 def test_errors_of_images(make_project, text: str, image: str, message: str) -> None:
@@ -106,12 +106,12 @@ def test_errors_of_images(make_project, text: str, image: str, message: str) -> 
     assert str(error.value) == message
 
 
-def test_a_fault_in_another_section_is_no_matter(make_project) -> None:
+def test_a_fault_in_another_section_does_not_matter(make_project) -> None:
     project = make_project(
         {"docker/dockerutils.cfg": "[dev]\ntag = t\n[other]\nword\n[nb]\nname = x\nprefix = no\nname = y"}
     )
     assert project.image("dev").reference == "app-dev:t"
-    with pytest.raises(UserError, match=r"\[nb\] name: the key stands at line 6 already"):
+    with pytest.raises(UserError, match=r"\[nb\] name: duplicate key, also at line 6"):
         project.image("nb")
 
 
@@ -126,7 +126,7 @@ def test_variables_of_an_env_section(make_project) -> None:
     ("text", "message"),
     [
         ("[dev]\nenv = no", "docker/dockerutils.cfg:2: [dev] env: there is no section [no]; add it, or correct the name"),
-        ("[dev]\nenv = c\n[c]\na-b = 1", "docker/dockerutils.cfg:4: [c] a-b: is no name of an environment variable; use letters, digits and underscores"),
+        ("[dev]\nenv = c\n[c]\na-b = 1", "docker/dockerutils.cfg:4: [c] a-b: is not a valid name of an environment variable; use letters, digits and underscores"),
         ("[dev]\nenv = c\n[c]\nA = $NO", "docker/dockerutils.cfg:4: [c] A: $NO is not set; export it, or write $$ for a dollar sign"),
     ],
 )  # fmt: skip
@@ -148,7 +148,7 @@ def test_fields(make_project, tmp_path) -> None:
     assert re.fullmatch(r"\d{8}-\d{6}", values["datetime"])
 
 
-def test_the_login_name_is_the_environments_else_the_systems() -> None:
+def test_the_login_name_comes_from_the_environment_or_the_user_database() -> None:
     assert projects.login_name({"LOGNAME": "", "USER": "bob", "USERNAME": "no"}) == "bob"
     assert projects.login_name({}) == pwd.getpwuid(os.getuid()).pw_name
 

@@ -90,7 +90,7 @@ class BuiltProject:
         init = self.call("dockerutils", "init")
         assert init.err.endswith("dockerutils: next: build-image all, then run-image dev\n")
         assert {line.split()[0] for line in init.out.splitlines()} == {"wrote"}
-        assert self.call("dockerutils", "check").out.endswith(" images, nothing found\n")
+        assert self.call("dockerutils", "check").out.endswith(" images, no problems\n")
         assert ":latest" not in "".join(path.read_text() for path in self.root.glob("docker/*/*"))
         self.call("build-image", "all")
         assert not (self.root / "pip.conf").exists()
