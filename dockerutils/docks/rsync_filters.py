@@ -1,9 +1,9 @@
-"""`.dockerignore` as rules of rsync: what a build context leaves out, a transfer leaves out.
+"""Translate `.dockerignore` into options of rsync: a sync leaves out what a build context leaves out.
 
-Rules: man 1 rsync, FILTER RULES. They differ from docker's patterns in three ways. The first one that matches wins, so
-they stand in reverse. A directory that is left out is not looked into, so what an exception brings back needs the
-directories that lead to it. And docker passes patterns over that change nothing where it stands, see dockerignore.py.
-What cannot be said in patterns is said of the paths that there are: after a walk through the tree which is to be sent.
+Rules: man 1 rsync, FILTER RULES. rsync takes the first rule that matches, docker the last pattern, so the rules are in
+reverse order. Most files need no more than that. Two kinds of patterns have no translation: those that rsync would read
+differently (rsync counts bytes, not characters; see `_is_exact`), and exceptions below the root: what they bring back
+depends on the tree, see `Ignore.judge`. For these, docker's judgement on each path of the tree becomes literal rules.
 """
 
 from __future__ import annotations
@@ -15,148 +15,127 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from dockerutils.project.dockerignore import CLASS, DEEP, LITERAL, REST, STAR, START, Ignore, Judgement, Pattern, Token
+from dockerutils.project.dockerignore import CLASS, DEEP, LITERAL, REST, STAR, Ignore, Judgement, Pattern, Token
 
-# The names in a directory of the tree, a path from the root, each with whether it is a directory itself.
+# List a directory of a tree, given as a path from the root: each name, and whether it is a directory itself.
 Entries = Callable[[str], Iterable[tuple[str, bool]]]
 
-_UNPRINTABLE = frozenset(map(chr, range(0xDC80, 0xDD00)))  # bytes of a name that is no UTF-8, as Python has them
-_WILD = frozenset("*?[") | _UNPRINTABLE  # without one of them, rsync takes a backslash as it stands
+_UNPRINTABLE = frozenset(map(chr, range(0xDC80, 0xDD00)))  # how Python represents bytes that are not UTF-8
+_WILDCARDS = frozenset("*?[") | _UNPRINTABLE  # in a rule without any of these, rsync takes a backslash literally
 _SPECIAL = frozenset("*?[\\")
-_MOST = 3  # alternatives for `**` in one pattern are two to the power of this
-
-
-class Glob(NamedTuple):
-    """A pattern of rsync's, as it reads among wildcards and as it reads without one; and as a regular expression."""
-
-    escaped: str
-    plain: str
-    expression: str
-
-    def option(self, *, included: bool, below: bool = False) -> str:
-        """Return the option that includes or excludes what it matches, or what is below that."""
-        text = f"{self.escaped}/**" if below else self.plain if _WILD.isdisjoint(self.plain) else self.escaped
-        return f"--{'include' if included else 'exclude'}={text}"
+_MOST = 3  # one pattern becomes up to 2 ** _MOST rules, because `**/` also matches no directory at all
 
 
 class Filter:
-    """The rules for the patterns of a project, made with the tree in view where that is needed."""
+    """The options of rsync for the patterns of a project."""
 
     def __init__(self, ignore: Ignore) -> None:
-        # An exception for one path that is not left out changes nothing, there or below.
-        self.patterns = [pattern for pattern in ignore.patterns if not _is_idle(pattern, ignore)]
-        self._ignore = Ignore(self.patterns)
-        self._globs = [_globs(pattern) for pattern in self.patterns]
-        self._is_exact = all(map(_is_exact, self.patterns))
-        exceptions = [pattern for pattern in self.patterns if pattern.exception]
-        self._single = {pattern.literal for pattern in exceptions if pattern.literal}
-        self._heads = {pattern.head for pattern in exceptions if not pattern.literal}
+        self._ignore = Ignore([pattern for pattern in ignore.patterns if not _is_idle(pattern, ignore)])
 
     @property
     def needs_tree(self) -> bool:
-        """Whether the rules depend on the paths that there are."""
-        return not self._is_exact or bool(self._heads) or any("/" in path for path in self._single)
-
-    def survey(self) -> list[str]:
-        """Return rules to list a tree with, so that what `options` asks for is in the list, and little else."""
-        if not self._is_exact or "" in self._heads:
-            return []
-        rules: dict[str, None] = {}
-        for path in sorted(self._single | {head.rstrip("/") for head in self._heads}):
-            parts = path.split("/")
-            rules |= {f"/{_escaped('/'.join(parts[:count]))}/*": None for count in range(1, len(parts))}
-            rules[f"/{_escaped(path)}/**"] = None
-        return [*(f"--include={rule}" for rule in rules), "--exclude=/*/**"]
+        """Whether the options depend on the tree, because not every pattern has an exact translation."""
+        return not all(
+            _is_exact(pattern) and (not pattern.exception or (pattern.literal and "/" not in pattern.literal))
+            for pattern in self._ignore.patterns
+        )
 
     def options(self, entries: Entries) -> list[str]:
-        """Return the options of rsync for a tree; it is looked at only when `needs_tree`."""
-        found = self._corrections(entries) if self.needs_tree else {}
-        options = [_path(path).option(included=included) for path, included in sorted(found.items())]
-        is_entered = any(found.values())
-        for pattern, globs in zip(reversed(self.patterns), reversed(self._globs), strict=True):
-            for glob in globs:
-                options.append(glob.option(included=pattern.exception))
-                # What is below an excluded directory is excluded with it, unless rsync is to look into it.
-                if (pattern.exception or is_entered) and not glob.escaped.endswith("**"):
-                    options.append(glob.option(included=pattern.exception, below=True))
-        # In the end all is included that no rule has excluded.
+        """Return the options for a tree; `entries` is called only if `needs_tree`."""
+        if self.needs_tree:
+            return _Tree(self._ignore, entries).options()
+        options = []
+        for pattern in reversed(self._ignore.patterns):
+            for rule in _translate(pattern):
+                options.append(_option(*rule, included=pattern.exception))
+                if pattern.exception:
+                    options.append(f"--include={rule.escaped}/**")
+        # What no rule excludes is included, so inclusions at the end change nothing.
         while options and options[-1].startswith("--include="):
             options.pop()
         return options
 
     def ignored(self, paths: Iterable[str]) -> list[str]:
-        """Return those of the paths that docker leaves out, whatever the rules say."""
+        """Return the paths that docker leaves out, which rsync may not know about: those outside of the tree."""
         return [path for path in paths if self._ignore.judge_from_root(path.rstrip("/")).ignored]
 
-    def _corrections(self, entries: Entries) -> dict[str, bool]:
-        """Return the paths of a tree that the rules made of patterns are wrong about, and whether they are included."""
-        walk = _Walk(self._ignore, self._globs, entries, is_exact=self._is_exact)
-        return dict(walk.visit("", self._ignore.root, -1, self._may_differ)[0])
 
-    def _may_differ(self, directory: str) -> bool:
-        """Tell whether what is below a directory, on which docker and rsync agree, has to be looked at."""
-        below = f"{directory}/"
-        return (
-            not self._is_exact
-            or any(head.startswith(below) or below.startswith(head) for head in self._heads)
-            or any(path.startswith(below) for path in self._single)
-        )
+class _Rule(NamedTuple):
+    """A pattern of rsync: as it is written where there are wildcards, and where there are none."""
+
+    escaped: str
+    plain: str
 
 
-class _Walk:
-    """A walk through a tree, in which each path is judged as docker does and as rsync does."""
+class _Tree:
+    """A tree as docker judges it: what to send of each directory that is sent."""
 
-    def __init__(self, ignore: Ignore, globs: Sequence[Sequence[Glob]], entries: Entries, *, is_exact: bool) -> None:
+    def __init__(self, ignore: Ignore, entries: Entries) -> None:
         self._ignore = ignore
-        self._is_exact = is_exact  # then a path that docker's patterns do not match is matched by no rule either
         self._entries = entries
-        self._rules = [_in_bytes(some) for some in globs]
-        self._any_rule = _in_bytes(itertools.chain.from_iterable(globs))
-        self._any_pattern = re.compile("|".join(f"(?:{pattern.expression})" for pattern in ignore.patterns))
+        self._heads = [pattern.head for pattern in ignore.patterns if pattern.exception]
+        self._any = re.compile("|".join(f"(?:{pattern.expression})" for pattern in ignore.patterns))
+        # Patterns that match nothing that is sent: they stay as they are, which keeps the command line short.
+        self._kept = [pattern for pattern in ignore.patterns if not pattern.exception and _is_exact(pattern)]
+        self._compiled = {pattern: re.compile(pattern.expression) for pattern in self._kept}
 
-    def visit(
-        self, directory: str, judgement: Judgement, last: int, may_differ: Callable[[str], bool]
-    ) -> tuple[list[tuple[str, bool]], bool]:
-        """Return the paths in a directory that the rules are wrong about, and whether something in it is sent.
+    def options(self) -> list[str]:
+        """Return rules that leave out what docker leaves out of this tree, and nothing else."""
+        tree = self._visit("", self._ignore.root)
+        is_covered = re.compile("|".join(f"(?:{pattern.expression})" for pattern in self._kept) or "(?!)").fullmatch
+        options = []
+        for directory, names in sorted(tree.items()):
+            sent = [name for name, is_sent in names.items() if is_sent]
+            left = [name for name, is_sent in names.items() if not is_sent and not is_covered(directory + name)]
+            options += _rules_for(directory, sent, left)
+        rules = itertools.chain.from_iterable(map(_translate, reversed(self._kept)))
+        return [*options, *(_option(*rule, included=False) for rule in rules)]
 
-        `last` is the last pattern that holds for the directory, as rsync has it; -1 when none does.
-        """
-        found: list[tuple[str, bool]] = []
-        is_sent = False
-        prefix = f"{directory}/" if directory else ""
-        for name, is_directory in self._entries(directory):
-            path = prefix + name
-            own, own_last = self._judge(path, judgement, last)
-            ignored, excluded = own.ignored, own_last >= 0 and not self._ignore.patterns[own_last].exception
-            inside: list[tuple[str, bool]] = []
-            if is_directory and (may_differ(path) or (excluded and not ignored)):
-                inside, sends = self.visit(path, own, own_last, may_differ)
-                ignored = ignored and not sends
-            if ignored != excluded:
-                found.append((path, not ignored))
-            if not ignored:
-                found += inside
-                is_sent = True
-        return found, is_sent
+    def _visit(self, directory: str, judgement: Judgement) -> dict[str, dict[str, bool]]:
+        """Return, for a directory and those below it, which names are sent; nothing if none of them is."""
+        children: dict[str, bool] = {}
+        below: dict[str, dict[str, bool]] = {}
+        for name, is_directory in self._entries(directory.rstrip("/")):
+            path = directory + name
+            matches = self._any.fullmatch(path) is not None
+            own = self._ignore.judge(path, judgement) if matches else judgement
+            inside: dict[str, dict[str, bool]] = {}
+            if is_directory and (not own.ignored or self._may_bring_back(f"{path}/")):
+                inside = self._visit(f"{path}/", own)
+            children[name] = not own.ignored or any(inside.get(f"{path}/", {}).values())
+            if children[name]:
+                below |= inside
+                if matches:
+                    self._kept = [each for each in self._kept if not self._compiled[each].fullmatch(path)]
+        return {directory: children, **below}
 
-    def _judge(self, path: str, judgement: Judgement, last: int) -> tuple[Judgement, int]:
-        """Judge a path in both ways; most match nothing, and are what their directory is."""
-        if self._any_pattern.fullmatch(path):
-            judgement = self._ignore.judge(path, judgement)
-        elif self._is_exact:
-            return judgement, last
-        encoded = os.fsencode(path)
-        if self._any_rule.fullmatch(encoded):
-            matching = (number for number, rule in enumerate(self._rules) if rule.fullmatch(encoded))
-            last = max(last, *matching)
-        return judgement, last
+    def _may_bring_back(self, directory: str) -> bool:
+        """Tell whether an exception may match something below a directory that is left out."""
+        return any(head.startswith(directory) or directory.startswith(head) for head in self._heads)
+
+
+def _rules_for(directory: str, sent: Sequence[str], left: Sequence[str]) -> Iterator[str]:
+    """Yield the options that leave some names of a directory out: one for each, or one for each that is sent."""
+    odd = [name for name in left if not _UNPRINTABLE.isdisjoint(name)]
+    is_shorter = len(sent) + 1 < len(left)
+    if is_shorter or odd:  # the rule for an odd name may match other names too
+        yield from (_literal(directory + name, included=True) for name in sorted(sent, key=_is_odd))
+    if is_shorter:
+        yield f"--exclude=/{_escaped(directory)}*"
+    else:
+        yield from (_literal(directory + name, included=False) for name in sorted(left, key=_is_odd))
+
+
+def _is_odd(name: str) -> tuple[bool, str]:
+    """Order names: those that are not UTF-8 come last, because their rules are not literal."""
+    return not _UNPRINTABLE.isdisjoint(name), name
 
 
 def entries_below(root: str) -> Entries:
-    """Return the names in the directories of a tree on this machine."""
+    """Return the entries of a tree on this machine."""
 
     def entries(directory: str) -> Iterator[tuple[str, bool]]:
-        # One that cannot be read, or has just gone, is for rsync to complain of.
+        # rsync reports what cannot be read, or has just disappeared.
         with suppress(OSError), os.scandir(os.path.join(root, directory)) as found:
             for entry in found:
                 yield entry.name, entry.is_dir(follow_symlinks=False)
@@ -165,9 +144,9 @@ def entries_below(root: str) -> Entries:
 
 
 def entries_among(paths: Iterable[str]) -> Entries:
-    """Return the names in the directories of a tree whose paths are these.
+    """Return the entries of a tree that consists of these paths.
 
-    Those of directories end with a slash, and `./` is the root.
+    The path of a directory ends with a slash; `./` is the root.
     """
     names: dict[str, list[tuple[str, bool]]] = {}
     for path in paths:
@@ -180,10 +159,11 @@ def entries_among(paths: Iterable[str]) -> Entries:
 
 def excluding(path: str) -> str:
     """Return the option that leaves out one path, from the root, and what is below it."""
-    return _path(path.rstrip("/")).option(included=False)
+    return _literal(path.rstrip("/"), included=False)
 
 
 def _is_idle(pattern: Pattern, ignore: Ignore) -> bool:
+    """Tell whether a pattern is an exception for one path that is not left out: it changes nothing, there or below."""
     if not (pattern.exception and pattern.literal):
         return False
     before = Ignore([each for each in ignore.patterns if each.line < pattern.line])
@@ -191,7 +171,10 @@ def _is_idle(pattern: Pattern, ignore: Ignore) -> bool:
 
 
 def _is_exact(pattern: Pattern) -> bool:
-    """Tell whether rsync's globs match what a pattern matches; not where characters count, for rsync counts bytes."""
+    """Tell whether rsync has rules that match exactly what a pattern matches.
+
+    It has none for `?` and for classes of characters that are not ASCII, because it counts bytes.
+    """
     if [token.kind for token in pattern.tokens[1:]].count(DEEP) > _MOST:
         return False
     if any(token.text in _UNPRINTABLE for token in pattern.tokens):
@@ -204,43 +187,31 @@ def _is_exact(pattern: Pattern) -> bool:
     )
 
 
-def _globs(pattern: Pattern) -> list[Glob]:
-    """Return the globs that say of rsync what a pattern says, or come near to it."""
+def _translate(pattern: Pattern) -> list[_Rule]:
+    """Return the rules for an exact pattern."""
     first, *rest = pattern.tokens
-    parts = [[Glob("**/", "**/", "(?:.*/)?")] if first.kind == DEEP else [_anchored(_glob(first))]]
-    count = 0
-    for token in rest:
-        count += token.kind == DEEP
-        if token.kind == DEEP and count <= _MOST:
-            parts.append([Glob("", "", ""), Glob("**/", "**/", ".*/")])
-        else:
-            parts.append([_glob(token)])
-    return [Glob(*map("".join, zip(*choice, strict=True))) for choice in itertools.product(*parts)]
+    start = _rule(first)
+    parts = [[start if first.kind == DEEP else _Rule(f"/{start.escaped}", f"/{start.plain}")]]
+    parts += [[_Rule("", ""), _rule(token)] if token.kind == DEEP else [_rule(token)] for token in rest]
+    return [_Rule(*map("".join, zip(*choice, strict=True))) for choice in itertools.product(*parts)]
 
 
-def _anchored(glob: Glob) -> Glob:
-    return Glob(f"/{glob.escaped}", f"/{glob.plain}", glob.expression)
+def _rule(token: Token) -> _Rule:
+    if token.kind == LITERAL:
+        return _Rule(_escaped(token.text), token.text)
+    text = {STAR: "*", DEEP: "**/", REST: "**"}.get(token.kind, token.text)
+    return _Rule(text, text)
 
 
-def _glob(token: Token) -> Glob:
-    kind, text = token
-    if kind == LITERAL and text not in _UNPRINTABLE:
-        return Glob(_escaped(text), text, re.escape(text))
-    if kind == CLASS and text.isascii():
-        return Glob(text, text, f"(?!/){text}")
-    expression = {STAR: "[^/]*", START: "", DEEP: ".*", REST: ".*"}.get(kind, "[^/]")
-    written = {STAR: "*", START: "", DEEP: "**", REST: "**"}.get(kind, "?")
-    return Glob(written, written, expression)
+def _literal(path: str, *, included: bool) -> str:
+    return _option(f"/{_escaped(path)}", f"/{path}", included=included)
 
 
-def _path(path: str) -> Glob:
-    return _anchored(Glob(_escaped(path), path, ""))
+def _option(escaped: str, plain: str, *, included: bool) -> str:
+    text = plain if _WILDCARDS.isdisjoint(plain) else escaped
+    return f"--{'include' if included else 'exclude'}={text}"
 
 
 def _escaped(text: str) -> str:
-    """Escape what rsync takes for wildcards; what cannot be printed, and pasted, stands for any byte."""
+    """Escape wildcards; a byte that is not UTF-8 becomes `?`, because it cannot be printed and pasted."""
     return "".join("?" if char in _UNPRINTABLE else f"\\{char}" if char in _SPECIAL else char for char in text)
-
-
-def _in_bytes(globs: Iterable[Glob]) -> re.Pattern[bytes]:
-    return re.compile(os.fsencode("|".join(f"(?:{glob.expression})" for glob in globs)), re.DOTALL)

@@ -1,4 +1,4 @@
-"""Rules of rsync: what they leave out of a real transfer is what docker leaves out of a context."""
+"""Rules of rsync: a real transfer leaves out what docker leaves out of a build context."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LINES = st.builds(
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory) -> Path:
-    """Return a tree with names that rsync and shells take for something else."""
+    """Return a tree with names that rsync or a shell could misread."""
     root = plant(tmp_path_factory.mktemp("filters") / "tree")
     for name in ["ü*", "ü\\k", "-u", "a/b/+ x", "a/é?", "b/[q]x", "b/é\\"]:
         (root / name).touch()
@@ -49,8 +49,8 @@ def _sent(tree: Path, options: Iterable[str], destination: Path) -> set[str]:
     }
 
 
-def _listed(tree: Path, options: Iterable[str]) -> list[str]:
-    command = ["rsync", "-rln", "-8", "--out-format=%n", *options, f"{tree}/", "/nonexistent/"]
+def _listed(tree: Path) -> list[str]:
+    command = ["rsync", "-rln", "-8", "--out-format=%n", f"{tree}/", "/nonexistent/"]
     lines = subprocess.run(command, capture_output=True, check=True).stdout.splitlines()
     return [re.sub(r"\\#(\d{3})", lambda octal: chr(int(octal[1], 8)), os.fsdecode(line)) for line in lines]
 
@@ -60,8 +60,8 @@ def _check(tree: Path, text: str, destination: Path) -> None:
     options = rules.options(entries_below(str(tree)))
     (tree / ".dockerignore").write_bytes(os.fsencode(text))
     assert _sent(tree, options, destination) == context(tree, dockerignore.parse(text)), options
-    # The same rules come from a list of the paths, and the list holds what is needed for it.
-    assert rules.options(entries_among(_listed(tree, rules.survey()))) == options
+    # A list of the paths gives the same rules.
+    assert rules.options(entries_among(_listed(tree))) == options
     if not rules.needs_tree:
         assert rules.options(entries_among([])) == options
 
@@ -91,14 +91,17 @@ def test_generated_patterns(tree, tmp_path, lines) -> None:
         ("a/**/b", False, ["--exclude=/a/b", "--exclude=/a/**/b"]),
         ("-x\n+ y\nb\\*r\n\\[q]", False, ["--exclude=/\\[q]", "--exclude=/b\\*r", "--exclude=/+ y", "--exclude=/-x"]),
         ("*\n!src\n!setup.py\nsrc/x", False, ["--exclude=/src/x", "--include=/setup.py", "--include=/setup.py/**", "--include=/src", "--include=/src/**", "--exclude=/*"]),
-        # An exception for what is not left out changes nothing, for docker.
+        # An exception for a path that is not left out changes nothing.
         ("**/*.log\n!a", False, ["--exclude=**/*.log"]),
-        # What leads to an exception is entered.
-        ("b\n!b/a/f", True, ["--include=/b", "--include=/b/a", "--include=/b/a/f", "--include=/b/a/f/**", "--exclude=/b", "--exclude=/b/**"]),
-        # But not where there is none.
-        ("b\n!b/none", True, ["--include=/b/none", "--include=/b/none/**", "--exclude=/b"]),
-        # A character of two bytes.
-        ("f?", True, ["--exclude=/fé", "--exclude=/f?"]),
+        # Directories that lead to an exception are sent, if there is something to send in them.
+        ("b\n!b/a/f", True, ["--include=/b/a", "--exclude=/b/*", "--include=/b/a/f", "--exclude=/b/a/*"]),
+        ("b\n!b/none", True, ["--exclude=/b"]),
+        # A pattern that matches nothing that is sent stays as it is.
+        ("b\n!b/a/f\n**/*.log", True, ["--include=/b/a", "--exclude=/b/*", "--include=/b/a/f", "--exclude=/b/a/*", "--exclude=**/*.log"]),
+        # rsync has no rule for a character, only for a byte, nor for a ^ among wildcards.
+        ("f?", True, ["--exclude=/fé"]),
+        ("x^*", True, []),
+        ("^a*\n.g", True, ["--exclude=/a", "--exclude=/a.py", "--exclude=/.g"]),
     ],
 )  # fmt: skip
 def test_the_rules(tree, text, needs_tree, options) -> None:
@@ -106,28 +109,21 @@ def test_the_rules(tree, text, needs_tree, options) -> None:
     assert (rules.needs_tree, rules.options(entries_below(str(tree)))) == (needs_tree, options)
 
 
-def test_a_survey_passes_over_what_no_exception_brings_back() -> None:
-    rules = Filter(dockerignore.parse("data\n!data/keep/*.csv\n!docs/a/b\ndocs\n"))
-    assert rules.survey() == ["--include=/data/*", "--include=/data/keep/**", "--exclude=/*/**"]
-
-
-def test_what_the_rules_do_not_know_of_is_ignored_all_the_same() -> None:
-    # The rule for an exception includes what is below; docker passes it over where the directory was not left out.
+def test_ignored_paths_outside_of_the_tree() -> None:
     rules = Filter(dockerignore.parse("**/*.log\n!**/a"))
-    assert rules.options(entries_among([])) == ["--include=**/a", "--include=**/a/**", "--exclude=**/*.log"]
     assert rules.ignored(["a/x.log", "x.log", "a/", "a/f"]) == ["a/x.log", "x.log"]
     assert excluding("a/x*.log/") == "--exclude=/a/x\\*.log"
 
 
-def test_names_that_are_no_utf_8(tree, tmp_path) -> None:
+def test_names_that_are_not_utf_8(tree, tmp_path) -> None:
     for name in [b"caf\xe9", b"x\xe9[", b"cafe"]:
         (tree / os.fsdecode(name)).touch()
     _check(tree, os.fsdecode(b"caf\xe9"), tmp_path / "copy")
     options = Filter(dockerignore.parse(os.fsdecode(b"caf\xe9\nx?[[]"))).options(entries_below(str(tree)))
     assert "--exclude=/caf?" in options
-    # They can be printed, and pasted.
+    # The options can be printed and pasted.
     assert "".join(options).isprintable()
 
 
-def test_a_directory_that_cannot_be_read_is_left_to_rsync(tmp_path) -> None:
+def test_an_unreadable_directory_is_left_to_rsync(tmp_path) -> None:
     assert list(entries_below(str(tmp_path))("absent")) == []
