@@ -241,7 +241,7 @@ def is_running(container: str) -> bool:
 
 def on_dock(project: Project, dock: Dock, run: invocation.Run, visit: Visit, args: argparse.Namespace) -> None:
     """Run on the dock, with its port here: the project goes there before, and comes back in the end."""
-    sync.up(project, dock, dry_run=args.dry_run, to_stderr=True)
+    sync.before_run(project, dock, dry_run=args.dry_run)
     if not args.dry_run:
         _remember(project, dock, run.name)
     ports = invocation.published([*run.ports, *run.args])
@@ -264,7 +264,7 @@ def ended(project: Project, dock: Dock, args: argparse.Namespace) -> Iterator[No
 
 def fetch(project: Project, dock: Dock, *, dry_run: bool = False) -> None:
     """Bring the project back from the dock; it is to be done again if it fails."""
-    sync.down(project, dock, dry_run=dry_run, to_stderr=True)
+    sync.after_run(project, dock, dry_run=dry_run)
     if not dry_run:
         with suppress(FileNotFoundError):
             os.unlink(_memory(project, dock))

@@ -1,4 +1,4 @@
-"""Bring what has changed in the copy of the project on a dock back here."""
+"""Bring back what has changed in the project's copy on a dock."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from dockerutils.cli import program
 from dockerutils.docks import inventory, sync
 
 _EXAMPLES = """\
-  sync-down                     fetch what has changed on the dock that this shell is docked to
-  sync-down --dock gpu          from another one"""
+  sync-down                     fetch what has changed on the dock of this shell
+  sync-down --dock gpu          fetch from another dock"""
 
 
 def parser() -> program.Parser:
     """Return the parser of sync-down."""
     parser = program.Parser("sync-down", f"{__doc__}", _EXAMPLES, environment=sync.ENVIRONMENT)
-    parser.add_argument("--delete", action="store_true", help="delete here what is not there; it is listed first")
+    parser.add_argument("--delete", action="store_true", help="delete here what is not on the dock, after listing it")
+    parser.add_yes()
+    parser.add_argument("--adopt", action="store_true", help="take over the copy of another checkout")
+    parser.add_argument(
+        "--include-docker", action="store_true", help="also fetch docker/ and .dockerignore, which decide about builds"
+    )
     parser.add_dock_option()
     parser.add_dry_run()
     return parser
@@ -29,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def handle(args: argparse.Namespace) -> None:
-    """Find the project and the dock, and call rsync."""
+    """Find the project and the dock, and sync down."""
     project = program.project()
     dock = inventory.choose(args.dock, project.environ, os.path.expanduser("~"))
-    sync.down(project, dock, delete=args.delete, dry_run=args.dry_run)
+    sync.down(project, dock, sync.Options(args.delete, args.yes, args.adopt, args.include_docker, args.dry_run))

@@ -1,4 +1,4 @@
-"""Bring the copy of the project on a dock up to date."""
+"""Copy the project to a dock, so that containers there can mount it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from dockerutils.cli import program
 from dockerutils.docks import inventory, sync
 
 _EXAMPLES = """\
-  sync-up                       send what has changed to the dock that this shell is docked to
-  sync-up --dock gpu --delete   to another one, and delete there what is gone here"""
+  sync-up                       send what has changed to the dock of this shell
+  sync-up --dock gpu --delete   send to another dock, and delete there what is gone here"""
 
 
 def parser() -> program.Parser:
     """Return the parser of sync-up."""
     parser = program.Parser("sync-up", f"{__doc__}", _EXAMPLES, environment=sync.ENVIRONMENT)
-    parser.add_argument("--delete", action="store_true", help="delete there what is not here; it is listed first")
+    parser.add_argument("--delete", action="store_true", help="delete on the dock what is not here, after listing it")
+    parser.add_yes()
+    parser.add_argument("--adopt", action="store_true", help="take over the copy of another checkout")
     parser.add_dock_option()
     parser.add_dry_run()
     return parser
@@ -29,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def handle(args: argparse.Namespace) -> None:
-    """Find the project and the dock, and call rsync."""
+    """Find the project and the dock, and sync up."""
     project = program.project()
     dock = inventory.choose(args.dock, project.environ, os.path.expanduser("~"))
-    sync.up(project, dock, delete=args.delete, dry_run=args.dry_run)
+    sync.up(project, dock, sync.Options(args.delete, args.yes, args.adopt, dry_run=args.dry_run))

@@ -83,7 +83,7 @@ class _Tree:
         """Return rules that leave out what docker leaves out of this tree, and nothing else."""
         tree = self._visit("", self._ignore.root)
         is_covered = re.compile("|".join(f"(?:{pattern.expression})" for pattern in self._kept) or "(?!)").fullmatch
-        options = []
+        options: list[str] = []
         for directory, names in sorted(tree.items()):
             sent = [name for name, is_sent in names.items() if is_sent]
             left = [name for name, is_sent in names.items() if not is_sent and not is_covered(directory + name)]

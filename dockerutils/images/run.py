@@ -83,13 +83,13 @@ def start(project: Project, run: invocation.Run, *, sync_project: bool = False, 
     if not dry_run:
         forwarding.require_free(ports)
     if sync_project:
-        sync.up(project, dock, dry_run=dry_run, to_stderr=True)
+        sync.before_run(project, dock, run.name, dry_run=dry_run)
     try:
         with forwarding.forwarded(dock, ports, container=run.name if detached else "", dry_run=dry_run):
             process.run(command, dry_run=dry_run)
     finally:
         if sync_project and not detached:  # a detached container still writes its files
-            sync.down(project, dock, dry_run=dry_run, to_stderr=True)
+            sync.after_run(project, dock, run.name, dry_run=dry_run)
 
 
 def local_mounts(project: Project, run: invocation.Run) -> Iterator[str]:

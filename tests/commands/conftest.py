@@ -155,8 +155,8 @@ class Docked:
         self.host.run(f"cd {shlex.quote(directory)} && {line}", "dock")
 
     def there(self, directory: str = "/data/workspaces/alice/code/app") -> set[str]:
-        """Return the paths in the copy; those of directories end with a slash."""
-        return _paths(Path(self.host.path(directory)))
+        """Return the paths in the copy, but for its state; those of directories end with a slash."""
+        return {path for path in _paths(Path(self.host.path(directory))) if not path.startswith(".dockerutils/")}
 
     def here(self) -> set[str]:
         """Return the paths in the project."""

@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -15,6 +17,8 @@ from urllib.request import urlopen
 import pytest
 
 from dockerutils.commands.run_image import main
+from dockerutils.commands.sync_down import main as sync_down
+from dockerutils.commands.sync_up import main as sync_up
 from dockerutils.docks import inventory, remote
 from tests.commands.conftest import Docked
 from tests.support import Outcome, processes, wait_for
@@ -56,6 +60,22 @@ def start(docked_shell: Docked, *argv: str) -> subprocess.Popen[str]:
     )
 
 
+@contextmanager
+def running(docked_shell: Docked, *argv: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """Run run-image, killed in the end; its stderr is a file, because a shared connection keeps a pipe open."""
+    said = docked_shell.root.parent / "stderr"
+    with said.open("wb") as stderr:
+        command = [str(Path(sys.executable).parent / "run-image"), *argv]
+        child = subprocess.Popen(
+            command, cwd=docked_shell.root, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
+        )
+    try:
+        yield child, said
+    finally:
+        child.kill()
+        child.wait()
+
+
 def nothing_is_left(docked_shell: Docked) -> bool:
     return not any("alice_box" in line for line in docked_shell.host.engine.docker("ps", "-a").splitlines())
 
@@ -65,11 +85,98 @@ def test_the_project_is_its_copy_on_the_dock(docked_shell: Docked) -> None:
     docked_shell.write({"sub/a": "from here\n"})
     outcome = docked_shell(main, "box", "--sync", "--", "sh", "-c", "cat /s/a; echo from there >/p/b", directory="sub")
     assert (outcome.status, outcome.out) == (0, "from here\n")
-    up, run, down = outcome.echoed
+    up, run, down, release = outcome.echoed
+    assert " -u " in up
     assert up.endswith(f" ./ dock-gpu:{copy}/)")
     assert f"-v {copy}:/p -v {copy}/sub:/s -v {copy}/sub:/w" in run
     assert down.endswith(f" dock-gpu:{copy}/ ./)")
+    assert re.fullmatch(rf"ssh -n dock-gpu 'rm -f {copy}/.dockerutils/run-alice_box_\S+'", release)
     assert (docked_shell.root / "b").read_text() == "from there\n"
+    assert unsynced(docked_shell, copy) == []
+
+
+def unsynced(docked_shell: Docked, copy: str) -> list[str]:
+    """Return the containers whose files are not synced down, as the copy is marked."""
+    names = os.listdir(docked_shell.host.path(f"{copy}/.dockerutils"))
+    return [name.removeprefix("run-") for name in names if name.startswith("run-")]
+
+
+SLOW = "sh -c 'echo begun >/p/begun; until [ -e /p/go ]; do sleep 0.1; done; echo result >/p/result'"
+
+
+@pytest.fixture
+def interrupted(docked_shell: Docked, request: pytest.FixtureRequest):
+    """Return a docked shell whose run was cut off, or killed, and went on to write its result on the dock."""
+    copy = configure(docked_shell, f"volumes = -v {{project_root}}:/p\ncmd = {SLOW}")
+    docked_shell.write({"result": "old\n"})
+    os.utime(docked_shell.root / "result", (1, 1))
+    with running(docked_shell, "box", "--sync") as (child, said):
+        wait_for(lambda: "begun" in docked_shell.there(copy))
+        (container,) = unsynced(docked_shell, copy)
+        if request.param == "cut":
+            docked_shell.host.cut()
+            assert child.wait(60) != 0
+            assert said.read_text().splitlines()[-1] == (
+                f"sync: warning: {container} still runs on dock gpu; run sync-down when it has ended"
+            )
+            assert (docked_shell.root / "begun").exists()
+    assert unsynced(docked_shell, copy) == [container]
+    # As long as it runs, a sync brings what there is, and keeps the mark.
+    assert docked_shell(sync_down).status == 0
+    assert unsynced(docked_shell, copy) == [container]
+    docked_shell.run("touch go", copy)
+    wait_for(lambda: container not in docked_shell.host.engine.docker("ps", "-a"))
+    docked_shell.write({"result": "old, touched\n"})
+    os.utime(docked_shell.root / "result", (1, 1))
+    return docked_shell
+
+
+@pytest.mark.parametrize("interrupted", ["cut", "killed"], indirect=True)
+def test_the_result_of_an_interrupted_run_comes_before_the_next_run(interrupted: Docked) -> None:
+    copy = f"{interrupted.host.home('dock')}/work/alice/code/app"
+    (container,) = unsynced(interrupted, copy)
+    outcome = interrupted(main, "box", "--sync", "--", "cat", "/p/result")
+    assert (outcome.status, outcome.out) == (0, "result\n")
+    first = f"sync: what {container} wrote on dock gpu was not synced down; it comes first\n"
+    assert outcome.err.startswith(first)
+    assert (interrupted.root / "result").read_text() == "result\n"
+    assert unsynced(interrupted, copy) == []
+
+
+@pytest.mark.parametrize("interrupted", ["killed"], indirect=True)
+def test_the_result_of_an_interrupted_run_comes_before_a_sync_up(interrupted: Docked) -> None:
+    copy = f"{interrupted.host.home('dock')}/work/alice/code/app"
+    assert interrupted(sync_up).status == 0
+    assert (interrupted.root / "result").read_text() == "result\n"
+    assert interrupted.host.run(f"cat {copy}/result") == "result\n"
+    assert unsynced(interrupted, copy) == []
+
+
+def test_a_run_does_not_replace_what_is_newer_on_the_dock(docked_shell: Docked) -> None:
+    copy = configure(docked_shell, "volumes = -v {project_root}:/p")
+    docked_shell.write({"a": "old\n", "b": "old\n"})
+    assert docked_shell(sync_up).status == 0
+    docked_shell.run("echo theirs >a; touch -d +1hour a; echo theirs >b; touch -d -1hour b", copy)
+    docked_shell.write({"b": "mine\n"})
+    outcome = docked_shell(main, "box", "--sync", "--", "cat", "/p/a", "/p/b", "/p/.dockerutils/replaced/b")
+    assert (outcome.status, outcome.out) == (0, "theirs\nmine\ntheirs\n")
+    assert "\na is newer\n" in outcome.err
+
+
+def test_a_dock_that_is_gone_after_the_run_says_where_the_files_are(docked_shell: Docked) -> None:
+    configure(docked_shell, f"volumes = -v {{project_root}}:/p\ncmd = {SLOW}")
+    copy = f"{docked_shell.host.home('dock')}/work/alice/code/app"
+    with running(docked_shell, "box", "--sync") as (child, said):
+        wait_for(lambda: "begun" in docked_shell.there(copy))
+        dock = inventory.find("gpu", os.environ["HOME"])
+        inventory.register(dock._replace(port=free_port()), os.environ["HOME"])
+        docked_shell.run("touch go", copy)
+        assert child.wait(60) == 255
+    assert (
+        said.read_text()
+        .splitlines()[-1]
+        .endswith("; what the container wrote stays on dock gpu until you run sync-down")
+    )
 
 
 def test_the_status_is_the_containers_and_the_files_come_back_all_the_same(docked_shell: Docked) -> None:
@@ -193,13 +300,14 @@ def dry(docked_shell: Docked, *argv: str) -> Outcome:
 
 def test_a_dry_run_shows_it_all(docked_shell: Docked) -> None:
     copy = configure(docked_shell, "volumes = -v {project_root}:/p\nports = -p 8000-8001:80-81 -p [::1]:8002:82")
-    up, forward, run, cancel, down = dry(docked_shell, "--sync").out.splitlines()
+    up, forward, run, cancel, down, release = dry(docked_shell, "--sync").out.splitlines()
     listening = "-L 127.0.0.1:8000:localhost:8000 -L 127.0.0.1:8001:localhost:8001 -L '127.0.0.1:8002:[::1]:8002'"
     assert up.endswith(f" ./ dock-gpu:{copy}/")
     assert forward == f"ssh -O forward {listening} dock-gpu"
     assert run.startswith("docker run ")
     assert cancel == f"ssh -O cancel {listening} dock-gpu"
     assert down.endswith(f" dock-gpu:{copy}/ ./")
+    assert release.startswith(f"ssh -n dock-gpu 'rm -f {copy}/.dockerutils/run-alice_box_")
     assert docked_shell.there(copy) == set()
 
 

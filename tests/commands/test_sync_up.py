@@ -1,9 +1,10 @@
-"""sync-up, to a real host by its ssh stanza."""
+"""sync-up to a real host."""
 
 from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from dockerutils.commands.sync_down import main as sync_down
 from dockerutils.commands.sync_up import main
 from dockerutils.docks import inventory
 from dockerutils.docks.records import Dock
@@ -19,7 +21,16 @@ from tests.support import call, script, wait_for, write_tree
 from tests.testbed.host import Host, serving
 
 COPY = "/data/workspaces/alice/code/app"
-RSYNC = f"rsync -rlptOz --no-inc-recursive -s -e ssh --info=name,del '--rsync-path=mkdir -p {COPY} && exec rsync'"
+ORIGIN = f"{COPY}/.dockerutils/origin"
+RSYNC = "rsync -rlptOzS --no-inc-recursive -s -e ssh"
+
+
+def up(docked: Docked, filters: str = "") -> str:
+    """Return the command line of a plain sync-up."""
+    state, origin = f"{COPY}/.dockerutils", shlex.quote(f"{os.uname().nodename}:{docked.root}")
+    claim = f"mkdir -p {state} && cd {state} && printf %s {origin} >origin && exec rsync"
+    options = f"--info=name --backup --backup-dir=.dockerutils/replaced '--rsync-path={claim}' --exclude=/.dockerutils"
+    return f"{RSYNC} {options} {filters}{filters and ' '}./ dock-gpu:{COPY}/"
 
 
 def test_what_a_build_context_holds_goes_to_the_dock(docked: Docked) -> None:
@@ -28,7 +39,7 @@ def test_what_a_build_context_holds_goes_to_the_dock(docked: Docked) -> None:
     (docked.root / "link").symlink_to("src/b.py")
     (docked.root / "a.py").chmod(0o755)
     outcome = docked(main)
-    assert (outcome.status, outcome.echoed) == (0, [f"{RSYNC} --exclude=/.git '--exclude=/*.log' ./ dock-gpu:{COPY}/"])
+    assert (outcome.status, outcome.echoed) == (0, [up(docked, "--exclude=/.git '--exclude=/*.log'")])
     assert outcome.out.splitlines() == [
         *(".dockerignore", "a.py", "link -> src/b.py", "docker/", "docker/dev/", "docker/dev/Dockerfile"),
         *("empty/", "src/", "src/b.py"),
@@ -47,7 +58,7 @@ def test_what_a_build_context_holds_goes_to_the_dock(docked: Docked) -> None:
         )
     }
     assert docked.host.run(f"stat -c %a {COPY}/a.py; cat {COPY}/link") == "755\n2\n"
-    # Nothing has changed: nothing is sent. From elsewhere, the line says where it belongs; one connection serves all.
+    # Nothing has changed: nothing is sent. Elsewhere, the line changes to the root first. One connection serves all.
     again = docked(main, directory="src")
     assert (again.out, again.echoed) == ("", [f"(cd {docked.root} && {outcome.echoed[0]})"])
     assert docked.host.authentications() == 1
@@ -81,14 +92,14 @@ def test_names_of_every_kind_arrive(docked: Docked) -> None:
     assert set(names) <= docked.there()
     for name in names:
         (docked.root / name).unlink()
-    outcome = docked(main, "--delete")
+    outcome = docked(main, "--delete", "-y")
     assert outcome.status == 0
     assert outcome.err.startswith("to be deleted on dock gpu:\n  ")
     assert "\n  q\\nr\n" in outcome.err
     assert docked.there() == {"docker/", "docker/dev/", "docker/dev/Dockerfile"}
 
 
-def test_delete_lists_first_and_spares_what_docker_leaves_out(docked: Docked) -> None:
+def test_delete_lists_first_and_keeps_what_docker_leaves_out(docked: Docked) -> None:
     docked.write({".dockerignore": "**/*.log\n!**/logs\ncache\n", "logs/a": "", "b/c": "", "b/d": ""})
     assert docked(main).status == 0
     # Below logs, docker leaves x.log out though the exception looks as if it did not; see the test of filters.
@@ -101,13 +112,17 @@ def test_delete_lists_first_and_spares_what_docker_leaves_out(docked: Docked) ->
     assert docked.there() == kept
     dry = docked(main, "--delete", "--dry-run")
     assert docked.there() == kept
-    outcome = docked(main, "--delete")
+    outcome = docked(main, "--delete", "-y")
     assert outcome.status == 0
     first, *listed = outcome.err[: outcome.err.index("\n\n")].splitlines()
-    assert (first, sorted(listed)) == ("to be deleted on dock gpu:", ["  b/d", "  gone/e", "  logs/x.log2", "  old"])
+    # rsync lists gone/logs, because it does not look at what is left out; the directory stays.
+    listing = ["  b/d", "  gone/e", "  gone/logs/", "  logs/x.log2", "  old"]
+    assert (first, sorted(listed)) == ("to be deleted on dock gpu:", listing)
     assert docked.there() == kept - {"b/d", "gone/e", "logs/x.log2", "old"}
-    assert dry == (0, f"{outcome.echoed[0]}\n", outcome.err[: outcome.err.index("\n\n") + 1])
-    assert shlex.split(outcome.echoed[0])[8:11] == ["--delete", "--exclude=/gone/logs/z.log", "--exclude=/logs/x.log"]
+    deletion, transfer = outcome.echoed
+    assert dry == (0, f"{deletion}\n{transfer}\n", outcome.err[: outcome.err.index("\n\n") + 1])
+    assert deletion.startswith(f"{RSYNC} --info=del --delete --existing --ignore-existing --filter=protect_.git ")
+    assert " --delete" not in transfer
 
 
 @pytest.mark.parametrize(("answer", "status", "remains"), [("n", 1, True), ("", 1, True), ("y", 0, False)])
@@ -124,10 +139,118 @@ def test_on_a_terminal_it_asks_before_it_deletes(docked: Docked, answer, status,
     terminal.close()
     assert terminal.exitstatus == status
     assert ("old" in docked.there()) == remains
-    refusal = "nothing was deleted, and nothing sent; leave out --delete to send without deleting"
+    refusal = "nothing was deleted or copied; leave out --delete to copy without deleting"
     assert (refusal in said) == remains
-    # There, rsync shows how far it is.
+    # On a terminal, rsync shows its progress.
     assert ("--info=progress2" in said) != remains
+
+
+def test_without_a_terminal_delete_needs_a_yes(docked: Docked) -> None:
+    docked.write({"old": ""})
+    assert docked(main).status == 0
+    (docked.root / "old").rename(docked.root / "new")
+    message = "sync-up: there is no terminal to confirm --delete on, so nothing was deleted or copied; add -y\n"
+    assert docked(main, "--delete") == (2, "", f"to be deleted on dock gpu:\n  old\n{message}")
+    assert {"old", "new"} & docked.there() == {"old"}
+    assert docked(main, "--delete", "-y").status == 0
+    assert {"old", "new"} & docked.there() == {"new"}
+    # Nothing is left to delete, so there is nothing to confirm.
+    assert docked(main, "--delete").status == 0
+
+
+def test_git_is_never_deleted(docked: Docked) -> None:
+    docked.write({"sub/a": "", ".git/config": ""})
+    assert docked(main).status == 0
+    docked.run("mkdir -p .git/objects lost/.git && touch .git/objects/1 lost/.git/config lost/a sub/.git")
+    git = {".git/", ".git/config", ".git/objects/", ".git/objects/1", "lost/.git/", "lost/.git/config", "sub/.git"}
+    shutil.rmtree(docked.root / ".git")
+    shutil.rmtree(docked.root / "sub")
+    assert docked(main, "--delete", "-y").status == 0
+    assert {path for path in docked.there() if ".git" in path} == git
+    assert not {"lost/a", "sub/a"} & docked.there()
+    # Nor does a file take the place of a directory that holds one.
+    docked.write({"sub": ""})
+    assert docked(main, "--delete", "-y").status == 23
+    assert {path for path in docked.there() if ".git" in path} == git
+
+
+def test_a_directory_can_become_a_file_only_with_delete(docked: Docked) -> None:
+    docked.write({"x/y": ""})
+    assert docked(main).status == 0
+    shutil.rmtree(docked.root / "x")
+    docked.write({"x": ""})
+    assert docked(main).status == 23
+    assert docked(main, "--delete", "-y").status == 0
+    assert {path for path in docked.there() if path.startswith("x")} == {"x"}
+
+
+def test_another_checkout_of_the_same_name_is_refused(docked: Docked, tmp_path, capfd) -> None:
+    docked.write({"mine": ""})
+    assert docked(main).status == 0
+    other = write_tree(tmp_path / "other/app", {"docker/dev/Dockerfile": "FROM scratch\n", "theirs": ""})
+    host = os.uname().nodename
+    for command, name in [(main, "sync-up"), (sync_down, "sync-down")]:
+        for argv in [[], ["--delete", "-y"]]:
+            assert call(command, *argv, directory=other, capfd=capfd) == (
+                1,
+                "",
+                f"{name}: {COPY} on dock gpu is the copy of {host}:{docked.root}, not of {host}:{other}; rename this "
+                f"project's directory, or take the copy over: {name} --adopt\n",
+            )
+    assert {"mine", "theirs"} & docked.there() == {"mine"}
+    assert {path.name for path in other.iterdir()} == {"docker", "theirs"}
+    assert call(main, "--adopt", directory=other, capfd=capfd).status == 0
+    assert {"mine", "theirs"} & docked.there() == {"mine", "theirs"}
+    assert docked.host.run(f"cat {ORIGIN}") == f"{host}:{other}"
+    # Now the first one is the other one.
+    assert docked(main).status == 1
+    assert docked(sync_down, "--adopt").status == 0
+    assert docked.host.run(f"cat {ORIGIN}") == f"{host}:{docked.root}"
+    assert docked(main).status == 0
+
+
+def test_the_copy_of_an_earlier_version_is_taken_over(docked: Docked) -> None:
+    docked.run(f"mkdir -p {COPY}/docker", directory="/")
+    assert docked(main).status == 0
+    assert docked.host.run(f"cat {ORIGIN}") == f"{os.uname().nodename}:{docked.root}"
+
+
+def test_what_is_replaced_on_the_dock_is_kept_there(docked: Docked) -> None:
+    docked.write({"a/x": "first\n"})
+    assert docked(main).status == 0
+    docked.run("echo theirs >a/x")
+    docked.write({"a/x": "mine\n"})
+    assert docked(main).status == 0
+    assert docked.host.run(f"cat {COPY}/a/x {COPY}/.dockerutils/replaced/a/x") == "mine\ntheirs\n"
+
+
+def test_one_more_call_than_rsync_itself(docked: Docked) -> None:
+    assert docked(main).status == 0
+    before = docked.host.log().count("Starting session: command")
+    assert docked(main).status == 0
+    assert docked.host.log().count("Starting session: command") - before == 2
+    assert docked.host.authentications() == 1
+
+
+@pytest.mark.parametrize(("shift", "clock"), [("+3600", "1 hour ahead of"), ("-90", "1 minute behind")])
+def test_clocks_that_differ_draw_a_warning(docked: Docked, shift, clock) -> None:
+    assert "warning" not in docked(main).err
+    docked.host.run(rf"printf '#!/bin/sh\necho $(($(/bin/date +%%s) {shift}))\n' >/usr/local/bin/date")
+    docked.host.run("chmod +x /usr/local/bin/date")
+    for command in (main, sync_down):
+        assert docked(command).err.startswith(
+            f"sync: warning: the clock of dock gpu is {clock} this machine's, so the newer of two files is uncertain; "
+            "set it: ssh-dock gpu -- sudo timedatectl set-ntp true\n"
+        )
+
+
+def test_a_sparse_file_stays_sparse(docked: Docked) -> None:
+    with (docked.root / "sparse").open("wb") as stream:
+        stream.truncate(50_000_000)
+    assert docked(main).status == 0
+    size, kilobytes = docked.host.run(f"stat -c %s {COPY}/sparse; du -k {COPY}/sparse").split()[:2]
+    assert size == "50000000"
+    assert int(kilobytes) < 1000
 
 
 def test_the_version_file_is_the_one_for_builds(docked: Docked) -> None:
@@ -142,8 +265,8 @@ def test_the_version_file_is_the_one_for_builds(docked: Docked) -> None:
     outcome = docked(main)
     assert outcome.status == 0
     assert outcome.echoed == [
-        f"{RSYNC} '--exclude=/the app/_version.py' --exclude=/versioneer.py --exclude=/_version.py.bld ./ dock-gpu:{COPY}/",
-        f"rsync -rlptOz --no-inc-recursive -s -e ssh '--rsync-path=mkdir -p '\"'\"'{COPY}/the app'\"'\"' && exec rsync'"
+        up(docked, "'--exclude=/the app/_version.py' --exclude=/versioneer.py --exclude=/_version.py.bld"),
+        f"{RSYNC} '--rsync-path=mkdir -p '\"'\"'{COPY}/the app'\"'\"' && exec rsync'"
         f" _version.py.bld 'dock-gpu:{COPY}/the app/_version.py'",
     ]
     assert docked.host.run(f"cat {COPY}/the*/_version.py") == (docked.root / "_version.py.bld").read_text()
@@ -153,7 +276,7 @@ def test_the_version_file_is_the_one_for_builds(docked: Docked) -> None:
     assert docked(main, "--delete").err.count("to be deleted") == 0
 
 
-def test_elsewhere_on_the_dock(docked: Docked, monkeypatch) -> None:
+def test_another_directory_on_the_dock(docked: Docked, monkeypatch) -> None:
     place = docked.host.home() + "/my work's/$(x)"
     monkeypatch.setenv("DOCK_WORKSPACES", place + "/")
     assert docked(main).status == 0
@@ -168,7 +291,7 @@ def test_an_odd_user_and_an_odd_project(docked: Docked, tmp_path, capfd, monkeyp
     assert "docker/dev/Dockerfile" in docked.there("/data/workspaces/DOM-al-ice/code/my-app")
 
 
-def test_a_sync_that_was_cut_is_run_again(docked: Docked) -> None:
+def test_an_interrupted_sync_can_be_run_again(docked: Docked) -> None:
     for number in range(20):
         (docked.root / f"{number}.bin").write_bytes(os.urandom(4_000_000))
     command = [str(Path(sys.executable).parent / "sync-up")]
@@ -180,36 +303,35 @@ def test_a_sync_that_was_cut_is_run_again(docked: Docked) -> None:
         said = child.communicate()[1].splitlines()
     assert child.returncode != 0
     assert said[-1].startswith("sync-up: ")
-    # The next call opens a connection of its own accord.
+    # The next call opens a new connection.
     assert docked(main).status == 0
     assert {path for path in docked.there() if not path.startswith("docker")} == {
         f"{number}.bin" for number in range(20)
     }
 
 
-def test_the_place_cannot_be_written(docked: Docked, monkeypatch) -> None:
+def test_the_copy_is_not_writable(docked: Docked, monkeypatch) -> None:
     monkeypatch.setenv("DOCK_WORKSPACES", "/data/other")
     for argv in [[], ["--delete"]]:
         outcome = docked(main, *argv)
-        assert (outcome.status, outcome.err.splitlines()[-1]) == (
-            12,
-            "sync-up: /data/other/alice/code/app on dock gpu cannot be written; run: "
-            "ssh-dock gpu -- sudo install -d -o dock /data/other/alice; or set DOCK_WORKSPACES to a directory of yours",
+        assert (outcome.status, outcome.err) == (
+            1,
+            "sync-up: /data/other/alice/code/app on dock gpu is not writable; run: "
+            "ssh-dock gpu -- sudo install -d -o dock /data/other/alice; or set DOCK_WORKSPACES to a directory of yours\n",
         )
 
 
-def test_no_rsync_there(docked: Docked, ssh_home) -> None:
+def test_no_rsync_on_the_dock(docked: Docked, ssh_home) -> None:
     with serving(docked.host.engine, without=("rsync",)) as bare:
         bare.admit(ssh_home)
         inventory.register(Dock("bare", bare.address, "dock", bare.address, bare.address, bare.port), ssh_home)
         outcome = docked(main, "--dock", "bare")
-    # rsync ends with the status of the dock's shell, or with its own for a connection that closes.
-    assert outcome.status in {12, 127}
-    message = "sync-up: dock bare has no rsync; install it there: ssh-dock bare -- sudo apt-get install -y rsync"
-    assert outcome.err.splitlines()[-1] == message
+    message = "sync-up: dock bare has no rsync; install it there: ssh-dock bare -- sudo apt-get install -y rsync\n"
+    assert (outcome.status, outcome.err) == (1, message)
 
 
 def test_no_rsync_here(docked: Docked, tmp_path, monkeypatch) -> None:
+    (tmp_path / "ssh").symlink_to(str(shutil.which("ssh")))
     monkeypatch.setenv("PATH", str(tmp_path))
     outcome = docked(main)
     assert (outcome.status, outcome.err.splitlines()[-1]) == (
@@ -218,32 +340,31 @@ def test_no_rsync_here(docked: Docked, tmp_path, monkeypatch) -> None:
     )
 
 
-def test_the_dock_is_gone(docked: Docked, ssh_home) -> None:
+def test_an_unreachable_dock(docked: Docked, ssh_home) -> None:
     inventory.register(Dock("gone", "127.0.0.1", "dock", "127.0.0.1", "127.0.0.1", 1), ssh_home)
     outcome = docked(main, "--dock", "gone")
-    # rsync ends with the status of ssh, or with its own for a connection that closes.
-    assert outcome.status in {12, 255}
-    message = "sync-up: dock gone cannot be reached; ssh says why above: see that it runs, and try ssh-dock gone"
-    assert outcome.err.splitlines()[-1] == message
+    assert outcome.status == 255
+    assert "connect to host 127.0.0.1 port 1: Connection refused" in outcome.err
+    assert len(outcome.err.splitlines()) == 1
 
 
-def test_what_rsync_cannot_do(docked: Docked) -> None:
+def test_rsync_fails(docked: Docked) -> None:
     docked.run(f"mkdir -p {COPY}/x/y", directory="/")  # a directory in the way of a file
     docked.write({"x": ""})
     outcome = docked(main)
     assert (outcome.status, outcome.err.splitlines()[-1]) == (
         23,
-        "sync-up: rsync ended with status 23; it says why above: mend that and run the command again",
+        "sync-up: rsync failed with status 23; fix what it reports above, and try again",
     )
 
 
-def test_a_full_disk_there(docked: Docked, host: Host) -> None:
+def test_a_full_disk_on_the_dock(docked: Docked, host: Host) -> None:
     docked.host.run("mount -t tmpfs -o size=1m,mode=777 tmpfs /data/workspaces")
     (docked.root / "big").write_bytes(os.urandom(3_000_000))
     outcome = docked(main)
     assert outcome.status in {11, 12, 23}
     assert "No space left on device" in outcome.err
-    assert outcome.err.splitlines()[-1].startswith("sync-up: rsync ended with status ")
+    assert outcome.err.splitlines()[-1].startswith("sync-up: rsync failed with status ")
 
 
 @pytest.mark.parametrize(
@@ -251,7 +372,7 @@ def test_a_full_disk_there(docked: Docked, host: Host) -> None:
     [
         ([], {"DOCK_MONIKER": ""}, "this shell is not docked; name a dock, or run: source dock NAME; known docks: gpu"),
         (["--dock", "cpu"], {}, "unknown dock 'cpu'; known docks: gpu"),
-        ([], {"DOCK_WORKSPACES": "work"}, "DOCK_WORKSPACES is 'work', no absolute path; set it to a directory of the dock's, /data/workspaces for example"),
+        ([], {"DOCK_WORKSPACES": "work"}, "DOCK_WORKSPACES is 'work', which is not an absolute path; set it to a directory on the dock, such as /data/workspaces"),
     ],
 )  # fmt: skip
 def test_bad_usage(docked: Docked, monkeypatch, argv, environ, message) -> None:
@@ -270,4 +391,4 @@ def test_a_pattern_that_docker_does_not_take(docked: Docked) -> None:
 
 
 def test_the_console_script(docked: Docked) -> None:
-    assert script("sync-up", "--dry-run", directory=docked.root).out == f"{RSYNC} ./ dock-gpu:{COPY}/\n"
+    assert script("sync-up", "--dry-run", directory=docked.root).out == f"{up(docked)}\n"
