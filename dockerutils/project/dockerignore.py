@@ -1,9 +1,9 @@
-"""`.dockerignore`, as docker reads it: which paths below the root a build context leaves out.
+"""Read `.dockerignore` as docker does: which paths below the root a build context leaves out.
 
-The rules are those of https://github.com/moby/patternmatcher, and of BuildKit's way through a tree
-(https://github.com/tonistiigi/fsutil); https://docs.docker.com/build/concepts/context/ tells less. The classic builder
-agrees on what a pattern matches, but does not look below a directory that is left out for what an exception that begins
-with a wildcard would bring back.
+The rules are those of https://github.com/moby/patternmatcher and of BuildKit's walk through a tree,
+https://github.com/tonistiigi/fsutil; https://docs.docker.com/build/concepts/context/ describes only part of them. The
+classic builder matches patterns in the same way, but below a directory that is left out it does not look for the
+exceptions that start with a wildcard.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from dockerutils.core.errors import UserError
 
 NAME = ".dockerignore"
 
-# What Go calls white space; str.strip() would take more.
+# White space as Go defines it; str.strip() removes more.
 _SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 
 LITERAL, STAR, ANY, CLASS, DEEP, REST, START = "literal", "*", "?", "[]", "**/", "**", "^"
 
 
 class Token(NamedTuple):
-    """A part of a pattern: its kind, and the character or, of a class, the regular expression that it stands for.
+    """A part of a pattern: its kind, and its text; that of a class is a regular expression.
 
-    DEEP is `**`, which stands for any number of directories, REST the same at the end. START is a `^` among wildcards:
-    for docker it is the place before the first character, and no character.
+    DEEP is `**/`, any number of directories; REST is `**` at the end. START is a `^` in a pattern with wildcards:
+    docker reads it as the start of the path, not as a character.
     """
 
     kind: str
@@ -39,8 +39,8 @@ class Token(NamedTuple):
 class Pattern(NamedTuple):
     """A line of the file: its number, whether it is an exception, and its parts.
 
-    `simple` says that it has no wildcard but one `**`, at its start or end. Docker turns the others into regular
-    expressions, in which `**` stands for no path with a line end in it.
+    A `simple` pattern has no wildcard except one `**` at its start or end. Docker turns all others into regular
+    expressions, in which `**` does not match a line break.
     """
 
     line: int
@@ -50,27 +50,27 @@ class Pattern(NamedTuple):
 
     @property
     def expression(self) -> str:
-        """The regular expression of the paths that it matches, from their start to their end."""
+        """The regular expression that matches whole paths."""
         anything = r"[\s\S]*" if self.simple else ".*"
         parts = {STAR: "[^/]*", ANY: "[^/]", DEEP: f"(?:{anything}/)?", REST: anything, START: r"\A"}
         return "".join(parts.get(kind) or (text if kind == CLASS else re.escape(text)) for kind, text in self.tokens)
 
     @property
     def literal(self) -> str | None:
-        """The one path that it matches, None when it has wildcards."""
+        """The only path that it matches; None if it has wildcards."""
         return (
             "".join(token.text for token in self.tokens) if {token.kind for token in self.tokens} == {LITERAL} else None
         )
 
     @property
     def head(self) -> str:
-        """The directory, with a slash, that all it can match is in; nothing when that is the root."""
+        """The directory, with a slash, that contains everything it can match; empty for the root."""
         plain = "".join(token.text for token in itertools.takewhile(lambda token: token.kind == LITERAL, self.tokens))
         return plain[: plain.rfind("/") + 1]
 
 
 class Judgement(NamedTuple):
-    """What became of a path: whether it is left out, and which patterns hold for what is below it."""
+    """Whether a path is left out, and which patterns also hold for what is below it."""
 
     ignored: bool
     holding: tuple[bool, ...]
@@ -91,8 +91,8 @@ class Ignore:
     def judge(self, path: str, parent: Judgement) -> Judgement:
         """Judge a path by the patterns and by the judgement on its directory, as docker does.
 
-        The last pattern that matches wins, and holds for what is below; but where it changes nothing it is passed over,
-        and does not hold.
+        The last pattern that matches wins, and also holds for what is below. Docker skips a pattern that changes
+        nothing: it does not hold below.
         """
         if not self._compiled:
             self._compiled = [re.compile(pattern.expression) for pattern in self.patterns]
@@ -105,7 +105,7 @@ class Ignore:
         return Judgement(ignored, tuple(holding))
 
     def judge_from_root(self, path: str) -> Judgement:
-        """Judge a path, and before it the directories that lead to it."""
+        """Judge a path, after the directories that lead to it."""
         judgement, parts = self.root, path.split("/")
         for count in range(1, len(parts) + 1):
             judgement = self.judge("/".join(parts[:count]), judgement)
@@ -113,9 +113,9 @@ class Ignore:
 
 
 def read(root: str) -> Ignore:
-    """Read the `.dockerignore` of a project; without one nothing is left out.
+    """Read the `.dockerignore` of a project; without one, nothing is left out.
 
-    UserError has the place of a pattern that docker does not take.
+    UserError names the line of a pattern that docker refuses.
     """
     try:
         with open(os.path.join(root, NAME), "rb") as stream:
@@ -126,7 +126,7 @@ def read(root: str) -> Ignore:
 
 
 def parse(text: str) -> Ignore:
-    """Read the text of a `.dockerignore`; UserError has the place of a pattern that docker does not take."""
+    """Read the text of a `.dockerignore`; UserError names the line of a pattern that docker refuses."""
     return Ignore(list(_patterns(text)))
 
 
@@ -138,9 +138,9 @@ def _patterns(text: str) -> Iterator[Pattern]:
         exception = written.startswith("!")
         cleaned = _clean(written[1:].strip(_SPACE) if exception else written)
         if exception and cleaned in ("", "/"):
-            raise UserError(f"{NAME}:{number}: {written!r} excepts nothing; write a path behind the '!'")
+            raise UserError(f"{NAME}:{number}: {written!r} has no path; write one after the '!'")
         if cleaned.split("/")[0] in (".", "..", ""):
-            continue  # no path in a context is called that
+            continue  # no path of a context starts with that
         try:
             tokens = tuple(_tokens(cleaned))
         except ValueError as fault:
@@ -149,25 +149,25 @@ def _patterns(text: str) -> Iterator[Pattern]:
 
 
 def _pattern(line: int, text: str, tokens: tuple[Token, ...], *, exception: bool) -> Pattern:
-    """Make a pattern; a simple one is read without regular expressions by docker, and somewhat differently."""
+    """Make a pattern; docker reads a simple one without regular expressions, and a little differently."""
     stem = text[2:] if text.startswith("**") else text.removesuffix("**")
     simple = not set(stem) & set("*?[]\\")
     if simple:
         tokens = tuple(Token(LITERAL, "^") if token.kind == START else token for token in tokens)
         if tokens[0].kind == DEEP and not stem.startswith("/"):
-            # **name is what ends in these letters; **/name is what has this name.
+            # **name matches every path that ends with these letters, **/name only those with this name.
             tokens = (Token(REST, ""), *tokens[1:])
     return Pattern(line, exception, tokens, simple)
 
 
 def _clean(path: str) -> str:
-    """Write a path as Go's filepath.Clean does, and without the slash that it may begin with; nothing stays nothing."""
+    """Write a path as Go's filepath.Clean does, without a leading slash; an empty path stays empty."""
     cleaned = re.sub("^//+", "/", posixpath.normpath(path)) if path else ""
     return (cleaned[1:] if len(cleaned) > 1 and cleaned.startswith("/") else cleaned).strip(_SPACE)
 
 
 def _tokens(text: str) -> Iterator[Token]:
-    """Take a pattern apart as docker does; ValueError tells what docker does not take."""
+    """Split a pattern as docker does; ValueError says what docker refuses."""
     rest = text
     while rest:
         char, rest = rest[0], rest[1:]
@@ -187,37 +187,37 @@ def _tokens(text: str) -> Iterator[Token]:
 
 
 def _escaped(rest: str) -> tuple[str, str]:
-    """Read what stands behind a backslash; return it and what follows."""
+    """Read the character after a backslash; return it and the rest."""
     if not rest:
-        raise ValueError("nothing follows the backslash; write / between directories")
+        raise ValueError("no character follows the backslash; write / between directories")
     if not rest[0].isascii() or rest[0].isalnum():
         raise ValueError(
-            f"docker does not take \\{rest[0]} for {rest[0]}; leave the backslash out, and write / between directories"
+            f"docker does not read \\{rest[0]} as {rest[0]}; remove the backslash, and write / between directories"
         )
     return rest[0], rest[1:]
 
 
 def _class(rest: str) -> tuple[Token, str]:
-    """Read a class behind its `[`, by the grammar of Go's filepath.Match; return it and what follows."""
+    """Read a class after its `[`, by the grammar of Go's filepath.Match; return it and the rest."""
     caret = rest.startswith("^")
     members, rest = "", rest[caret:]
     while not members or not rest.startswith("]"):
         low, rest = _member(rest)
         high, rest = _member(rest[1:]) if rest.startswith("-") else (low, rest)
         if low > high:
-            raise ValueError(f"nothing is between {low} and {high}; exchange them")
+            raise ValueError(f"the range {low}-{high} is empty; write {high}-{low}")
         members += _literal(low) if low == high else f"{_literal(low)}-{_literal(high)}"
     return Token(CLASS, f"[{'^' * caret}{members}]"), rest[1:]
 
 
 def _member(rest: str) -> tuple[str, str]:
-    """Read a character of a class; return it and what follows."""
+    """Read a character of a class; return it and the rest."""
     if rest[:1] in ("", "-", "]"):
-        raise ValueError("the [ begins no class, such as [abc] or [0-9]; write \\[ for the character")
+        raise ValueError("the [ does not start a class such as [abc] or [0-9]; write \\[ for the character")
     if rest.startswith("\\"):
         return _escaped(rest[1:])
     if rest[0] in "*?" or rest.startswith("[:"):
-        raise ValueError(f"within [ ] docker does not take {rest[0]} for a character; write \\{rest[0]}")
+        raise ValueError(f"inside [ ], docker does not read {rest[0]} as a character; write \\{rest[0]}")
     return rest[0], rest[1:]
 
 

@@ -381,12 +381,12 @@ def test_bad_usage(docked: Docked, monkeypatch, argv, environ, message) -> None:
     assert docked(main, *argv) == (2, "", f"sync-up: {message}\n")
 
 
-def test_a_pattern_that_docker_does_not_take(docked: Docked) -> None:
+def test_a_pattern_that_docker_refuses(docked: Docked) -> None:
     docked.write({".dockerignore": "a\n[b\n"})
     assert docked(main) == (
         2,
         "",
-        "sync-up: .dockerignore:2: '[b': the [ begins no class, such as [abc] or [0-9]; write \\[ for the character\n",
+        "sync-up: .dockerignore:2: '[b': the [ does not start a class such as [abc] or [0-9]; write \\[ for the character\n",
     )
 
 

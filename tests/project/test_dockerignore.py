@@ -1,4 +1,4 @@
-""".dockerignore: what is left out, held against the contexts that real engines receive."""
+""".dockerignore: what is left out, compared with the contexts that real engines receive."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.testbed import images
 DIRECTORIES = ["a", "a/b", "a/ab", "b", "b/a", "b/a/b", ".h", "x^y", "a/b/é"]
 FILES = ["f", "a.py", "b.log", ".g", "fé", "-x", "s p", "[q]", "b*r"]
 
-# Each reads alike on both builders.
+# Both builders agree on these.
 CASES = [
     *("a", "/a", "a/", "./a/../b", "//a", "/ a", "  a  ", "a//b", "#a\na", " # a", "\ufeffa", "a\r\n!a/f\r\n", ".", "..", "../a", "/"),
     *("*", "**", "**/**", "***", "a/**", "a**", "**a", "*/a", "*/**", "*/*/f", "**/b/**", "a/**/f", "a**f", "a/**f", "**f", "**/.g", ".*"),
@@ -30,24 +30,24 @@ CASES = [
     *("\\[q]", "b\\*r", "**/[[]q\\]", "x^y", "x^*", "^a", "^a*", "**/^a*", "**/s p", "**/-x", "**/é", "empty", ".dockerignore"),
     *("!a", "! a", "*\n!a", "*\n! a", "*\n!a/b", "*\n!a/b/f", "*\n!a/*", "*\n!a/**", "*\n!link", "*\n!empty", "*\n!a/empty", "*\n!."),
     *("a\n!a/b", "a/*\n!a/b", "a/b\n!a/b/f\n!a/*", "*.py\n!a.py", "*\n!a\n**/b\n!a/b/f", "**/b.log\n!a/**\na/b", "**/*.py\n!**/a/a.py"),
-    # Where a pattern changes nothing it is passed over, and does not hold below.
+    # A pattern that changes nothing is skipped, and does not hold below.
     *("**/*.log\n!a", "a\n!a/b\na", "a\n!a/b\n**/a", "*\n!a/b\na", "**/b\n!b/a/b"),
 ]  # fmt: skip
-# The classic builder does not look below what is left out, for what begins with a wildcard.
+# Below what is left out, the classic builder does not look for exceptions that start with a wildcard.
 DEEP_CASES = ["*\n!**/a.py", "*\n!*/f\na", "*.py\n[ab]\n!**b/f\n**/ab/b\na", "b\n!**/b.log", "a\n!?/b"]
 
 _PARTS = ["a", "b", "*", "**", "?", "a*", "*.py", "ab", "f", "b.log", "*b", "[ab]", "**b", "é", "?b*", "[^a]"]
 
 
 def some_patterns(seed: int, parts: list[str] = _PARTS) -> str:
-    """Return the text of a .dockerignore, another one for each seed."""
+    """Return the text of a .dockerignore, a different one for each seed."""
     chosen = random.Random(seed)
     lines = ["/".join(chosen.choices(parts, k=chosen.choice([1, 1, 2, 2, 3]))) for _ in range(chosen.randint(1, 5))]
     return "\n".join("!" * (chosen.random() < 0.4) + line for line in lines)
 
 
 def plant(root: Path) -> Path:
-    """Make a tree with names of many kinds."""
+    """Make a tree with many kinds of names."""
     for directory in ["", *DIRECTORIES]:
         (root / directory).mkdir(parents=True)
         for name in FILES:
@@ -94,7 +94,7 @@ def received(root: Path) -> set[str]:
             "build", "-q", "-f", "-", "-o", "type=tar,dest=-", str(root), stdin="FROM scratch\nCOPY . /c/\n"
         )
     else:
-        # One outside of the context: the builder would leave it out too.
+        # Outside of the context: the builder would leave it out.
         dockerfile = root.with_name(f"{root.name}-Dockerfile")
         dockerfile.write_text(f"FROM {images.BUSYBOX}\nCOPY . /c/\n")
         image = _docker("build", "-q", "-f", str(dockerfile), str(root)).decode().strip()
@@ -109,10 +109,12 @@ def received(root: Path) -> set[str]:
 
 def test_it_leaves_out_what_real_builds_leave_out(each_engine, tmp_path, monkeypatch) -> None:
     (tmp_path / "tmp").mkdir()
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))  # buildx leaves a directory there for each file from stdin
+    monkeypatch.setenv(
+        "TMPDIR", str(tmp_path / "tmp")
+    )  # buildx leaves a directory there for each Dockerfile from stdin
     classic = os.environ["DOCKER_BUILDKIT"] == "0"
     generated = [some_patterns(seed) for seed in range(6 if classic else 16)]
-    # All are tried on BuildKit, which we follow; on the classic builder a part of them.
+    # We follow BuildKit, so it gets more of them than the classic builder.
     cases = [*CASES[::3], *DEEP_CASES, *generated] if classic else [*CASES[::2], *CASES[1::6], *DEEP_CASES, *generated]
     roots = []
     for number, text in enumerate(cases):
@@ -126,17 +128,17 @@ def test_it_leaves_out_what_real_builds_leave_out(each_engine, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("!", "1: '!' excepts nothing; write a path behind the '!'"),
-        ("a\n !/ ", "2: '!/' excepts nothing; write a path behind the '!'"),
-        ("[a", "1: '[a': the [ begins no class, such as [abc] or [0-9]; write \\[ for the character"),
-        ("x[]a]", "1: 'x[]a]': the [ begins no class, such as [abc] or [0-9]; write \\[ for the character"),
-        ("[a-]", "1: '[a-]': the [ begins no class, such as [abc] or [0-9]; write \\[ for the character"),
-        ("#\n[b-a]", "2: '[b-a]': nothing is between b and a; exchange them"),
-        ("[*]", "1: '[*]': within [ ] docker does not take * for a character; write \\*"),
-        ("[[:alpha:]]", "1: '[[:alpha:]]': within [ ] docker does not take [ for a character; write \\["),
-        ("a\\", "1: 'a\\\\': nothing follows the backslash; write / between directories"),
-        ("a\\b", "1: 'a\\\\b': docker does not take \\b for b; leave the backslash out, and write / between directories"),
-        ("[\\é]", "1: '[\\\\é]': docker does not take \\é for é; leave the backslash out, and write / between directories"),
+        ("!", "1: '!' has no path; write one after the '!'"),
+        ("a\n !/ ", "2: '!/' has no path; write one after the '!'"),
+        ("[a", "1: '[a': the [ does not start a class such as [abc] or [0-9]; write \\[ for the character"),
+        ("x[]a]", "1: 'x[]a]': the [ does not start a class such as [abc] or [0-9]; write \\[ for the character"),
+        ("[a-]", "1: '[a-]': the [ does not start a class such as [abc] or [0-9]; write \\[ for the character"),
+        ("#\n[b-a]", "2: '[b-a]': the range b-a is empty; write a-b"),
+        ("[*]", "1: '[*]': inside [ ], docker does not read * as a character; write \\*"),
+        ("[[:alpha:]]", "1: '[[:alpha:]]': inside [ ], docker does not read [ as a character; write \\["),
+        ("a\\", "1: 'a\\\\': no character follows the backslash; write / between directories"),
+        ("a\\b", "1: 'a\\\\b': docker does not read \\b as b; remove the backslash, and write / between directories"),
+        ("[\\é]", "1: '[\\\\é]': docker does not read \\é as é; remove the backslash, and write / between directories"),
     ],
 )  # fmt: skip
 def test_faults(text, message) -> None:
@@ -159,7 +161,7 @@ def test_without_a_file_nothing_is_left_out(tmp_path) -> None:
     assert dockerignore.read(str(tmp_path)).patterns == []
 
 
-def test_a_name_that_is_no_utf_8(tmp_path) -> None:
+def test_a_name_that_is_not_utf_8(tmp_path) -> None:
     (tmp_path / ".dockerignore").write_bytes(b"\xef\xbb\xbfcaf\xe9\n")
     patterns = dockerignore.read(str(tmp_path))
     assert patterns.judge_from_root(os.fsdecode(b"caf\xe9/x")).ignored
