@@ -14,9 +14,8 @@ import time
 from typing import NamedTuple
 
 from dockerutils.core import console, process
-from dockerutils.core.errors import CommandFailed
 from dockerutils.core.process import Captured
-from dockerutils.docks import ssh_config
+from dockerutils.docks import remote
 from dockerutils.docks.records import Dock
 
 DIRECTORY = ".dockerutils"
@@ -24,9 +23,9 @@ _RUN = "run-"
 _TOLERANCE = 2  # seconds; clocks that differ less are taken for the same
 _LONGEST = 4096  # characters of an answer
 
-# A shell script; its argument is the path of the copy. Docker is asked only if there are runs to ask it about.
+_DOCKER_PS = remote.find_docker("ps --format {{.Names}}")
+# A script for `sh`, behind a line `copy=PATH`. Docker is asked only if there are runs to ask it about.
 _SURVEY = f"""\
-copy=$1
 echo "clock=$(date +%s)"
 if command -v rsync >/dev/null; then echo has=rsync; fi
 if [ -d "$copy" ]; then echo has=copy; fi
@@ -37,8 +36,8 @@ if cd "$copy/{DIRECTORY}" 2>/dev/null; then
         if [ -e "$each" ]; then runs=1 && echo "run=${{each#{_RUN}}}"; fi
     done
     if [ -n "$runs" ]; then
-        {ssh_config.USUAL_PLACES}
-        docker ps --format 'running={{{{.Names}}}}' || sudo -n docker ps --format 'running={{{{.Names}}}}'
+        {_DOCKER_PS}
+        printf 'running=%s\\n' $answer
     fi
 fi 2>/dev/null
 while [ ! -e "$copy" ]; do copy=$(dirname "$copy"); done
@@ -72,11 +71,8 @@ def origin(root: str) -> str:
 def ask(dock: Dock, path: str) -> State:
     """Ask a dock about the copy at `path`; CommandFailed if the dock cannot be reached."""
     before = time.time()
-    answer = probe(["ssh", dock.host, shlex.join(["sh", "-c", _SURVEY, "sh", path])])
-    after = time.time()
-    if answer.status:
-        raise CommandFailed(answer.status, ssh_config.explain(dock, answer.stderr))
-    return parse(answer.stdout, before, after)
+    answer = remote.of(dock).capture(f"origin= runs= copy={shlex.quote(path)}\n{_SURVEY}")
+    return parse(answer.stdout, before, time.time())
 
 
 def parse(text: str, before: float, after: float) -> State:
@@ -124,7 +120,7 @@ def probe(argv: list[str]) -> Captured:
     with process.children() as family:
         child = family.start(argv)
         output = os.fsdecode(child.finish())
-        return Captured(child.wait(), output, child.complaint)
+        return Captured(child.wait(), output, child.stderr)
 
 
 def _is_container(name: str) -> bool:
