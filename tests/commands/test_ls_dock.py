@@ -9,6 +9,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -66,7 +67,7 @@ def test_a_dock_that_answers(ls, host, modern_engine) -> None:
     assert host.authentications() == 1
 
 
-def test_by_way_of_sudo_and_without_an_engine(ls, host) -> None:
+def test_sudo_and_a_user_without_rights(ls, host) -> None:
     add("by-sudo", host.address, host.port, "nodock")
     add("none", host.address, host.port, "plain")
     outcome = ls()
@@ -81,7 +82,7 @@ def test_by_way_of_sudo_and_without_an_engine(ls, host) -> None:
     )
 
 
-def test_what_does_not_answer_costs_its_own_row(ls, host, silent) -> None:
+def test_a_silent_dock_costs_its_own_row(ls, host, silent) -> None:
     with ExitStack() as stack:
         for number in range(15):
             add(f"live{number:02}", host.address, host.port)
@@ -98,7 +99,7 @@ def test_what_does_not_answer_costs_its_own_row(ls, host, silent) -> None:
     assert elapsed < 25  # the five that are silent one after the other would take 50
 
 
-def test_strangers_turned_away_try_again(ls, modern_engine, ssh_home) -> None:
+def test_logins_that_sshd_refuses_are_repeated(ls, modern_engine, ssh_home) -> None:
     with serving(modern_engine, MaxStartups="1:100:1") as host:
         host.admit(ssh_home)
         for number in range(6):
@@ -108,7 +109,7 @@ def test_strangers_turned_away_try_again(ls, modern_engine, ssh_home) -> None:
     assert [record["state"] for record in records] == ["running"] * 6
 
 
-def test_refusals_say_what_to_do(ls, host) -> None:
+def test_errors_say_what_to_do(ls, host) -> None:
     add("closed", "127.0.0.1", 1)
     add("nobody", host.address, host.port, "stranger")
     add("unknown", "no-such-host.invalid")
@@ -187,7 +188,7 @@ def test_a_connection_that_does_not_answer_is_replaced(ls, host) -> None:
         os.kill(master, signal.SIGKILL)
 
 
-def test_none(isolated, tmp_path, capfd) -> None:
+def test_no_dock(isolated, tmp_path, capfd) -> None:
     assert call(main, directory=tmp_path, capfd=capfd) == (
         0,
         "MONIKER  ADDRESS  STATE  ENGINE  CONTAINERS  FREE  UPTIME\n",
@@ -197,10 +198,22 @@ def test_none(isolated, tmp_path, capfd) -> None:
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "x", "nan", "inf", ""])
-def test_a_limit_that_is_none(seconds, isolated, tmp_path, capfd) -> None:
+def test_invalid_timeouts(seconds, isolated, tmp_path, capfd) -> None:
     assert call(main, "-t", seconds, directory=tmp_path, capfd=capfd) == Outcome(
         2, "", f"ls-dock: -t: {seconds!r} is no number of seconds; write one above 0\n"
     )
+
+
+def test_sigterm_ends_the_probes(ssh_home, silent, tmp_path) -> None:
+    add("silent", *silent)
+    ls_dock = str(Path(sys.executable).parent / "ls-dock")
+    with subprocess.Popen([ls_dock, "-t", "60"], cwd=tmp_path, stdout=subprocess.DEVNULL) as child:
+        wait_for(lambda: "dock-silent" in " ".join(_command_lines()))
+        began = time.monotonic()
+        child.terminate()
+        assert child.wait(60) == 128 + signal.SIGTERM
+    assert time.monotonic() - began < 10
+    assert "dock-silent" not in " ".join(_command_lines())
 
 
 def test_nothing_is_left_running(ssh_home, ls, silent) -> None:
@@ -281,7 +294,7 @@ def test_pages_are_followed(ls, cloud, gpu) -> None:
     assert cloud.front.actions() == ["DescribeInstances"] * 2
 
 
-def test_without_credentials_the_ssh_part_stands(ls, cloud, gpu, monkeypatch) -> None:
+def test_without_credentials_ssh_is_enough(ls, cloud, gpu, monkeypatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     outcome = ls("-t", "20")
     assert outcome.out.splitlines()[1].split()[2] == "running"
@@ -291,7 +304,7 @@ def test_without_credentials_the_ssh_part_stands(ls, cloud, gpu, monkeypatch) ->
     )
 
 
-def test_without_boto3_the_ssh_part_stands(ls, cloud, gpu, tmp_path, monkeypatch) -> None:
+def test_without_boto3_ssh_is_enough(ls, cloud, gpu, tmp_path, monkeypatch) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "boto3.py").write_text("raise ImportError('broken')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "lib"))
@@ -303,7 +316,7 @@ def test_without_boto3_the_ssh_part_stands(ls, cloud, gpu, tmp_path, monkeypatch
     )
 
 
-def test_aws_that_does_not_answer_costs_no_more_than_the_limit(ls, cloud, gpu, silent, monkeypatch) -> None:
+def test_a_silent_aws_costs_no_more_than_the_limit(ls, cloud, gpu, silent, monkeypatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*silent))
     began = time.monotonic()
     outcome = ls("-t", "5")
@@ -314,9 +327,7 @@ def test_aws_that_does_not_answer_costs_no_more_than_the_limit(ls, cloud, gpu, s
     assert time.monotonic() - began < 20  # boto3 by itself would wait for a minute, several times
 
 
-def test_credentials_that_sts_does_not_give_cost_no_more_than_the_limit(
-    ls, cloud, gpu, silent, tmp_path, monkeypatch
-) -> None:
+def test_a_silent_sts_costs_no_more_than_the_limit(ls, cloud, gpu, silent, tmp_path, monkeypatch) -> None:
     (tmp_path / "aws").write_text(
         "[profile role]\nrole_arn = arn:aws:iam::123456789012:role/dev\nsource_profile = user\n"
         "[profile user]\naws_access_key_id = x\naws_secret_access_key = y\n"

@@ -33,14 +33,14 @@ def test_defaults(register, ssh_home) -> None:
     assert context("dock-203.0.113.7") == "ssh://dock-203.0.113.7"
 
 
-def test_everything(register, ssh_home, tmp_path) -> None:
+def test_all_options(register, ssh_home, tmp_path) -> None:
     (tmp_path / "key").touch()
     assert register("box.example.com", "gpu", "-u", "ada", "-P", "2222", "-i", "key").status == 0
     [dock] = inventory.known(ssh_home)
     assert dock == Dock("gpu", "box.example.com", "ada", "box.example.com", "box.example.com", 2222, f"{tmp_path}/key")
 
 
-def test_the_user_of_the_environment(register, ssh_home, monkeypatch) -> None:
+def test_the_user_from_the_environment(register, ssh_home, monkeypatch) -> None:
     monkeypatch.setenv("DOCK_USER", "ada")
     register("203.0.113.7")
     assert inventory.known(ssh_home)[0].user == "ada"
@@ -75,7 +75,7 @@ def test_a_changed_host_key_is_refused_under_another_moniker(register, host) -> 
     assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in child.stderr
 
 
-def test_a_context_that_leads_elsewhere_is_corrected(register) -> None:
+def test_a_context_with_another_endpoint_is_updated(register) -> None:
     subprocess.run(["docker", "context", "create", "--docker", "host=tcp://x:1", "dock-gpu"], check=True)
     assert register("203.0.113.7", "gpu").echoed == ["docker context update --docker host=ssh://dock-gpu dock-gpu"]
     assert context("dock-gpu") == "ssh://dock-gpu"
@@ -99,7 +99,7 @@ def test_without_docker(register, ssh_home, tmp_path) -> None:
     assert inventory.find("gpu", ssh_home).ip == "203.0.113.7"
 
 
-def test_docker_refuses(register, tmp_path) -> None:
+def test_docker_fails(register, tmp_path) -> None:
     (tmp_path / "docker").write_text("#!/bin/sh\nexit 3\n")
     (tmp_path / "docker").chmod(0o755)
     outcome = register("203.0.113.7", "gpu", env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
@@ -126,7 +126,7 @@ def test_a_user_without_an_entry(isolated, tmp_path, capfd, monkeypatch) -> None
     assert (outcome.status, "warning" in outcome.err) == (0, False)
 
 
-def test_a_home_too_long(isolated, tmp_path, capfd, monkeypatch) -> None:
+def test_a_home_directory_too_long_for_a_shared_connection(isolated, tmp_path, capfd, monkeypatch) -> None:
     home = tmp_path / ("h" * 90)
     monkeypatch.setenv("HOME", str(home))
     outcome = call(main, "203.0.113.7", "gpu", directory=tmp_path, capfd=capfd)
@@ -173,7 +173,7 @@ MONIKER = "is not a moniker; use up to 100 letters, digits, '_', '.', '+' and '-
         ),
     ],
 )
-def test_hostile_and_wrong_names_are_refused(argv, message, isolated, tmp_path, capfd) -> None:
+def test_hostile_and_invalid_names_are_refused(argv, message, isolated, tmp_path, capfd) -> None:
     home = os.environ["HOME"]
     taken = Dock("taken", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7")
     inventory.register(taken, home)
@@ -184,12 +184,12 @@ def test_hostile_and_wrong_names_are_refused(argv, message, isolated, tmp_path, 
 
 
 @pytest.mark.parametrize("argv", [["-oProxyCommand=x"], ["--", "-oProxyCommand=x"], ["box", "--", "-x"]])
-def test_an_option_is_no_name(argv, isolated, tmp_path, capfd) -> None:
+def test_an_option_is_not_a_name(argv, isolated, tmp_path, capfd) -> None:
     assert call(main, *argv, directory=tmp_path, capfd=capfd).status == 2
     assert inventory.known(os.environ["HOME"]) == []
 
 
-def test_a_file_in_the_way(isolated, tmp_path, capfd) -> None:
+def test_the_ssh_configuration_is_a_directory(isolated, tmp_path, capfd) -> None:
     config = Path(os.environ["HOME"], ".ssh", "config")
     config.mkdir(parents=True)
     outcome = call(main, "203.0.113.7", directory=tmp_path, capfd=capfd)

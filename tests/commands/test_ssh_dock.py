@@ -30,7 +30,7 @@ def test_a_command_keeps_its_words_status_and_streams(far, tmp_path) -> None:
     assert line.startswith("ssh dock-far -- 'sh -c ")
 
 
-def test_where_the_shell_is_docked(far, host, tmp_path, monkeypatch) -> None:
+def test_the_default_is_the_dock_of_the_shell(far, host, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("DOCK_MONIKER", "far")
     outcome = script("ssh-dock", "--", "id", "-un", directory=tmp_path)
     assert (outcome.status, outcome.out) == (0, "dock\n")
@@ -67,7 +67,7 @@ def test_a_command_in_a_terminal_gets_one(far, monkeypatch) -> None:
         terminal.close()
 
 
-def test_a_changed_host_key_is_refused_with_what_to_do(far, host, tmp_path) -> None:
+def test_a_changed_host_key_is_refused_with_a_remedy(far, host, tmp_path) -> None:
     assert script("ssh-dock", "far", "--", "true", directory=tmp_path).status == 0
     host.rotate_host_key()
     host.cut()

@@ -55,13 +55,13 @@ def test_the_current_context_too(unregister) -> None:
     assert contexts() == ["default", "dock-big"]
 
 
-def test_the_last_one(unregister, home) -> None:
+def test_the_last_dock(unregister, home) -> None:
     unregister("gpu")
     unregister("big")
     assert os.listdir(Path(home, ".ssh")) == []
 
 
-def test_a_context_that_leads_elsewhere_stays(unregister, home) -> None:
+def test_a_context_with_another_endpoint_stays(unregister, home) -> None:
     subprocess.run(["docker", "context", "rm", "dock-gpu"], check=True, capture_output=True)
     create("dock-gpu", "tcp://mine:1")
     assert unregister("gpu") == (0, "", "")
@@ -84,7 +84,7 @@ def test_dry_run(unregister, home) -> None:
         ),
     ],
 )
-def test_the_instance_is_left_and_told_of(product, line, unregister, home) -> None:
+def test_a_warning_names_the_instance_that_remains(product, line, unregister, home) -> None:
     inventory.register(GPU._replace(instance_id="i-0abc", region="eu-west-1", provisioned_product=product), home)
     assert unregister("gpu", "--dry-run").err == ""
     assert unregister("gpu").err.startswith(
@@ -100,7 +100,7 @@ def test_an_incomplete_dock_may_leave_an_instance(unregister, home) -> None:
     )
 
 
-def test_a_record_that_is_no_good(unregister, home) -> None:
+def test_a_damaged_record(unregister, home) -> None:
     record = Path(home, ".docker", "203.0.113.7", "connection_config.txt")
     record.write_text("DOCK_MONIKER=$(x)\n")
     outcome = unregister("203.0.113.7")
@@ -129,7 +129,7 @@ def test_without_docker(unregister, tmp_path, monkeypatch, home) -> None:
     assert [dock.moniker for dock in inventory.known(home)] == ["big"]
 
 
-def test_docker_refuses(unregister, tmp_path, monkeypatch) -> None:
+def test_docker_fails(unregister, tmp_path, monkeypatch) -> None:
     (tmp_path / "docker").write_text('#!/bin/sh\n[ "$2" = inspect ] && echo ssh://dock-gpu || exit 3\n')
     (tmp_path / "docker").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")

@@ -60,7 +60,7 @@ def test_a_port_answers_during_the_block(far: Dock, service: Port, here: int) ->
     assert files() == []
 
 
-def test_the_last_one_closes_a_port(far: Dock, service: Port, here: int) -> None:
+def test_the_last_user_closes_a_port(far: Dock, service: Port, here: int) -> None:
     with forwarded(far, [service], here=here):
         with forwarded(far, [service], here=here):
             pass
@@ -71,7 +71,7 @@ def test_the_last_one_closes_a_port(far: Dock, service: Port, here: int) -> None
     assert not listens(here)
 
 
-def test_a_request_that_fails_closes_no_port_of_another_one(far: Dock, service: Port) -> None:
+def test_a_failed_request_closes_no_port_of_another_user(far: Dock, service: Port) -> None:
     """Of two ports, one is forwarded already and the other is in use."""
     with socket.create_server(("127.0.0.1", 0)) as other, socket.create_server(("127.0.0.2", 0)) as there:
         taken = Port("127.0.0.2", other.getsockname()[1])
@@ -94,7 +94,7 @@ def test_a_port_that_is_in_use_here(far: Dock, service: Port, host: Host, capfd:
     assert (capfd.readouterr().err, host.authentications(), files()) == ("", 0, [])
 
 
-def test_a_port_that_another_dock_has(far: Dock, service: Port, here: int) -> None:
+def test_a_port_that_is_forwarded_to_another_dock(far: Dock, service: Port, here: int) -> None:
     other = far._replace(moniker="other", address="other")
     inventory.register(other, os.environ["HOME"])
     with forwarded(far, [service], here=here):
@@ -107,7 +107,7 @@ def test_a_port_that_another_dock_has(far: Dock, service: Port, here: int) -> No
     )
 
 
-def test_what_a_killed_process_has_left_is_closed(far: Dock, service: Port, here: int) -> None:
+def test_a_port_left_by_a_killed_process_is_reused(far: Dock, service: Port, here: int) -> None:
     code = f"""
 import os, sys, time
 from dockerutils.docker.invocation import Port
@@ -129,7 +129,7 @@ with forwarded(inventory.find("far", os.environ["HOME"]), [Port("127.0.0.1", {se
     assert not listens(here)
 
 
-def test_a_connection_that_was_replaced(far: Dock, service: Port, here: int, host: Host) -> None:
+def test_a_port_is_forwarded_again_after_its_connection_broke(far: Dock, service: Port, here: int, host: Host) -> None:
     with forwarded(far, [service], here=here):
         host.cut()
         wait_for(lambda: not listens(here))

@@ -54,7 +54,7 @@ def test_two_records_with_one_moniker(home, capsys) -> None:
         ((GPU, BIG), "unknown dock 'x'; known docks: big, gpu"),
     ],
 )
-def test_find(names, message, home) -> None:
+def test_a_dock_is_found_by_moniker_and_address(names, message, home) -> None:
     for dock in names:
         inventory.register(dock, home)
         assert (
@@ -69,7 +69,7 @@ def test_find(names, message, home) -> None:
     assert inventory.lookup("x", home) is None
 
 
-def test_choose(home) -> None:
+def test_the_default_is_the_dock_of_the_shell(home) -> None:
     inventory.register(GPU, home)
     assert inventory.choose("gpu", {}, home) == inventory.choose(None, {"DOCK_MONIKER": "gpu"}, home) == GPU
     with pytest.raises(
@@ -81,7 +81,7 @@ def test_choose(home) -> None:
 @pytest.mark.parametrize(
     "dock", [GPU._replace(address="203.0.113.8"), Dock("203.0.113.7", "203.0.113.8", "a", "b", "c"), Dock("m", "gpu", "a", "b", "c")]
 )  # fmt: skip
-def test_a_name_means_one_dock(dock, home) -> None:
+def test_monikers_and_addresses_are_unique(dock, home) -> None:
     inventory.register(GPU, home)
     with pytest.raises(UserError) as error:
         inventory.register(dock, home)
@@ -91,7 +91,7 @@ def test_a_name_means_one_dock(dock, home) -> None:
     assert inventory.known(home) == [GPU]
 
 
-def test_registering_again(home) -> None:
+def test_a_dock_registered_again_is_replaced(home) -> None:
     inventory.register(GPU, home)
     changed = GPU._replace(moniker="other", user="ada")
     inventory.register(changed, home)
@@ -115,7 +115,7 @@ def test_nothing_is_registered_when_the_users_file_cannot_be_written(home, confi
     assert inventory.known(home) == []
 
 
-def test_nothing_is_forgotten_when_the_users_file_cannot_be_written(home) -> None:
+def test_nothing_is_unregistered_when_the_users_file_cannot_be_written(home) -> None:
     inventory.register(GPU, home)
     config = Path(home, ".ssh", "config")
     config.unlink()
@@ -125,7 +125,7 @@ def test_nothing_is_forgotten_when_the_users_file_cannot_be_written(home) -> Non
     assert inventory.known(home) == [GPU]
 
 
-def test_an_address_that_is_a_file_of_dockers(home) -> None:
+def test_an_address_with_the_name_of_a_docker_file(home) -> None:
     Path(home, ".docker").mkdir()
     Path(home, ".docker", "config.json").write_text("{}")
     with pytest.raises(FileExistsError):
@@ -133,7 +133,7 @@ def test_an_address_that_is_a_file_of_dockers(home) -> None:
     assert os.listdir(home) == [".docker"]
 
 
-def test_what_else_is_there_stays(home) -> None:
+def test_other_files_beside_a_record_stay(home) -> None:
     inventory.register(GPU, home)
     other = Path(home, ".docker", GPU.address, "notes")
     other.write_text("")
@@ -143,7 +143,7 @@ def test_what_else_is_there_stays(home) -> None:
     assert inventory.known(home) == []
 
 
-def test_two_processes_at_once(home) -> None:
+def test_processes_that_register_at_the_same_time(home) -> None:
     code = """
 import sys
 from dockerutils.docks import inventory
@@ -163,7 +163,7 @@ for n in range(first, first + 20):
     assert Path(home, ".ssh", "config").read_text() == "Include ~/.docker/dock_ssh_config\n"
 
 
-def test_undocked() -> None:
+def test_the_environment_before_source_dock() -> None:
     docked = {
         "DOCK_MONIKER": "gpu", "DOCK_USER": "ubuntu", "DOCKER_HOST": "ssh://dock-gpu", "DOCKER_IP": "1", "PATH": "p",
         "DOCKERUTILS_BEFORE_DOCKER_HOST": "unix:///x", "DOCKERUTILS_BEFORE_DOCKER_CONTEXT": "y", "DOCK_WORKSPACES": "/w",

@@ -85,7 +85,7 @@ def test_a_record_of_an_earlier_version(text, home) -> None:
     assert Path(home, ".ssh", "config").read_text() == "Include ~/.docker/dock_ssh_config\n"
 
 
-def test_a_record_that_says_nothing(home) -> None:
+def test_an_empty_record(home) -> None:
     write_record(home, "box.example.com", "")
     assert inventory.known(home) == [
         Dock("box.example.com", "box.example.com", "ubuntu", "box.example.com", "box.example.com")
@@ -120,7 +120,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize(("text", "message"), HOSTILE)
-def test_a_record_that_is_no_good(text, message, home, capsys) -> None:
+def test_a_damaged_or_hostile_record(text, message, home, capsys) -> None:
     inventory.register(BIG, home)
     before = Path(home, ".docker", "dock_ssh_config").read_text()
     path = write_record(home, "203.0.113.7", text)
@@ -130,7 +130,7 @@ def test_a_record_that_is_no_good(text, message, home, capsys) -> None:
     assert Path(home, ".docker", "dock_ssh_config").read_text() == before
 
 
-def test_a_directory_that_is_no_address(home, capsys) -> None:
+def test_a_directory_name_that_is_not_an_address(home, capsys) -> None:
     path = write_record(home, "$(x)", "DOCK_MONIKER=gpu")
     assert inventory.known(home) == []
     assert capsys.readouterr().err == f"dock: warning: {path}: '$(x)' {ADDRESS}\n"
@@ -145,7 +145,7 @@ def test_a_record_that_cannot_be_read(home, capsys) -> None:
 
 
 @pytest.mark.parametrize("address", ["10.0.0.5", "box", "a_b.example.com", "::1", "fe80::1%eth0", "2001:db8::7"])
-def test_addresses(address, home) -> None:
+def test_valid_addresses(address, home) -> None:
     assert records.fault_in_address(address) == ""
     moniker = records.moniker_of(address)
     assert records.fault_in_moniker(moniker) == ""
@@ -158,16 +158,16 @@ def test_addresses(address, home) -> None:
     "address",
     ["", "-x", "a b", "a/b", "..", ".", ".x", "$(x)", "`x`", "a\n", "a\nb", "a\0b", "u@h", "h:22", "[::1]", "::1%", "::1%a b", "é", "x" * 254, "\ud800"],
 )  # fmt: skip
-def test_no_addresses(address) -> None:
+def test_invalid_addresses(address) -> None:
     assert records.fault_in_address(address) in ({f"{address!r} {ADDRESS}"} if address != "::1%" else {""})
 
 
-def test_monikers_of_odd_addresses() -> None:
+def test_default_monikers_of_unusual_addresses() -> None:
     assert [records.moniker_of(each) for each in ("::", "fe80::1%eth0", "_a_")] == ["dock", "fe80-1-eth0", "a"]
 
 
 @given(st.text())
-def test_a_name_that_is_let_in_is_harmless(text) -> None:
+def test_accepted_names_are_harmless_to_a_shell(text) -> None:
     for fault in (
         records.fault_in_address,
         records.fault_in_moniker,

@@ -67,7 +67,7 @@ def test_ssh_understands_it(ssh_home) -> None:
     } <= set(said)  # fmt: skip
 
 
-def test_what_the_user_has_set_holds_for_other_hosts(ssh_home) -> None:
+def test_the_users_settings_still_apply_to_other_hosts(ssh_home) -> None:
     Path(ssh_home, ".ssh", "config").write_text("User ada\nHost *\n    ServerAliveInterval 77\n    Compression yes\n")
     inventory.register(GPU, ssh_home)
     settings = {}
@@ -79,7 +79,7 @@ def test_what_the_user_has_set_holds_for_other_hosts(ssh_home) -> None:
     assert [settings["other"][name] for name in names] == ["ada", "77", "yes", "false"]
 
 
-def test_another_place_has_another_connection(home) -> None:
+def test_each_user_host_and_key_has_its_own_connection(home) -> None:
     others = [
         GPU._replace(user="ada"),
         GPU._replace(ip="203.0.113.8"),
@@ -91,7 +91,7 @@ def test_another_place_has_another_connection(home) -> None:
     assert len(sockets) == 5
 
 
-def test_the_socket_is_as_short_for_any_moniker(home) -> None:
+def test_the_path_of_the_socket_does_not_depend_on_the_moniker(home) -> None:
     assert ssh_config.socket(GPU._replace(moniker="m" * 100), "/home/" + "u" * 57)
     too_long = "/home/" + "u" * 80
     assert ssh_config.socket(GPU, too_long) is None
@@ -123,7 +123,7 @@ def test_the_users_file_stays_byte_for_byte(before, home, config) -> None:
     assert sorted(os.listdir(Path(home, ".docker"))) == ["dock.lock"]
 
 
-def test_there_was_no_file(home) -> None:
+def test_a_user_without_ssh_configuration(home) -> None:
     inventory.register(GPU, home)
     assert mode(Path(home, ".ssh")) == 0o700
     assert mode(Path(home, ".ssh", "config")) == mode(Path(home, ".docker", "dock_ssh_config")) == 0o600
@@ -131,7 +131,7 @@ def test_there_was_no_file(home) -> None:
     assert os.listdir(Path(home, ".ssh")) == []
 
 
-def test_a_symbolic_link_stays_one(home, config) -> None:
+def test_a_symbolic_link_is_followed(home, config) -> None:
     target = Path(home, "dotfiles", "ssh")
     target.parent.mkdir()
     target.write_text("")
@@ -142,13 +142,13 @@ def test_a_symbolic_link_stays_one(home, config) -> None:
     assert (os.readlink(config), target.read_text(), os.listdir(target.parent)) == ("../dotfiles/ssh", "", ["ssh"])
 
 
-def test_a_symbolic_link_that_leads_nowhere_yet(home, config) -> None:
+def test_a_dangling_symbolic_link(home, config) -> None:
     config.symlink_to(Path(home, "later"))
     inventory.register(GPU, home)
     assert Path(home, "later").read_text() == "Include ~/.docker/dock_ssh_config\n"
 
 
-def test_the_file_stays_the_users(home, config) -> None:
+def test_the_owner_of_the_file_stays(home, config) -> None:
     """Under sudo, say."""
     config.write_text("# mine\n")
     os.chown(config, 1234, 2345)
@@ -156,7 +156,7 @@ def test_the_file_stays_the_users(home, config) -> None:
     assert (config.stat().st_uid, config.stat().st_gid) == (1234, 2345)
 
 
-def test_a_line_that_the_user_has_moved_counts(home, config) -> None:
+def test_a_moved_include_line_stays(home, config) -> None:
     text = "Host *.example.com\n    User ada\nMatch all\n    Include ~/.docker/dock_ssh_config\n"
     config.write_text(text)
     inventory.register(GPU, home)
@@ -164,7 +164,7 @@ def test_a_line_that_the_user_has_moved_counts(home, config) -> None:
     assert config.read_text() == text
 
 
-def test_a_line_that_is_gone_comes_back(home) -> None:
+def test_a_removed_include_line_is_added_again(home) -> None:
     inventory.register(GPU, home)
     config = Path(home, ".ssh", "config")
     config.write_text("# new\n")

@@ -66,7 +66,7 @@ state() {
 """
 
 
-def test_what_a_docked_shell_has(shell, gpu) -> None:
+def test_variables_and_prompt_of_a_docked_shell(shell, gpu) -> None:
     outcome = run(shell, "PS1='$ '; source dock 203.0.113.7; env; echo \"$PS1\"", DOCKER_CONTEXT="other")
     lines = outcome.out.splitlines()
     assert outcome.err == ""
@@ -77,7 +77,7 @@ def test_what_a_docked_shell_has(shell, gpu) -> None:
     assert lines[-1] == "[dock:gpu] $ "
 
 
-def test_all_that_is_known_of_a_dock_is_exported(shell) -> None:
+def test_all_fields_of_a_record_are_exported(shell) -> None:
     dock = Dock(
         "big", "203.0.113.9", "ada", "big.example.com", "203.0.113.9", 2222, "/k e y", "i-0abc", "eu-west-1", "pp-1"
     )
@@ -99,7 +99,7 @@ def _orders() -> Iterator[str]:
             yield "".join(next(sources[place in places]) for place in range(length))
 
 
-def test_every_order(shell, gpu, tmp_path) -> None:
+def test_every_order_of_dock_castoff_activate_and_deactivate(shell, gpu, tmp_path) -> None:
     for name in ("a", "b"):
         venv.create(tmp_path / name, symlinks=True)
     script = (
@@ -135,7 +135,7 @@ def test_every_order(shell, gpu, tmp_path) -> None:
     assert outcome == (0, "", "")
 
 
-def test_what_was_not_exported_is_not_exported_afterwards(shell, gpu) -> None:
+def test_castoff_restores_shell_variables_without_exporting_them(shell, gpu) -> None:
     script = """
     unset DOCKER_HOST
     DOCKER_HOST=mine DOCK_IP=
@@ -161,7 +161,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("argument", "message"), ERRORS, ids=[argument for argument, _ in ERRORS])
-def test_an_error_leaves_the_shell_as_it_was(argument, message, shell, gpu, tmp_path, monkeypatch) -> None:
+def test_an_error_does_not_change_the_shell(argument, message, shell, gpu, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     script = (
         STATE
@@ -180,7 +180,7 @@ def test_an_error_leaves_the_shell_as_it_was(argument, message, shell, gpu, tmp_
     assert os.listdir(tmp_path) == []
 
 
-def test_under_set_eu(shell, gpu) -> None:
+def test_with_set_eu(shell, gpu) -> None:
     outcome = run(
         shell,
         'set -eu; unset PS1; source dock gpu; echo "$DOCK_MONIKER${PS1+ a prompt}"; castoff; echo "${DOCK_MONIKER-off}"',
@@ -274,19 +274,19 @@ def test_help(shell, gpu) -> None:
     assert outcome.out.endswith("off\n")
 
 
-def test_it_is_found_by_its_path(shell, gpu) -> None:
+def test_sourced_by_path(shell, gpu) -> None:
     path = os.environ["PATH"].partition(":")[2]
     assert run(shell, f"source {SCRIPT} gpu; echo $DOCKER_HOST", PATH=path) == (0, "ssh://dock-gpu\n", "")
 
 
-def test_the_installed_one(shell, gpu) -> None:
+def test_the_installed_script(shell, gpu) -> None:
     """As pip has installed it, beside dock-environment, which need not be on PATH then."""
     installed = BIN / "dock"
     assert installed.exists()
     assert run(shell, f"source {installed} gpu; echo $DOCKER_HOST", PATH="/usr/bin:/bin") == (0, "ssh://dock-gpu\n", "")
 
 
-def test_where_it_cannot_work(gpu) -> None:
+def test_not_sourced_or_in_another_shell(gpu) -> None:
     message = "dock: it changes the shell that reads it, so it cannot be run; type: source dock NAME\n"
     for argv in (["dock", "gpu"], ["bash", str(SCRIPT), "gpu"], ["zsh", str(SCRIPT), "gpu"]):
         child = subprocess.run(argv, capture_output=True, text=True, check=False)
@@ -298,14 +298,14 @@ def test_where_it_cannot_work(gpu) -> None:
     )
 
 
-def test_the_names_are_those_of_the_module() -> None:
+def test_script_and_module_have_the_same_variables() -> None:
     loop = re.search(r"for name in (.*?); do", SCRIPT.read_text(), re.DOTALL)
     assert loop
     assert loop[1].replace("\\", "").split() == list(inventory.CHANGED)
     assert inventory.BEFORE in SCRIPT.read_text()
 
 
-def test_what_stood_before_is_known_to_programs(shell, gpu) -> None:
+def test_programs_know_the_environment_before_source_dock(shell, gpu) -> None:
     show = f"{sys.executable} -c 'import os; from dockerutils.docks.inventory import undocked; print(undocked(os.environ) == dict(os.environ, **dict(X=\"1\")))'"
     assert run(shell, f"export X=1; {show}; source dock gpu; {show}") == (0, "True\nFalse\n", "")
     show = f"{sys.executable} -c 'import os; from dockerutils.docks.inventory import undocked; print(*sorted(undocked(os.environ).items()), sep=chr(10))' | grep DOCK"
@@ -314,7 +314,7 @@ def test_what_stood_before_is_known_to_programs(shell, gpu) -> None:
     assert first == second == ["('DOCKER_HOST', 'unix:///nonexistent/docker.sock')", "('DOCK_USER', 'ada')"]
 
 
-def test_in_a_terminal(shell, gpu) -> None:
+def test_the_prompt_in_a_terminal(shell, gpu) -> None:
     environ = {**os.environ, "PS1": "> "}
     plain = {"zsh": ["-o", "no_zle"], "bash": ["--noediting"]}[shell[0]]
     terminal = pexpect.spawn(
@@ -379,7 +379,7 @@ def test_a_changed_host_key_is_refused(far, host) -> None:
     assert run(SHELLS["bash"], script).status == 0
 
 
-def test_a_home_with_a_blank(shell, host, tmp_path, monkeypatch) -> None:
+def test_a_home_directory_with_a_blank(shell, host, tmp_path, monkeypatch) -> None:
     """And a moniker of 60 letters, which the path of the connection's socket is none the longer for."""
     home = tmp_path / "a b"
     for name, value in {**at_home(str(home)), "HOME": str(home), "DOCKER_CONFIG": str(home / ".docker")}.items():
@@ -394,7 +394,7 @@ def test_a_home_with_a_blank(shell, host, tmp_path, monkeypatch) -> None:
     assert (*outcome, host.authentications()) == (0, "ok\nok\n", "", 1)
 
 
-def test_a_burst_is_no_crowd_at_the_door(modern_engine, ssh_home, tmp_path, monkeypatch) -> None:
+def test_concurrent_calls_share_one_login(modern_engine, ssh_home, tmp_path, monkeypatch) -> None:
     """Of an sshd that turns strangers away: all calls share the connection of the first."""
     with serving(modern_engine, MaxStartups="1:100:1") as host:
         host.admit(ssh_home)
