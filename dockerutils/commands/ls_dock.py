@@ -1,4 +1,4 @@
-"""List the docks: whether they run, their engines, containers, free disk and uptime."""
+"""List the docks with their state, engine, containers, free disk and uptime."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
   ls-dock                      a table
-  ls-dock -t 2                 wait no longer than two seconds for a dock
-  ls-dock --json | jq .        for programs: bytes and seconds"""
+  ls-dock -t 2                 take two seconds at most
+  ls-dock --json | jq .        JSON, in bytes and seconds"""
 
 RUNNING, NO_ENGINE, UNREACHABLE, INCOMPLETE = "running", "no engine", "unreachable", "incomplete"
 
@@ -48,9 +48,9 @@ _SCRIPT = "; ".join(
 
 
 class Row(NamedTuple):
-    """One dock: `containers` that run, `free_disk` in bytes where the engine keeps its data, `uptime` in seconds.
+    """One dock: its running `containers`, `free_disk` in bytes on the disk of the engine's data, `uptime` in seconds.
 
-    `reason` says why there is no engine to list: what is wrong; what to do.
+    `reason` says why the engine is not listed: what is wrong; what to do.
     """
 
     moniker: str
@@ -67,7 +67,7 @@ def parser() -> program.Parser:
     """Return the parser of ls-dock."""
     parser = program.Parser("ls-dock", f"{__doc__}", _EXAMPLES)
     parser.add_json()
-    parser.add_timeout("5", "how long a dock may take to answer")
+    parser.add_timeout("5", "time limit for all answers")
     return parser
 
 
@@ -108,7 +108,7 @@ def _show(args: argparse.Namespace, rows: Sequence[Row]) -> None:
     header = ("MONIKER", "ADDRESS", "STATE", "ENGINE", "CONTAINERS", "FREE", "UPTIME")
     print(console.table(header, [_cells(row) for row in rows]))
     if not rows:
-        console.note("ls-dock", "no dock is known yet; run: register-dock ADDRESS MONIKER, or create-dock NAME")
+        console.note("ls-dock", "no docks yet; run: register-dock ADDRESS MONIKER, or create-dock NAME")
     for row in rows:
         if row.reason:
             console.warn("ls-dock", row.reason)

@@ -1,4 +1,4 @@
-"""ls-dock: all docks at once, over their shared connections, none waited for longer than the limit."""
+"""ls-dock: all docks at the same time, over their shared connections, within the time limit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ls(tmp_path):
 
 @pytest.fixture
 def silent() -> Iterator[tuple[str, int]]:
-    """Return the address and port of a host that takes connections and never says a word."""
+    """Return the address and port of a host that accepts connections and sends nothing."""
     with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
         yield server.getsockname()
 
@@ -74,7 +74,7 @@ def test_sudo_and_a_user_without_rights(ls, host) -> None:
     rows = [line.split() for line in outcome.out.splitlines()]
     assert rows[1][:3] == ["by-sudo", "by-sudo", "running"]
     assert rows[2][:4] == ["none", "none", "no", "engine"]
-    assert rows[2][-2:] != ["no", "engine"]  # disk and uptime are known all the same
+    assert rows[2][-2:] != ["no", "engine"]  # disk and uptime are known
     assert outcome[::2] == (
         0,
         "ls-dock: warning: the user of dock none may not use its Docker Engine; add that user to the group docker: ssh "
@@ -96,7 +96,7 @@ def test_a_silent_dock_costs_its_own_row(ls, host, silent) -> None:
     assert [record["state"] for record in records] == ["unreachable"] * 5 + ["running"] * 15
     assert all(record["uptime"] and record["engine"] and record["free_disk"] for record in records[5:])
     assert records[0]["reason"] == "dock dead0 did not answer in 10 s; check that it is up, or wait longer with -t"
-    assert elapsed < 25  # the five that are silent one after the other would take 50
+    assert elapsed < 25  # one after the other, the five silent docks would take 50
 
 
 def test_logins_that_sshd_refuses_are_repeated(ls, modern_engine, ssh_home) -> None:
@@ -192,7 +192,7 @@ def test_no_dock(isolated, tmp_path, capfd) -> None:
     assert call(main, directory=tmp_path, capfd=capfd) == (
         0,
         "MONIKER  ADDRESS  STATE  ENGINE  CONTAINERS  FREE  UPTIME\n",
-        "ls-dock: no dock is known yet; run: register-dock ADDRESS MONIKER, or create-dock NAME\n",
+        "ls-dock: no docks yet; run: register-dock ADDRESS MONIKER, or create-dock NAME\n",
     )
     assert call(main, "--json", directory=tmp_path, capfd=capfd) == (0, "[]\n", "")
 
@@ -232,7 +232,7 @@ def _command_lines() -> Iterator[str]:
 
 
 def instance(moniker: str, ip: str, region: str, **more: str) -> Dock:
-    """Register a dock that is an instance of EC2, made without create-dock."""
+    """Register a dock on EC2 without create-dock."""
     client = boto3.client("ec2", region_name=region)
     found = client.run_instances(ImageId="ami-00000000000000000", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
     dock = Dock(moniker, moniker, "dock", ip, ip, None, None, found, region)._replace(**more)  # type: ignore[arg-type]
@@ -241,7 +241,7 @@ def instance(moniker: str, ip: str, region: str, **more: str) -> Dock:
 
 
 def test_docks_on_aws(ls, cloud, gpu) -> None:
-    """A stopped one is not probed, though it would answer; one call for each region."""
+    """A stopped one is not asked, though it would answer; one call for each region."""
     add("plain", cloud.host.address)
     stopped = instance("stopped", cloud.host.address, "us-east-1")
     cloud.ec2.stop_instances(InstanceIds=[stopped.instance_id])

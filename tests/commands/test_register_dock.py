@@ -1,4 +1,4 @@
-"""register-dock: a host becomes a dock, for ssh and docker alike."""
+"""register-dock: the record, the ssh stanza and the docker context of a dock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support import Outcome, call, script
 
 @pytest.fixture
 def register(ssh_home, tmp_path):
-    """Return a function that runs the command as a user does; the password file that it sees is ssh_home's."""
+    """Return a function that runs the command, with the passwd file of ssh_home."""
     return lambda *argv, **options: script("register-dock", *argv, directory=tmp_path, **options)
 
 
@@ -55,10 +55,10 @@ def test_again_under_another_moniker(register, ssh_home) -> None:
         "docker context rm --force dock-gpu",
         "docker context create --docker host=ssh://dock-big dock-big",
     ]
-    # What AWS calls it is not forgotten.
+    # The fields about AWS are kept.
     assert inventory.known(ssh_home) == [aws._replace(moniker="big", user="ada")]
     assert (context("dock-gpu"), context("dock-big")) == ("", "ssh://dock-big")
-    # All is as it should be: nothing runs.
+    # Nothing to change: nothing runs.
     assert register("203.0.113.7", "big", "-u", "ada") == (0, "", "")
 
 
@@ -116,7 +116,7 @@ def test_ssh_reads_another_home(isolated, tmp_path, capfd, monkeypatch) -> None:
 
 
 def test_a_user_without_an_entry(isolated, tmp_path, capfd, monkeypatch) -> None:
-    """As in a container that runs as any number."""
+    """As in a container that runs with any user id."""
 
     def unknown(_: int) -> None:
         raise KeyError

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -76,6 +78,17 @@ def test_a_changed_host_key_is_refused_with_a_remedy(far, host, tmp_path) -> Non
     assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in outcome.err
     assert "ssh-keygen -f" in outcome.err
     assert not Path(host.path("/tmp/ran")).exists()
+
+
+def test_a_connection_that_does_not_answer_is_replaced(far, tmp_path) -> None:
+    subprocess.run(["ssh", "dock-far", "true"], check=True)
+    said = subprocess.run(["ssh", "-O", "check", "dock-far"], capture_output=True, text=True, check=True).stderr
+    master = int(said.partition("pid=")[2].partition(")")[0])
+    os.kill(master, signal.SIGSTOP)
+    try:
+        assert script("ssh-dock", "far", "--", "echo", "alive", directory=tmp_path).out == "alive\n"
+    finally:
+        os.kill(master, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""unregister-dock: a dock is forgotten, and nothing else."""
+"""unregister-dock: removes what register-dock wrote, and nothing else."""
 
 from __future__ import annotations
 

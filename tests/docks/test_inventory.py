@@ -1,4 +1,4 @@
-"""Docks: found by moniker or address, registered and forgotten, and the shell that is docked."""
+"""Docks: found by moniker or address, registered and removed; the environment of a docked shell."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def home() -> str:
 
 @pytest.fixture
 def config(home) -> Path:
-    """Return the path of the user's own file of ssh's."""
+    """Return the path of the user's ssh configuration."""
     path = Path(home, ".ssh", "config")
     path.parent.mkdir()
     return path

@@ -1,4 +1,4 @@
-"""The records of docks: written whole, read as data; and what may stand in them."""
+"""The records of docks: written whole, read as data, and checked."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_record_of_an_earlier_version(text, home) -> None:
     found = inventory.find("gpu", home)
     ip = "203.0.113.7" if "DOCK_IP" in text else "gpu.example.com"
     assert found == Dock("gpu", "203.0.113.7", "ada", "gpu.example.com", ip)
-    # ssh did not know it before.
+    # Earlier versions wrote no stanza.
     assert f"Host dock-gpu\n    HostName {ip}\n" in Path(home, ".docker", "dock_ssh_config").read_text()
     assert Path(home, ".ssh", "config").read_text() == "Include ~/.docker/dock_ssh_config\n"
 

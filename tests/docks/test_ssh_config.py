@@ -1,4 +1,4 @@
-"""What ssh is told of docks: whole, and beside what the user has written; and what its refusals mean."""
+"""The ssh stanzas of docks, beside the user's own configuration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def home() -> str:
 
 @pytest.fixture
 def config(home) -> Path:
-    """Return the path of the user's own file of ssh's."""
+    """Return the path of the user's ssh configuration."""
     path = Path(home, ".ssh", "config")
     path.parent.mkdir()
     return path
@@ -149,7 +149,7 @@ def test_a_dangling_symbolic_link(home, config) -> None:
 
 
 def test_the_owner_of_the_file_stays(home, config) -> None:
-    """Under sudo, say."""
+    """As root under sudo, for example."""
     config.write_text("# mine\n")
     os.chown(config, 1234, 2345)
     inventory.register(GPU, home)

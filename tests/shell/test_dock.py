@@ -1,4 +1,4 @@
-"""source dock and castoff, in real shells: what they change, that all of it goes back, and the engine that is reached."""
+"""source dock and castoff in real shells: what they change and restore, and the engine that docker reaches."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ SHELLS = {"bash": ["bash", "--norc", "--noprofile"], "zsh": ["zsh", "-f"]}
 
 @pytest.fixture(params=list(SHELLS))
 def shell(request) -> list[str]:
-    """Return the command line of a shell, without its startup files."""
+    """Return the command line of a shell without startup files."""
     return SHELLS[request.param]
 
 
 @pytest.fixture(autouse=True)
 def _on_path(monkeypatch) -> None:
-    """Let `source dock` find the script as it stands here, and that find dock-environment."""
+    """Let `source dock` find this script, and the script find dock-environment."""
     monkeypatch.setenv("PATH", f"{SCRIPT.parent}:{BIN}:{os.environ['PATH']}")
     monkeypatch.setenv("TERM", "dumb")
 
 
 @pytest.fixture
 def gpu() -> Dock:
-    """Register a dock that nobody listens at."""
+    """Register a dock that does not answer."""
     dock = Dock("gpu", "203.0.113.7", "ubuntu", "203.0.113.7", "203.0.113.7")
     inventory.register(dock, os.environ["HOME"])
     return dock
 
 
 def run(shell: list[str], script: str, *argv: str, **environ: str) -> Outcome:
-    """Run a script in a shell that is not interactive."""
+    """Run a script in a non-interactive shell."""
     child = subprocess.run(
         [*shell, "-c", script, "test", *argv],
         capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **environ}, stdin=subprocess.DEVNULL,
@@ -57,7 +57,7 @@ def run(shell: list[str], script: str, *argv: str, **environ: str) -> Outcome:
     return Outcome(child.returncode, child.stdout, child.stderr)
 
 
-# Everything that a child would see, and the prompts, which are no part of it.
+# Everything that a child would see, and the prompts.
 STATE = """
 state() {
     env -0 | sort -z | tr '\\0' '\\n' | grep -v -E '^(_|SHLVL|PS1|OLDPWD|COVERAGE_PROCESS_CONFIG)='
@@ -91,7 +91,7 @@ def test_all_fields_of_a_record_are_exported(shell) -> None:
 
 
 def _orders() -> Iterator[str]:
-    """Every order of d(ock), c(astoff), a(ctivate), b: activate another one, and x: deactivate, that can be."""
+    """Yield every order of d(ock), c(astoff), a(ctivate), b (activate another one) and x (deactivate)."""
     for first, second in [("dc", "ax"), ("dc", "abx"), ("dcdc", "ax")]:
         length = len(first) + len(second)
         for places in combinations(range(length), len(first)):
@@ -117,7 +117,7 @@ def test_every_order_of_dock_castoff_activate_and_deactivate(shell, gpu, tmp_pat
         while [[ -n $rest ]]; do
             step=${{rest%"${{rest#?}}"}} rest=${{rest#?}}
             $step
-            # Docked or not, the marker is there once, and nowhere else.
+            # In a docked shell the marker is in the prompt once.
             case ${{DOCK_MONIKER-}},$PS1 in
                 gpu,*'[dock:gpu] '*'[dock:gpu] '*) echo "$order: twice at $step" ;;
                 gpu,*'[dock:gpu] '*) ;;
@@ -248,7 +248,7 @@ def test_a_shell_started_by_a_docked_one_switches_and_casts_off(shell, gpu, big)
 
 
 def test_variables_left_by_an_earlier_docked_shell_are_not_restored(shell, gpu) -> None:
-    """As in a shell that a docked one has started with some of its variables."""
+    """A shell can inherit some variables of a docked one."""
     outcome = run(
         shell,
         'source dock gpu; castoff; echo "${DOCKER_CONTEXT-none} ${DOCK_USER-none} $DOCKER_HOST"; env | grep BEFORE',
@@ -280,21 +280,21 @@ def test_sourced_by_path(shell, gpu) -> None:
 
 
 def test_the_installed_script(shell, gpu) -> None:
-    """As pip has installed it, beside dock-environment, which need not be on PATH then."""
+    """Installed by pip beside dock-environment, which need not be on PATH then."""
     installed = BIN / "dock"
     assert installed.exists()
     assert run(shell, f"source {installed} gpu; echo $DOCKER_HOST", PATH="/usr/bin:/bin") == (0, "ssh://dock-gpu\n", "")
 
 
 def test_not_sourced_or_in_another_shell(gpu) -> None:
-    message = "dock: it changes the shell that reads it, so it cannot be run; type: source dock NAME\n"
+    message = "dock: this script must be sourced; run: source dock NAME\n"
     for argv in (["dock", "gpu"], ["bash", str(SCRIPT), "gpu"], ["zsh", str(SCRIPT), "gpu"]):
         child = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert (child.returncode, child.stderr) == (1, message)
     assert run(["dash"], f". {SCRIPT}; echo $?") == (
         0,
         "1\n",
-        "dock: this shell is neither bash nor zsh; start one of them, and in it: source dock NAME\n",
+        "dock: this shell is neither bash nor zsh; start one of them and run: source dock NAME\n",
     )
 
 
@@ -380,7 +380,7 @@ def test_a_changed_host_key_is_refused(far, host) -> None:
 
 
 def test_a_home_directory_with_a_blank(shell, host, tmp_path, monkeypatch) -> None:
-    """And a moniker of 60 letters, which the path of the connection's socket is none the longer for."""
+    """And a moniker of 60 letters, which does not lengthen the path of the connection's socket."""
     home = tmp_path / "a b"
     for name, value in {**at_home(str(home)), "HOME": str(home), "DOCKER_CONFIG": str(home / ".docker")}.items():
         monkeypatch.setenv(name, value)
@@ -395,11 +395,11 @@ def test_a_home_directory_with_a_blank(shell, host, tmp_path, monkeypatch) -> No
 
 
 def test_concurrent_calls_share_one_login(modern_engine, ssh_home, tmp_path, monkeypatch) -> None:
-    """Of an sshd that turns strangers away: all calls share the connection of the first."""
+    """Sshd refuses a second login (MaxStartups): all calls share the connection of the first."""
     with serving(modern_engine, MaxStartups="1:100:1") as host:
         host.admit(ssh_home)
         register_far(host, tmp_path)
-        # Each to a file of its own: docker writes a line in two parts, and others' come in between.
+        # Each to its own file: docker writes a line in two parts.
         burst = f"for each in 1 2 3 4 5 6 7 8; do docker version -f ok > {tmp_path}/said-$each & done; wait"
         outcome = run(SHELLS["bash"], f"source dock far; docker version -f ok; {burst}")
         assert (*outcome, host.authentications()) == (0, "ok\n", "", 1)
