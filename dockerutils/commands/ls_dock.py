@@ -83,7 +83,8 @@ def handle(args: argparse.Namespace) -> None:
     home = os.path.expanduser("~")
     listed = inventory.known(home)
     inventory.update_ssh_config(listed, home)
-    remote.drop_dead_connections([remote.of(dock) for dock in listed], min(remote.CHECK, seconds / 2))
+    if seconds >= 2 * remote.CHECK:
+        remote.drop_dead_connections([remote.of(dock) for dock in listed])
     rows = {dock: _incomplete(dock) for dock in listed if dock.is_incomplete}
     complete = [dock for dock in listed if dock not in rows]
     if on_aws := [dock for dock in complete if dock.instance_id and dock.region]:

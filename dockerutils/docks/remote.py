@@ -21,7 +21,7 @@ USUAL_PLACES = f"PATH=$PATH:{PLACES}"  # a line of sh
 
 # Seconds: to connect to a host; for the shared connection to answer, on a busy machine; between signs of life of the
 # host, of which three may be missing.
-CONNECT, CHECK, KEEP_ALIVE = 15, 5.0, 5
+CONNECT, CHECK, KEEP_ALIVE = 15, 2.5, 5
 # Seconds that a script may take, and bytes that it may write.
 ANSWER, LIMIT = 60.0, 1 << 20
 
@@ -159,11 +159,11 @@ class RemoteHost:
         return complaints.Host(name, login, self.dock is not None)
 
 
-def drop_dead_connections(hosts: Sequence[RemoteHost], seconds: float | None = None) -> None:
+def drop_dead_connections(hosts: Sequence[RemoteHost]) -> None:
     """Forget the shared connections that do not answer, as after SIGSTOP: ssh would wait for them without end."""
     connected = [host for host in hosts if host.is_connected]
     checks = [host.control("check") for host in connected]
-    answers = process.capture_within(checks, CHECK if seconds is None else seconds, lambda _: False)
+    answers = process.capture_within(checks, CHECK, lambda _: False)
     for host, answer in zip(connected, answers, strict=True):
         if answer is None:
             host.forget_connection()
