@@ -1,4 +1,4 @@
-"""What all commands share: the conventions of their parsers, and the way from an exception to a message and status."""
+"""What all commands share: conventions for parsers, and how an exception becomes a message and an exit status."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import itertools
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
@@ -17,14 +18,15 @@ from dockerutils.core.errors import DockerutilsError, Terminated, UserError
 from dockerutils.docker import references
 from dockerutils.project.project import Project, find
 
-DOCK = "MONIKER|ADDRESS"  # what a dock that is registered is called, in the usage
-_ELSE_HERE = "the dock; else the one that this shell is docked to"
+DOCK = "MONIKER|ADDRESS"  # a registered dock in the usage
+_DEFAULT_DOCK = "dock; default: the dock of this shell"
 
+BURST = 0.5  # seconds after a signal in which further ones are ignored
 INTERRUPTED, BROKEN_PIPE = 128 + signal.SIGINT, 128 + signal.SIGPIPE
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that takes `--long_option` for `--long-option`, and passes on what stands behind `--`.
+    """A parser that accepts `--long_option` for `--long-option`, and passes on the words after `--`.
 
     `passes_on` names that rest; the words arrive in `args.rest`, None when there was no `--`.
     """
@@ -45,7 +47,7 @@ class Parser(argparse.ArgumentParser):
         self._common.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
 
     def add_action(self, name: str, does: str, examples: str) -> argparse.ArgumentParser:
-        """Add an action, a word behind the command with a page of its own, and return its parser."""
+        """Add an action, a subcommand with its own help page, and return its parser."""
         if not self._subparsers:
             self._actions_of_its_own = self.add_subparsers(
                 title="actions", dest="action", metavar="ACTION", parser_class=argparse.ArgumentParser
@@ -61,55 +63,51 @@ class Parser(argparse.ArgumentParser):
 
     def add_dry_run(self) -> None:
         """Add `--dry-run`."""
-        self._common.add_argument(
-            "--dry-run", action="store_true", help="print the commands on stdout and run none of them"
-        )
+        self._common.add_argument("--dry-run", action="store_true", help="print the commands to stdout, run nothing")
 
     def add_json(self) -> None:
         """Add `--json`."""
-        self.add_argument("--json", action="store_true", help="print a JSON array of objects, for programs")
+        self.add_argument("--json", action="store_true", help="print a JSON array of objects")
 
     def add_yes(self) -> None:
-        """Add `-y`, which answers what would be asked."""
-        self.add_argument("-y", "--yes", action="store_true", help="do not ask; needed where there is no terminal")
+        """Add `-y`, which answers questions with yes."""
+        self.add_argument("-y", "--yes", action="store_true", help="do not ask; required without a terminal")
 
-    def add_timeout(self, default: str, what: str = "how long it may take") -> None:
+    def add_timeout(self, default: str, what: str = "give up after this time") -> None:
         """Add `-t SECONDS`, which `seconds` reads."""
-        self.add_argument(
-            "-t", "--timeout", metavar="SECONDS", default=default, help=f"{what}; {default} seconds by default"
-        )
+        self.add_argument("-t", "--timeout", metavar="SECONDS", default=default, help=f"{what}; default: {default}")
 
     def add_user(self) -> None:
         """Add `-u USER`, the user on a dock."""
-        self.add_argument("-u", "--user", metavar="USER", help="the user there; DOCK_USER, else ubuntu, by default")
+        self.add_argument("-u", "--user", metavar="USER", help="user there; default: DOCK_USER, or ubuntu")
 
     def add_no_browser(self) -> None:
         """Add `--no-browser`."""
-        self.add_argument("--no-browser", action="store_true", help="print the URL, and open no browser")
+        self.add_argument("--no-browser", action="store_true", help="print the URL, do not open a browser")
 
     def add_image(self) -> None:
         """Add the argument IMAGE, an image of the project."""
-        self.add_argument("image", metavar="IMAGE", help="a sub-directory of docker/, or an image of the configuration")
+        self.add_argument("image", metavar="IMAGE", help="subdirectory of docker/, or synthetic image")
 
     def add_dock(self, *, here: bool = False) -> None:
-        """Add an argument, the dock; with `here` it may be left out."""
-        self.add_argument("dock", metavar=DOCK, nargs="?" if here else None, help=_ELSE_HERE if here else "the dock")
+        """Add an argument, the dock; with `here` it is optional."""
+        self.add_argument("dock", metavar=DOCK, nargs="?" if here else None, help=_DEFAULT_DOCK if here else "dock")
 
     def add_dock_option(self) -> None:
         """Add `--dock`."""
-        self.add_argument("--dock", metavar=DOCK, help=_ELSE_HERE)
+        self.add_argument("--dock", metavar=DOCK, help=_DEFAULT_DOCK)
 
     def add_docks(self) -> None:
-        """Add an argument, the docks, if any."""
-        self.add_argument("docks", metavar=DOCK, nargs="*", help="the docks; else the one that this shell is docked to")
+        """Add an argument, any number of docks."""
+        self.add_argument("docks", metavar=DOCK, nargs="*", help="docks; default: the dock of this shell")
 
     def format_usage(self) -> str:
-        """Return the usage with the rest behind `--` in it."""
+        """Return the usage, with the words after `--`."""
         usage = super().format_usage()
         return f"{usage.rstrip()} [-- {self._passes_on}]\n" if self._passes_on else usage
 
     def format_help(self) -> str:
-        """Return the help with that usage, and with what all commands have in common last."""
+        """Return the help, with that usage and the common options last."""
         self._action_groups.sort(key=lambda group: group is self._common)
         return super().format_help().replace(super().format_usage(), self.format_usage(), 1)
 
@@ -124,7 +122,7 @@ class Parser(argparse.ArgumentParser):
         return args
 
     def _spelt_with_dashes(self, argv: Sequence[str]) -> list[str]:
-        """Respell known options, and tie a value that begins with `-` to its option, which argparse would not take.
+        """Respell known options, and join a value that begins with `-` to its option: argparse rejects it otherwise.
 
         Words that argparse.REMAINDER takes stay as they are.
         """
@@ -147,8 +145,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def aws_dock_parser(command: str, does: str, examples: str, timeout: str) -> Parser:
-    """Return the parser of a command about docks on AWS: which, how long it may take, in seconds, and --dry-run."""
-    parser = Parser(command, does, examples, environment="  AWS_PROFILE, AWS_REGION ...  as the aws command has them")
+    """Return the parser of a command about docks on AWS: docks, a default timeout in seconds, --dry-run."""
+    parser = Parser(command, does, examples, environment="  AWS_PROFILE, AWS_REGION ...  as for the aws command")
     parser.add_docks()
     parser.add_timeout(timeout)
     parser.add_dry_run()
@@ -156,7 +154,7 @@ def aws_dock_parser(command: str, does: str, examples: str, timeout: str) -> Par
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """A formatter that looks for the terminal's width without shutil, an import which costs more than the parser."""
+    """A formatter that finds the width of the terminal without importing shutil, which costs more than the parser."""
 
     def __init__(self, prog: str) -> None:
         try:
@@ -167,7 +165,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 class _Version(argparse.Action):
-    """Show the project's version; it is looked up only then."""
+    """Show the version, which is looked up only then."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         print(parser.prog, version())
@@ -175,7 +173,7 @@ class _Version(argparse.Action):
 
 
 def version() -> str:
-    """Return the version of dockerutils: of the image it was built into, else of the installed package."""
+    """Return the version of dockerutils: that of the image it was built into, or of the installed package."""
     try:
         from dockerutils._version import get_versions
     except ImportError:
@@ -196,7 +194,7 @@ def project() -> Project:
 
 
 def reference(name: str) -> str:
-    """Return the reference of an image of the current project, if there is one called `name`, else `name` itself."""
+    """Return the reference of the image `name` of the current project, or `name` itself if it has no such image."""
     try:
         here = project()
     except UserError:
@@ -209,7 +207,7 @@ def reference(name: str) -> str:
 
 
 def seconds(text: str) -> float:
-    """Return the number that `-t` was given; UserError for one that is none."""
+    """Return the seconds given by `-t`; UserError unless they are a positive number."""
     import math
 
     try:
@@ -217,14 +215,15 @@ def seconds(text: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise UserError(f"-t: {text!r} is no number of seconds; write one above 0")
+        raise UserError(f"-t: {text!r} is not a number of seconds; write a number above 0")
     return number
 
 
 def main(parser: Parser, handle: Callable[[argparse.Namespace], None], argv: Sequence[str] | None) -> int:
-    """Run a command: parse, handle, and turn whatever happens into a status and at most one line on stderr."""
+    """Run a command: parse, handle, and turn any error into a status and at most one line on stderr."""
     status: object = 0
-    before = _heed_signals()
+    _open_standard_streams()
+    before = _handle_signals()
     try:
         handle(parser.parse(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
@@ -239,7 +238,7 @@ def main(parser: Parser, handle: Callable[[argparse.Namespace], None], argv: Seq
     except Terminated as end:
         status = 128 + end.signum
     except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain once more when it flushes at exit.
+        # The reader of our output is gone. Python would fail once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = BROKEN_PIPE
     except OSError as error:
@@ -251,19 +250,39 @@ def main(parser: Parser, handle: Callable[[argparse.Namespace], None], argv: Seq
     return status if isinstance(status, int) else 0
 
 
-def _heed_signals() -> dict[int, Any]:
-    """Make the signals that end a process raise Terminated, but for those that are ignored, as nohup has it.
+def _open_standard_streams() -> None:
+    """Replace each standard stream that is closed with /dev/null, before a file takes its descriptor."""
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it takes the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
-    Return the handlers from before.
+
+def _handle_signals() -> dict[int, Any]:
+    """Make SIGINT raise KeyboardInterrupt, and SIGTERM and SIGHUP raise Terminated; return the handlers from before.
+
+    Signals that are ignored, as under nohup, stay ignored. After a signal, further ones are ignored for a moment: a
+    burst of Ctrl-C would break off the cleanup of children before it defers signals.
     """
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    return {
-        number: signal.signal(number, _terminate) for number in numbers if signal.getsignal(number) != signal.SIG_IGN
-    }
+    latest = -BURST
 
+    def interrupt(signum: int, _: FrameType | None) -> None:
+        nonlocal latest
+        if time.monotonic() < latest + BURST:
+            return
+        latest = time.monotonic()
+        if signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise Terminated(signum)
 
-def _terminate(signum: int, _: FrameType | None) -> None:
-    raise Terminated(signum)
+    current = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    # Whoever calls a command from Python may have a SIGINT handler.
+    if current[signal.SIGINT] not in (signal.SIG_DFL, signal.default_int_handler):
+        del current[signal.SIGINT]
+    return {each: signal.signal(each, interrupt) for each, handler in current.items() if handler != signal.SIG_IGN}
 
 
 def _current_directory() -> str:
@@ -275,12 +294,12 @@ def _current_directory() -> str:
 
 def _explain(error: OSError) -> str:
     what = f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"
-    return f"{what}; {_REMEDIES.get(error.errno or 0, 'mend it and run the command again')}"
+    return f"{what}; {_REMEDIES.get(error.errno or 0, 'fix this and try again')}"
 
 
 _REMEDIES = {
     errno.ENOSPC: "free some space on the disk",
-    errno.EDQUOT: "free some of your quota",
-    errno.EACCES: "mend its permissions",
+    errno.EDQUOT: "free some of your disk quota",
+    errno.EACCES: "change its permissions",
     errno.EROFS: "make the file system writable",
 }

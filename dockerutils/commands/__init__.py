@@ -1,1 +1,16 @@
-"""One module per command; each `main` is a console script, and the first line of its docstring is its summary."""
+"""One module per console script: its parser, its handler and `main`.
+
+The import of a command takes longer than a Ctrl-C: until `main` handles signals, SIGINT ends a console script without
+a traceback.
+"""
+
+import os
+import signal
+import sys
+
+# Only in a console script, which has the name of a module here: other programs have their own way with SIGINT.
+_script = os.path.basename(sys.argv[0] if sys.argv else "").replace("-", "_")
+if os.path.isfile(os.path.join(os.path.dirname(__file__), f"{_script}.py")) and (
+    signal.getsignal(signal.SIGINT) is signal.default_int_handler
+):
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from dockerutils.cli import program
 from dockerutils.core.errors import CommandFailed, DockerutilsError, Terminated, UserError
+from tests.support import Outcome, script, write_tree
+from tests.test_architecture import COMMANDS
+
+SCRIPTS = [command.replace("_", "-") for command in COMMANDS]
 
 
 def _parser() -> program.Parser:
@@ -62,8 +68,8 @@ def test_version(capsys) -> None:
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
-        pytest.param(UserError("bad; mend it"), 2, "x: bad; mend it\n", id="user"),
-        pytest.param(DockerutilsError("bad; mend it"), 1, "x: bad; mend it\n", id="other"),
+        pytest.param(UserError("bad; fix it"), 2, "x: bad; fix it\n", id="user"),
+        pytest.param(DockerutilsError("bad; fix it"), 1, "x: bad; fix it\n", id="other"),
         pytest.param(CommandFailed(125), 125, "", id="child"),
         pytest.param(KeyboardInterrupt(), 130, "", id="Ctrl-C"),
         pytest.param(Terminated(signal.SIGTERM), 143, "", id="TERM"),
@@ -77,7 +83,7 @@ def test_version(capsys) -> None:
         pytest.param(
             OSError(errno.EIO, "Input/output error"),
             1,
-            "x: Input/output error; mend it and run the command again\n",
+            "x: Input/output error; fix this and try again\n",
             id="other system error",
         ),
     ],
@@ -88,6 +94,70 @@ def test_from_exception_to_message_and_status(error: BaseException, status: int,
 
     assert program.main(_parser(), handle, []) == status
     assert capsys.readouterr() == ("", message)
+
+
+_INTERRUPTS_IMPORT = """
+import signal
+import sys
+
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "argparse" and "dockerutils.commands" in sys.modules:
+            signal.raise_signal(signal.SIGINT)
+
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.parametrize("command", ["run-image", "dock-environment", "dockerutils"])
+def test_interrupt_during_import_draws_no_traceback(command: str, tmp_path: Path) -> None:
+    write_tree(tmp_path, {"sitecustomize.py": _INTERRUPTS_IMPORT})
+    outcome = script(command, "-h", directory=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert outcome == Outcome(-signal.SIGINT, "", "")
+
+
+def test_interrupts_in_quick_succession_are_one() -> None:
+    calls = []
+
+    def handle(_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGHUP)
+            calls.append("cleaned up")
+
+    assert program.main(_parser(), handle, []) == 143
+    assert calls == ["cleaned up"]
+
+
+def test_a_later_interrupt_breaks_off_what_the_first_one_began(monkeypatch) -> None:
+    monkeypatch.setattr(program, "BURST", 0.0)
+
+    def handle(_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGHUP)
+
+    assert program.main(_parser(), handle, []) == 129
+
+
+@pytest.mark.parametrize("command", SCRIPTS)
+def test_closed_standard_streams_are_like_dev_null(command: str, make_project) -> None:
+    root = make_project({}).root
+    path = Path(sys.executable).parent / command
+    for arguments, closed in (("-h", ">&-"), ("", "<&- 2>&-"), ("dev", "<&- >&-"), ("dev", "<&- >&- 2>&-")):
+        lines = [f"{path} {arguments} {each}" for each in (closed, closed.replace("&-", "/dev/null"))]
+        children = [
+            subprocess.run(["sh", "-c", line], cwd=root, capture_output=True, text=True, timeout=60, check=False)
+            for line in lines
+        ]
+        assert children[0].returncode == children[1].returncode, lines[0]
+        assert "Traceback" not in children[0].stderr, lines[0]
+        assert children[0].stdout == ""
 
 
 def test_handlers_of_signals_are_put_back() -> None:

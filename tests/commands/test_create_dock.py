@@ -490,7 +490,7 @@ def test_what_cloud_init_is_told() -> None:
         (["taken"], "'taken' is already taken at 203.0.113.7; choose another moniker, or run: unregister-dock taken"),
         (["gpu", "-v", "0"], "-v: '0' is no size of a disk; write a number of GB, from 1 to 65536"),
         (["gpu", "-v", "1T"], "-v: '1T' is no size of a disk; write a number of GB, from 1 to 65536"),
-        (["gpu", "-t", "x"], "-t: 'x' is no number of seconds; write one above 0"),
+        (["gpu", "-t", "x"], "-t: 'x' is not a number of seconds; write a number above 0"),
         (["gpu", "--cidr", "0.0.0.0/0"], "--cidr: 0.0.0.0/0 is everybody; name the network that you connect from"),
         (["gpu", "--cidr", "::/0"], "--cidr: ::/0 is everybody; name the network that you connect from"),
         (["gpu", "--cidr", "x"], "--cidr: 'x' does not appear to be an IPv4 or IPv6 network; write ADDRESS/32 for one address"),

@@ -393,7 +393,7 @@ def test_read_only_directory(app, monkeypatch) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.path.relpath(path))
 
     monkeypatch.setattr(os, "mkdir", refused)
-    assert app("init") == Outcome(1, "", "dockerutils: docker: Permission denied; mend its permissions\n")
+    assert app("init") == Outcome(1, "", "dockerutils: docker: Permission denied; change its permissions\n")
 
 
 def track(root: Path, *paths: str) -> None:

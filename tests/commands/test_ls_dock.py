@@ -200,7 +200,7 @@ def test_no_dock(isolated, tmp_path, capfd) -> None:
 @pytest.mark.parametrize("seconds", ["0", "-1", "x", "nan", "inf", ""])
 def test_invalid_timeouts(seconds, isolated, tmp_path, capfd) -> None:
     assert call(main, "-t", seconds, directory=tmp_path, capfd=capfd) == Outcome(
-        2, "", f"ls-dock: -t: {seconds!r} is no number of seconds; write one above 0\n"
+        2, "", f"ls-dock: -t: {seconds!r} is not a number of seconds; write a number above 0\n"
     )
 
 
