@@ -24,7 +24,7 @@ _USERS_OWN = re.compile(r"(AWS|DOCK|DOCKER|DOCKERUTILS|RESERO|SSH|XDG)_.*|NO_COL
 
 # Which marker follows from which fixtures. `-m "not (engine or ssh or aws or browser)"` is the ring that runs on any laptop.
 _NEEDS = {
-    "engine": {"_classic", "_modern", "each_engine", "use"},
+    "engine": {"_classic", "_modern", "each_engine", "use_engine"},
     "ssh": {"ssh_home"},
     "aws": {"_moto"},
     "browser": {"jupyterlab"},

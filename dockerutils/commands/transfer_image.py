@@ -1,4 +1,4 @@
-"""Send an image to other hosts over ssh, without a registry: only the layers they lack."""
+"""Send an image to other hosts over ssh, without a registry: only missing layers are sent."""
 
 from __future__ import annotations
 
@@ -7,37 +7,35 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from dockerutils.cli import program
 from dockerutils.core import console, process
-from dockerutils.core.errors import UserError
+from dockerutils.core.errors import DockerutilsError, UserError
 from dockerutils.core.process import Children, Command
 from dockerutils.core.progress import Lines, Meter, amount
 from dockerutils.docker import references
 from dockerutils.docks import inventory, remote
-from dockerutils.docks.remote import Destination
+from dockerutils.docks.remote import RemoteHost
 from dockerutils.registries import credentials
 
 if TYPE_CHECKING:
-    from dockerutils.core.tasks import Task
+    from concurrent.futures import Future
+
     from dockerutils.transfer.delivery import Progress, Source
-    from dockerutils.transfer.destination import Target
+    from dockerutils.transfer.destination import Destination
 
 _EXAMPLES = """\
-  transfer-image dev gpu                    to the dock called gpu
-  transfer-image app:1.2 me@10.0.0.7:2222   an image by its name, to an address
-  transfer-image dev gpu1 gpu2 gpu3         to several hosts at once"""
+  transfer-image dev gpu                    send an image of the project to the dock gpu
+  transfer-image app:1.2 me@10.0.0.7:2222   send any image to any ssh host
+  transfer-image dev gpu1 gpu2 gpu3         send to several hosts at once"""
 
 
 def parser() -> program.Parser:
     """Return the parser of transfer-image."""
-    parser = program.Parser(
-        "transfer-image", f"{__doc__}", _EXAMPLES, environment="  SSH_KEY    the private key to use"
-    )
-    parser.add_argument("image", metavar="IMAGE", help="an image of the project, or NAME[:TAG] of any other")
-    parser.add_argument("destinations", metavar="DEST", nargs="+", help="a dock, or [USER@]HOST[:PORT]")
+    parser = program.Parser("transfer-image", f"{__doc__}", _EXAMPLES, environment="  SSH_KEY    private key for ssh")
+    parser.add_argument("image", metavar="IMAGE", help="image of the project, or NAME[:TAG] of any other")
+    parser.add_argument("destinations", metavar="DEST", nargs="+", help="dock, or [USER@]HOST[:PORT]")
     parser.add_dry_run()
     return parser
 
@@ -53,77 +51,84 @@ def handle(args: argparse.Namespace) -> None:
 
     reference = with_tag(program.reference(args.image))
     names = list(dict.fromkeys(args.destinations))
-    ask = len(names) == 1 and sys.stdin.isatty()  # several at once would ask all at once
+    ask = len(names) == 1 and sys.stdin.isatty()  # several hosts would ask at the same time
     home = os.path.expanduser("~")
-    # Wherever other temporary files go: the path of a socket has to be short.
-    with tempfile.TemporaryDirectory(prefix="dockerutils-", dir="/tmp") as sockets:
-        destinations = [remote.destination(each, os.environ, home, sockets=sockets, ask=ask) for each in names]
+    # Not in TMPDIR: the path of a socket has to be short.
+    with tempfile.TemporaryDirectory(prefix=f"dockerutils-{os.getpid()}-", dir="/tmp") as sockets:
+        hosts = [remote.destination(each, os.environ, home, sockets=sockets, ask=ask) for each in names]
         if args.dry_run:
-            for each in destinations:
+            for each in hosts:
                 print(equivalent(reference, each, "docker"))
             return
         try:
-            remote.drop_dead_connections(destinations)
-            transfer_to(reference, destinations)
+            remote.drop_dead_connections(hosts)
+            transfer(reference, hosts)
         finally:
-            # A dock's connection is kept for the next command.
-            process.capture_all([each.control("exit") for each in destinations if not each.dock])
+            with process.deferred_signals():
+                for each in hosts:
+                    if not each.dock:  # the next command reuses the connection of a dock
+                        each.disconnect()
 
 
 def with_tag(reference: str) -> str:
-    """Return a reference with the tag that docker assumes: docker save would take one without for all tags."""
+    """Return a reference with the tag that docker assumes: without one, docker save writes all tags."""
     if "@" in reference:
-        raise UserError(f"{reference} is no name with a tag; give it one: docker tag {reference} NAME:TAG")
+        raise UserError(f"{reference} has no tag; add one: docker tag {reference} NAME:TAG")
     return reference if references.split(reference)[1] else f"{reference}:latest"
 
 
-def equivalent(reference: str, to: Destination, docker: str) -> str:
-    """Return the line that does it without us, all layers every time; `docker` is the docker command there."""
+def equivalent(reference: str, host: RemoteHost, docker: str) -> str:
+    """Return the command line that does the same without dockerutils; `docker` is the docker command there."""
     now, before = os.environ, inventory.undocked(os.environ)
     docked = [name for name in inventory.CHANGED if name.startswith("DOCKER_") and now.get(name) != before.get(name)]
     unset = [word for name in docked if name not in before for word in ("-u", name)]
     settings = [*unset, *(f"{name}={before[name]}" for name in docked if name in before)]
     save = [*(["env", *settings] if settings else []), "docker", "save", reference]
-    return f"{Command(save)} | {Command(to.shown(f'{docker} load'))}"
+    return f"{Command(save)} | {Command(host.shown(f'{docker} load'))}"
 
 
-def transfer_to(reference: str, destinations: Sequence[Destination]) -> None:
-    """Look at both sides of each transfer at once, then send; when some fail, raise what the last one of them did."""
-    from dockerutils.core.tasks import Task
+def transfer(reference: str, hosts: Sequence[RemoteHost]) -> None:
+    """Inspect both sides of each transfer at the same time, then send; if some transfers fail, raise the last error."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from dockerutils.transfer import delivery, destination
 
     lines = Lines()
-    with process.children() as children:
-        asked = [Task(partial(destination.ask, each, children)) for each in destinations]
+    # Children end first, and with them what the threads wait for.
+    with ThreadPoolExecutor(2 * len(hosts)) as pool, process.children() as children:
+        probes = [pool.submit(destination.probe, each, children) for each in hosts]
         image = delivery.source("/".join(credentials.place(reference)), children, inventory.undocked(os.environ))
-        sending = [Task(partial(deliver, reference, image, each, children, lines)) for each in asked]
-        failures = [failure for task in sending if (failure := task.failure())]
-    for failure in failures[:-1]:
-        console.fail("transfer-image", str(failure))
-    if failures:
-        raise failures[-1]
+        deliveries = [pool.submit(deliver, reference, image, each, children, lines) for each in probes]
+        errors = [error for each in deliveries if (error := each.exception())]
+    for error in errors[:-1]:
+        if not isinstance(error, DockerutilsError):
+            raise error
+        console.fail("transfer-image", str(error))
+    if errors:
+        raise errors[-1]
 
 
-def deliver(reference: str, image: Source, asked: Task[Target], children: Children, lines: Lines) -> None:
-    """Send an image to a destination when that has been asked what it has, and show how far it is."""
+def deliver(reference: str, image: Source, probe: Future[Destination], children: Children, lines: Lines) -> None:
+    """Send an image to a destination as soon as its probe is done, and show the progress."""
     from dockerutils.transfer import delivery
 
-    to = asked.result()
-    name, meter = to.where.name, Meter()
+    destination = probe.result()
+    name, meter = destination.host.name, Meter()
 
-    def tell(progress: Progress) -> None:
-        count = progress.there + progress.lacking
-        lines.update(name, f"{name}: {progress.there} of {count} layers are there; {meter.show(*progress[2:])}")
+    def report(progress: Progress) -> None:
+        count = progress.present + progress.missing
+        state = f"{progress.present} of {count} layers are there"
+        lines.update(name, f"{name}: {state}; {meter.show(progress.sent, progress.total)}")
 
     def warn(text: str) -> None:
         lines.above(lambda: console.warn("transfer-image", text))
 
-    lines.above(lambda: console.echo(equivalent(reference, to.where, to.docker)))
+    lines.above(lambda: console.echo(equivalent(reference, destination.host, str(destination.docker))))
     start = time.monotonic()
     try:
-        done = delivery.send(image, to, children, tell, warn)
+        done = delivery.send(image, destination, children, report, warn)
     except BaseException:
         lines.end(name)
         raise
-    what = f"{done.lacking} of {done.there + done.lacking} layers, {amount(done.gone)}"
+    what = f"{done.missing} of {done.present + done.missing} layers, {amount(done.sent)}"
     lines.end(name, f"{name}: {reference} has arrived: {what} in {time.monotonic() - start:.1f} s")

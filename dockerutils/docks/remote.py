@@ -207,11 +207,3 @@ def destination(name: str, environ: Mapping[str, str], home: str, *, sockets: st
     ]
     sharing = [word for setting in settings for word in ("-o", setting)]
     return RemoteHost(name, f"{user}@{host}" if user else host, options, (*asking, *sharing))
-
-
-Destination = RemoteHost  # the name in transfer/
-
-
-def explain(where: RemoteHost, stderr: str) -> str:
-    """Return what ssh means by its stderr: what is wrong; what to do."""
-    return where.explain(stderr)

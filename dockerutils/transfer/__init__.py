@@ -1,1 +1,1 @@
-"""An image on its way to another engine, without a registry."""
+"""Send an image to another engine over ssh, without a registry."""

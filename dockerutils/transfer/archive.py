@@ -1,8 +1,8 @@
-"""Archives of images, as `docker load` takes them, without the layers that the destination has.
+"""Archives of images for `docker load`, without the layers that the destination has.
 
-What is written is an OCI image layout, https://github.com/opencontainers/image-spec/blob/main/image-layout.md, with the
-`manifest.json` of Docker's own format beside it: engines from 1.10 on load one or the other. The classic image store
-takes a layer that it has as read, in either format; the containerd store does so in the OCI layout alone.
+The format is an OCI image layout, https://github.com/opencontainers/image-spec/blob/main/image-layout.md, plus the
+`manifest.json` of Docker's own format: engines from 1.10 on load one or the other. The classic image store skips
+a layer that it has, in either format; the containerd store does so only in the OCI layout.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 
 
 def write(config: bytes, layers: Sequence[Layer], reference: str, delta: Delta, sink: Write) -> set[str]:
-    """Write the archive of an image with those of its layers that are lacking; return the names of all in it.
+    """Write the archive of an image with the layers that are missing; return the names of all its layers.
 
     `reference` is its full name and tag.
     """
-    written = set(delta.droppable)
+    written = set(delta.omitted)
     for layer in layers:
         if layer.diff_id not in written:
             written.add(layer.diff_id)
@@ -51,27 +51,27 @@ def write(config: bytes, layers: Sequence[Layer], reference: str, delta: Delta, 
 
 
 def _finish(config: bytes, layers: Sequence[tuple[str, int]], reference: str, sink: Write) -> None:
-    """Write all of an archive but its layers, which are given by digest and length."""
+    """Write the rest of an archive, after its layers, which are given by digest and size."""
     import hashlib
     import json
 
-    def described(kind: str, digest: str, size: int, **more: Any) -> dict[str, Any]:
+    def descriptor(kind: str, digest: str, size: int, **more: Any) -> dict[str, Any]:
         return {"mediaType": kind, "digest": digest, "size": size, **more}
 
-    def added(data: bytes) -> str:
+    def add(data: bytes) -> str:
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         _file(_blob(digest), data, sink)
         return digest
 
-    config_digest = added(config)
+    config_digest = add(config)
     manifest = json.dumps({
         "schemaVersion": 2,
         "mediaType": _MANIFEST_TYPE,
-        "config": described(_CONFIG_TYPE, config_digest, len(config)),
-        "layers": [described(_LAYER_TYPE, *each) for each in layers],
+        "config": descriptor(_CONFIG_TYPE, config_digest, len(config)),
+        "layers": [descriptor(_LAYER_TYPE, *each) for each in layers],
     }).encode()  # fmt: skip
     names = {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference.rpartition(":")[2]}
-    index = described(_MANIFEST_TYPE, added(manifest), len(manifest), annotations=names)
+    index = descriptor(_MANIFEST_TYPE, add(manifest), len(manifest), annotations=names)
     docker = {
         "Config": _blob(config_digest),
         "RepoTags": [reference],
@@ -87,20 +87,20 @@ def _finish(config: bytes, layers: Sequence[tuple[str, int]], reference: str, si
 
 
 class _Spooled(NamedTuple):
-    """Members of an archive that wait in a file: where each stands, and its length."""
+    """Members of an archive in a temporary file, by name: the offset and size of each."""
 
     stream: IO[bytes]
     places: dict[str, tuple[int, int]]
 
     def add(self, name: str, source: IO[bytes]) -> None:
-        """Take in what is left of `source`."""
+        """Copy a member from `source`."""
         start = self.stream.tell()
         for chunk in _chunks(source):
             self.stream.write(chunk)
         self.places[name] = start, self.stream.tell() - start
 
     def read(self, name: str) -> Iterator[bytes]:
-        """Give a member in pieces."""
+        """Yield the content of a member."""
         start, left = self.places[name]
         self.stream.seek(start)
         while left:
@@ -109,27 +109,27 @@ class _Spooled(NamedTuple):
             yield chunk
 
     def json(self, name: str) -> Any:
-        """Return what a member says."""
+        """Return a member that is JSON."""
         import json
 
         return json.loads(b"".join(self.read(name)))
 
 
 def forward(saved: Readable, delta: Delta, reference: str, sink: Write) -> set[str]:
-    """Pass on the archive that `docker save` writes, without the layers that are there; return the names of all.
+    """Pass on the archive that `docker save` writes, without the layers that are present; return the names of all.
 
-    Engines from 25 on name a layer by its digest, and write what says which is which at the end: layers whose names
-    are not diff ids, of the containerd store for one, wait for that in a temporary file without a name. So do those of
-    older engines; what they write is turned into an OCI layout. (Their names could be had by hashing as well: that took
-    longer than to write and to read the file.) ValueError: it is no such archive.
+    Engines from 25 on name a layer by its digest, and write the manifest last. Layers whose names are not diff ids, as
+    those of the containerd store, wait for the manifest in an unnamed temporary file. So do the layers of older
+    engines, whose archive is converted to an OCI layout. (Hashing the layers to identify them takes longer than writing
+    and reading the file.) ValueError: it is not an archive of an image.
     """
     import tempfile
 
-    if not delta.there:
+    if not delta.present:
         for chunk in _chunks(saved):
             sink(chunk)
         return set()
-    # What is in /var/tmp does not stand in memory.
+    # /tmp may be in memory, /var/tmp is not.
     with tempfile.TemporaryFile(dir=os.environ.get("TMPDIR") or "/var/tmp") as stream:  # noqa: S108
         spooled = _Spooled(stream, {})
         sizes, links = _sort(saved, delta, spooled, sink)
@@ -139,9 +139,9 @@ def forward(saved: Readable, delta: Delta, reference: str, sink: Write) -> set[s
             paths = [links.get(path, path) for path in manifest["Layers"]]
             layers = [(path, diff_id, sizes[path]) for path, diff_id in zip(paths, diff_ids, strict=True)]
         except (LookupError, TypeError) as error:
-            raise ValueError(f"no archive of an image: {error}") from error
+            raise ValueError(f"not an archive of an image: {error}") from error
         if "index.json" in spooled.places:
-            dropped = {path for path, diff_id, _ in layers if diff_id in delta.droppable}
+            dropped = {path for path, diff_id, _ in layers if diff_id in delta.omitted}
             for name, (_, size) in spooled.places.items():
                 if name not in dropped:
                     _member(name, size, spooled.read(name), sink)
@@ -152,9 +152,9 @@ def forward(saved: Readable, delta: Delta, reference: str, sink: Write) -> set[s
 
 
 def _sort(saved: Readable, delta: Delta, spooled: _Spooled, sink: Write) -> tuple[dict[str, int], dict[str, str]]:
-    """Pass on the layers that are lacking, leave out those that are there, and put all else aside.
+    """Pass on the layers that are missing, drop those that are present, and spool everything else.
 
-    Return the lengths of the members, and what those that are links to another one lead to.
+    Return the sizes of the members, and the targets of those that are links to another member.
     """
     import tarfile
 
@@ -166,9 +166,9 @@ def _sort(saved: Readable, delta: Delta, spooled: _Spooled, sink: Write) -> tupl
                 digest = f"sha256:{member.name.removeprefix(_BLOBS)}"
                 if member.issym():
                     links[member.name] = posixpath.normpath(f"{posixpath.dirname(member.name)}/{member.linkname}")
-                elif not member.isreg() or digest in delta.droppable:
+                elif not member.isreg() or digest in delta.omitted:
                     continue
-                elif digest in delta.lacking:
+                elif digest in delta.missing:
                     _member(member.name, member.size, _chunks(_opened(tar, member)), sink)
                 else:
                     spooled.add(member.name, _opened(tar, member))
@@ -192,7 +192,7 @@ def _file(name: str, data: bytes, sink: Write) -> None:
 
 
 def _member(name: str, size: int, content: Iterable[bytes], sink: Write) -> None:
-    """Write a file into a tar archive: its header, its content, and zeros up to a whole block."""
+    """Write a member of a tar archive: its header, its content, and zeros up to a full block."""
     from tarfile import TarInfo
 
     member = TarInfo(name)

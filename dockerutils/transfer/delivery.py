@@ -1,4 +1,4 @@
-"""An image on its way from this machine's engine to another one: whence to take it, whether it has arrived."""
+"""Deliver an image from this machine's engine to another one: read it, send it, verify what arrived."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dockerutils.core.errors import CommandFailed, DockerutilsError
 from dockerutils.core.process import Children
 from dockerutils.docker import engine
 from dockerutils.transfer import archive, layers, overlay2
-from dockerutils.transfer.destination import Target
+from dockerutils.transfer.destination import Destination
 from dockerutils.transfer.layers import Delta
-from dockerutils.transfer.loading import Passage, Refused
+from dockerutils.transfer.loading import Loaded, LoadError, Upload
 
 
 class Source(NamedTuple):
-    """An image of this machine's engine: its full name and tag, its id, its layers, and where the engine keeps them.
+    """An image of this machine's engine: its full name and tag, its id, its layers, and where the engine stores them.
 
     `environ` is the environment that leads docker to the engine.
     """
@@ -30,135 +30,146 @@ class Source(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a transfer is: layers that the destination has and lacks; bytes that have gone, and all that will go.
+    """The state of a transfer: layers that the destination has, and misses; bytes that were sent, and all of them.
 
-    Bytes are those before compression; `total` is about right where the engine says it, None where nobody knows.
+    Bytes are counted before compression. `total` is an estimate if docker save writes the image, None if unknown.
     """
 
-    there: int
-    lacking: int
-    gone: int = 0
+    present: int
+    missing: int
+    sent: int = 0
     total: int | None = None
 
 
-Tell = Callable[[Progress], None]
+Report = Callable[[Progress], None]
 
 
 def source(reference: str, children: Children, environ: Mapping[str, str]) -> Source:
-    """Return what the engine knows of an image; DockerutilsError when there is no image, or no engine."""
+    """Return what the engine knows of an image; DockerutilsError if there is no such image, or no engine."""
     facts = '{"id":{{json .Id}},"layers":{{json .RootFS.Layers}}}'
-    inspecting = children.start(["docker", "image", "inspect", "--format", facts, "--", reference], environ=environ)
-    asking = children.start(["docker", "info", "--format", "{{.Driver}} {{.DockerRootDir}}"], environ=environ)
-    inspected, info = inspecting.finish(), asking.finish().decode()
-    if inspecting.wait():
-        if "no such image" in inspecting.stderr.lower():
-            raise DockerutilsError(f"{engine.familiar(reference)} is not on this engine; build it, or pull it")
-        raise engine.refusal(inspecting.stderr)
+    inspect = children.start(["docker", "image", "inspect", "--format", facts, "--", reference], environ=environ)
+    info = children.start(["docker", "info", "--format", "{{.Driver}} {{.DockerRootDir}}"], environ=environ)
+    inspected, place = inspect.finish(), info.finish().decode()
+    if inspect.wait():
+        if "no such image" in inspect.stderr.lower():
+            raise DockerutilsError(f"{engine.familiar(reference)} does not exist on this engine; build or pull it")
+        raise engine.refusal(inspect.stderr)
     record = json.loads(inspected)
-    # The files of an engine elsewhere are elsewhere.
-    driver, _, root = info.strip().partition(" ") if engine.local_socket(environ) else ("", "", "")
+    # The files of an engine on another machine are there.
+    driver, _, root = place.strip().partition(" ") if engine.local_socket(environ) else ("", "", "")
     return Source(reference, record["id"], tuple(record["layers"] or ()), driver, root, environ)
 
 
-def send(image: Source, to: Target, children: Children, tell: Tell, warn: Callable[[str], None]) -> Progress:
-    """Send what a destination lacks of an image, and see that it has arrived whole.
+def send(
+    image: Source, destination: Destination, children: Children, report: Report, warn: Callable[[str], None]
+) -> Progress:
+    """Send the layers that a destination misses, and verify that the whole image is there.
 
-    `tell` is told how far it is. When the destination does not take the new layers alone, `warn` is told that, and the
-    whole image is sent, once.
+    `report` is called with the progress. If the destination cannot use the layers that it has, `warn` is called, and
+    all layers are sent, once.
     """
-    delta = layers.delta(image.diff_ids, to.stores)
+    delta = layers.delta(image.diff_ids, destination.images)
     try:
-        return _deliver(image, to, delta, children, tell)
-    except Refused as refusal:
-        if not delta.there:
-            raise _failure(to, refusal) from None
-        warn(f"{to.where.name} did not take the new layers alone ({refusal}): sending the whole image")
+        return _deliver(image, destination, delta, children, report)
+    except LoadError as error:
+        if not delta.present:
+            raise _failure(destination, error) from None
+        warn(f"{destination.host.name}: cannot use the layers there ({error}); sending all layers")
     try:
-        return _deliver(image, to, Delta((), image.diff_ids), children, tell)
-    except Refused as refusal:
-        raise _failure(to, refusal) from None
+        return _deliver(image, destination, Delta((), image.diff_ids), children, report)
+    except LoadError as error:
+        raise _failure(destination, error) from None
 
 
-def _failure(to: Target, refusal: Refused) -> CommandFailed:
-    return CommandFailed(1, f"{to.where.name}: docker load failed: {refusal}; see docker info there")
+def _failure(destination: Destination, error: LoadError) -> CommandFailed:
+    return CommandFailed(1, f"{destination.host.name}: docker load failed: {error}; see docker info there")
 
 
-class _Way(NamedTuple):
-    """A way to take an image from the engine: about how many bytes will go, and what writes them into a sink.
+class _Export(NamedTuple):
+    """A way to read an image: about how many bytes that gives, and a function that writes its archive.
 
-    That returns the names of the image's layers in the archive, those that are left out included.
+    The function returns the names of the image's layers in the archive, including those that are omitted.
     """
 
     total: int | None
     write: Callable[[archive.Write], set[str]]
 
 
-def _deliver(image: Source, to: Target, delta: Delta, children: Children, tell: Tell) -> Progress:
-    """Send an image without the layers that are there; Refused when the destination does not take that."""
+def _deliver(image: Source, destination: Destination, delta: Delta, children: Children, report: Report) -> Progress:
+    """Send an image without the layers that are present; LoadError if the destination cannot load that."""
     try:
-        return _through(_stored(image, delta), image, delta, Passage(to, image.reference, children), tell)
+        return _upload(_stored(image, delta), image, delta, Upload(destination, image.reference, children), report)
     except overlay2.Unreadable:
-        way = _saved(image, delta, children)
-        return _through(way, image, delta, Passage(to, image.reference, children), tell)
+        export = _saved(image, delta, children)
+        return _upload(export, image, delta, Upload(destination, image.reference, children), report)
 
 
-def _through(way: _Way, image: Source, delta: Delta, passage: Passage, tell: Tell) -> Progress:
-    progress = Progress(len(delta.there), len(delta.lacking), 0, way.total)
+def _upload(export: _Export, image: Source, delta: Delta, upload: Upload, report: Report) -> Progress:
+    progress = Progress(len(delta.present), len(delta.missing), 0, export.total)
 
     def sink(data: bytes) -> None:
-        passage.write(data)
-        tell(progress._replace(gone=passage.gone))
+        upload.write(data)
+        report(progress._replace(sent=upload.sent))
 
-    tell(progress)
+    report(progress)
     try:
-        files = way.write(sink)
-        arrival = passage.close()
+        files = export.write(sink)
+        loaded = upload.close()
     except BaseException:
-        passage.abandon()
+        upload.abort()
         raise
-    if arrival.diff_ids != image.diff_ids:
-        raise Refused("what is there afterwards has other layers")
-    if delta.there and arrival.files is not None and not arrival.files.issuperset(files):
-        raise Refused("its store has those below in another form")
-    return progress._replace(gone=passage.gone, total=passage.gone)
+    _verify(loaded, image, delta, files, upload)
+    return progress._replace(sent=upload.sent, total=upload.sent)
 
 
-def _stored(image: Source, delta: Delta) -> _Way:
-    """Read the engine's own files: nothing but what is sent is read, and at once."""
+def _verify(loaded: Loaded, image: Source, delta: Delta, files: set[str], upload: Upload) -> None:
+    """Raise LoadError unless the destination has all layers of the image, those that were not sent included."""
+    if loaded.diff_ids != image.diff_ids:
+        raise LoadError("the loaded image has other layers")
+    if not delta.present or upload.destination.is_classic:
+        return
+    if loaded.files is None:
+        raise LoadError("it does not list the files of the image")
+    if not loaded.files.issuperset(files):
+        raise LoadError("its store has the lower layers in another form")
+
+
+def _stored(image: Source, delta: Delta) -> _Export:
+    """Read the engine's own files: only what is sent, and at once."""
     stored = overlay2.read(image.root, image.driver, image.image_id, image.diff_ids)
     sizes = {layer.diff_id: layer.size for layer in stored.layers}
-    total = sum(sizes[diff_id] for diff_id in set(delta.lacking))
-    return _Way(total, lambda sink: archive.write(stored.config, stored.layers, image.reference, delta, sink))
+    total = sum(sizes[diff_id] for diff_id in set(delta.missing))
+    return _Export(total, lambda sink: archive.write(stored.config, stored.layers, image.reference, delta, sink))
 
 
-def _saved(image: Source, delta: Delta, children: Children) -> _Way:
-    """Have docker save all of it, and leave out what is not sent."""
+def _saved(image: Source, delta: Delta, children: Children) -> _Export:
+    """Run docker save, which writes the whole image, and drop what is not sent."""
 
     def write(sink: archive.Write) -> set[str]:
-        saving = children.start(["docker", "save", image.reference], environ=image.environ)
+        save = children.start(["docker", "save", image.reference], environ=image.environ)
         files, fault = set(), ""
         try:
-            files = archive.forward(saving, delta, image.reference, sink)
+            files = archive.forward(save, delta, image.reference, sink)
         except ValueError as error:
             fault = str(error)
         except BaseException:
-            saving.terminate()
+            save.terminate()
             raise
-        saving.finish()
-        if saving.wait():
-            if "unexpected eof" in saving.stderr.lower():
-                raise DockerutilsError("the engine here has ended; see that it runs, and run the command again")
-            raise engine.refusal(saving.stderr)
+        save.finish()
+        if save.wait():
+            if "unexpected eof" in save.stderr.lower():
+                raise DockerutilsError("the engine here has stopped; start it and run the command again")
+            raise engine.refusal(save.stderr)
         if fault:
-            raise DockerutilsError(f"docker save wrote no whole image: {fault}; build or pull it again")
+            raise DockerutilsError(f"docker save wrote an incomplete image: {fault}; build or pull it again")
         return files
 
-    return _Way(_about(image, delta, children), write)
+    return _Export(_estimate(image, delta, children), write)
 
 
-def _about(image: Source, delta: Delta, children: Children) -> int | None:
-    """Return what docker says that the layers on top take: it is not told which of its steps made them."""
+def _estimate(image: Source, delta: Delta, children: Children) -> int | None:
+    """Return the size of the layers on top, of docker history, which does not say which of its steps made a layer."""
     format_ = ["--human=false", "--no-trunc", "--format", "{{.Size}}"]
-    asking = children.start(["docker", "history", *format_, image.reference], environ=image.environ)
-    sizes = [int(each) for each in asking.finish().split() if each != b"0"]
-    return sum(sizes[: len(delta.lacking)]) if not asking.wait() else None
+    history = children.start(["docker", "history", *format_, image.reference], environ=image.environ)
+    sizes = [int(each) for each in history.finish().split() if each != b"0"]
+    return sum(sizes[: len(delta.missing)]) if not history.wait() else None

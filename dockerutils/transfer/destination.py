@@ -1,124 +1,121 @@
-"""The other side of a transfer: whether its docker may be used, what it has, and how fast it is reached."""
+"""The other side of a transfer: its docker, the images it has, and the bandwidth of the connection."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import shlex
 import time
 from contextlib import suppress
 from typing import NamedTuple
 
-from dockerutils.core.errors import CommandFailed, DockerutilsError
+from dockerutils.core.errors import CommandFailed
 from dockerutils.core.process import PIPE, Children
-from dockerutils.docker import engine
-from dockerutils.docks import remote
-from dockerutils.docks.remote import Destination
+from dockerutils.docks.remote import Docker, RemoteHost, find_docker
 
-# Asked in one go, by sh. The answers are marked: a login shell may have said something before. `docker` may stand
-# where only an interactive shell looks for it.
-_QUESTIONS = """\
+# One script for all questions. The answers are marked: a login shell may print something before them.
+_QUESTIONS = f"""\
 command -v zstd >/dev/null && echo 'dockerutils zstd'
-docker=docker
-if ! command -v docker >/dev/null; then
-    PATH=$PATH:/usr/local/bin:/usr/bin:/snap/bin:/opt/bin:/opt/homebrew/bin:$HOME/.docker/bin:$HOME/bin
-    docker=$(command -v docker) || exit 0
-fi
-sudo=
-if ! images=$("$docker" image ls -aq --no-trunc 2>&1); then
-    said=$images sudo='sudo -n '
-    if ! images=$(sudo -n "$docker" image ls -aq --no-trunc 2>/dev/null); then
-        echo "dockerutils refused $(echo "$said" | tr '\\n' ' ')"
-        exit 0
-    fi
-fi
-echo "dockerutils docker $sudo$docker"
-echo "dockerutils driver $($sudo"$docker" info --format '{{json .DriverStatus}}')" &
-images=$(echo "$images" | grep ^sha256: | sort -u)
+{find_docker("image ls -aq --no-trunc")}
+[ -n "$docker" ] && [ -z "$refused" ] || exit 0
+driver=$($sudo"$docker" info --format '{{{{.Driver}}}} {{{{json .DriverStatus}}}}') &&
+    echo "dockerutils driver $driver" &
+images=$(echo "$answer" | grep ^sha256: | sort -u)
 [ -z "$images" ] || layers=$(
-    echo "$images" | xargs $sudo"$docker" image inspect --format 'dockerutils layers {{json .RootFS.Layers}}'
+    echo "$images" | xargs $sudo"$docker" image inspect --format 'dockerutils layers {{{{json .RootFS.Layers}}}}'
 )
 wait
 echo "$layers"
 exit 0
 """
+# Bytes of the answers; those of a thousand images are fewer than a tenth.
+_ANSWERS = 16 << 20
 
-# What a host says when it is about to take bytes, and when it has taken them.
-_HEARD = b"dockerutils\n"
-# Bytes that are sent to see how fast a connection is: more, unless those before took more than that many seconds.
-_SOUNDINGS, _ENOUGH = (1 << 18, 1 << 20), 0.25
+# What the host prints when it is ready to read, and when it has read all bytes of a measurement.
+_READY = b"dockerutils\n"
+# Bytes that are sent to measure the bandwidth, the more only if the fewer took less than that many seconds.
+_MEASUREMENTS, _LONG_ENOUGH = (1 << 18, 1 << 20), 0.25
 
 
 class Compressor(NamedTuple):
-    """A program that makes a stream smaller, and the one that undoes it, unless docker load does that by itself."""
+    """A program that compresses a stream, and the one that expands it, "" if docker load does that."""
 
     compress: tuple[str, ...]
     expand: str = ""
 
 
-class Target(NamedTuple):
-    """What a destination has: the line that runs its docker, its images' layers, its kind of store, compressors."""
+class Destination(NamedTuple):
+    """A host and what it has: its docker, the diff ids of its images, compressors.
 
-    where: Destination
-    docker: str
-    stores: list[list[str]]
-    containerd: bool
+    `is_classic`: its engine certainly has the classic image store, not containerd's.
+    """
+
+    host: RemoteHost
+    docker: Docker
+    images: list[tuple[str, ...]]
+    is_classic: bool
     compressors: list[Compressor]
 
 
 _GZIP = Compressor(("gzip", "-c", "-1"))
-# Two threads, however many a machine could run, and what each works on at a time: that is the memory it takes.
+# Two threads and 2 MB blocks, on machines of any size: they limit the memory.
 _ZSTD = [Compressor(("zstd", "-q", "-c", "-T2", "-B2M", level), "zstd -q -d -c") for level in ("-1", "-6")]
 
 
-def ask(where: Destination, children: Children) -> Target:
-    """Return what a destination has; an error when it is not reached, or has no docker that may be used."""
-    asking = children.start(where.argv("sh -s"), stdin=PIPE)
-    said = re.findall(r"(?m)^dockerutils (\w+) ?(.*)", asking.finish(_QUESTIONS.encode()).decode(errors="replace"))
-    if status := asking.wait():
-        raise CommandFailed(status, remote.explain(where, asking.stderr))
-    answers = dict(said)
-    if "refused" in answers:
-        raise DockerutilsError(f"{where.name}: {engine.refusal(answers['refused'])}")
-    if "docker" not in answers:
-        raise DockerutilsError(f"{where.name}: docker was not found there; install it, or add it to that user's PATH")
-    sudo, docker = re.findall("(sudo -n )?(.*)", answers["docker"])[0]
-    return Target(
-        where,
-        sudo + shlex.quote(docker),
-        [json.loads(chain) or [] for kind, chain in said if kind == "layers"],
-        "io.containerd.snapshotter" in answers.get("driver", ""),
-        [each for each in ([*_ZSTD, _GZIP] if "zstd" in answers else [_GZIP]) if _is_here(each.compress[0])],
+def probe(host: RemoteHost, children: Children) -> Destination:
+    """Return what a host has; an error if it is not reached, or has no docker that its user may use."""
+    script = children.start(host.argv("sh -s"), stdin=PIPE)
+    output = script.finish(_QUESTIONS.encode(), limit=_ANSWERS).decode(errors="replace")
+    if status := script.wait():
+        raise CommandFailed(status, host.explain(script.stderr))
+    lines = re.findall(r"(?m)^dockerutils (\w+) ?(.*)", output)
+    answers = dict(lines)
+    driver = answers.get("driver", "")
+    return Destination(
+        host,
+        host.docker_in(output),
+        [diff_ids(text) or () for kind, text in lines if kind == "layers"],
+        driver != "" and "io.containerd.snapshotter" not in driver,
+        [each for each in ([*_ZSTD, _GZIP] if "zstd" in answers else [_GZIP]) if _is_installed(each.compress[0])],
     )
 
 
-def _is_here(program: str) -> bool:
+def diff_ids(text: str) -> tuple[str, ...] | None:
+    """Return the diff ids in `{{json .RootFS.Layers}}` of docker image inspect, None if the text is something else."""
+    try:
+        layers = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if layers is None:  # an image without layers
+        return ()
+    return tuple(map(str, layers)) if isinstance(layers, list) else None
+
+
+def _is_installed(program: str) -> bool:
     return any(os.access(os.path.join(each, program), os.X_OK) for each in os.get_exec_path())
 
 
-def sound(where: Destination, children: Children) -> float:
-    """Return about how many bytes a second the connection takes, by sending some that cannot be compressed.
+def measure_bandwidth(host: RemoteHost, children: Children) -> float:
+    """Return about how many bytes a second the connection transfers, measured with bytes that cannot be compressed.
 
-    What a byte takes, to get there and to be answered, is left out. Something else to do makes a machine slower, never
-    faster: the best figure is the one to take.
+    The time of a round trip is subtracted. Other work only slows a machine down, so the best measurement counts.
     """
-    takes = "".join(f"head -c {size} >/dev/null; echo dockerutils; " for size in (1, *_SOUNDINGS))
-    child = children.start(where.argv(f"sh -c 'echo dockerutils; {takes}'"), stdin=PIPE)
-    child.await_line(_HEARD)
+    reads = "".join(f"head -c {size} >/dev/null; echo dockerutils; " for size in (1, *_MEASUREMENTS))
+    child = children.start(host.argv(f"sh -c 'echo dockerutils; {reads}'"), stdin=PIPE)
+    child.await_line(_READY)
 
-    def taken(size: int) -> float:
+    def seconds_for(size: int) -> float:
         start = time.monotonic()
-        with suppress(BrokenPipeError):  # the transfer will tell
+        with suppress(BrokenPipeError):  # the transfer reports it
             child.write(os.urandom(size))
-        child.await_line(_HEARD)
+        child.await_line(_READY)
         return time.monotonic() - start
 
-    trip, rate = taken(1), 0.0
-    for size in _SOUNDINGS:
-        seconds = taken(size)
-        rate = max(rate, size / max(seconds - trip, seconds / 10))
-        if seconds > _ENOUGH:
+    round_trip, bandwidth = seconds_for(1), 0.0
+    for size in _MEASUREMENTS:
+        seconds = seconds_for(size)
+        bandwidth = max(bandwidth, size / max(seconds - round_trip, seconds / 10))
+        if seconds > _LONG_ENOUGH:
             break
     child.finish()
-    return rate
+    return bandwidth

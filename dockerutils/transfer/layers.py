@@ -1,7 +1,8 @@
-"""Which layers of an image have to go over, and what they are.
+"""The layers of an image, and which of them a destination already has.
 
-A layer is known by its diff id, the sha256 of its tar file; an engine keeps one on top of the layers below it, so what
-it has of an image is what its own images begin with: https://github.com/opencontainers/image-spec, layer.md, config.md.
+The diff id of a layer is the sha256 of its tar file. An engine stores a layer on top of the layers below it, so what it
+has of an image is a common beginning with one of its own: https://github.com/opencontainers/image-spec, layer.md,
+config.md.
 """
 
 from __future__ import annotations
@@ -14,28 +15,28 @@ CHUNK = 1 << 20  # bytes
 
 
 class Delta(NamedTuple):
-    """The diff ids of an image, bottom first, parted into those that a destination has and those that it lacks."""
+    """The diff ids of an image, from the bottom: those that a destination has, and those that are missing there."""
 
-    there: tuple[str, ...]
-    lacking: tuple[str, ...]
+    present: tuple[str, ...]
+    missing: tuple[str, ...]
 
     @property
-    def droppable(self) -> frozenset[str]:
-        """Those that need not be sent: a layer may stand twice in an image, once there and once not."""
-        return frozenset(self.there) - frozenset(self.lacking)
+    def omitted(self) -> frozenset[str]:
+        """The layers that are not sent: an image can have a layer twice, once present and once missing."""
+        return frozenset(self.present) - frozenset(self.missing)
 
 
 class Layer(NamedTuple):
-    """A layer's tar file: its diff id, its length in bytes, and a function that reads it, in pieces of any length."""
+    """The tar file of a layer: its diff id, its size in bytes, and a function that yields its content."""
 
     diff_id: str
     size: int
     read: Callable[[], Iterator[bytes]]
 
 
-def delta(image: Sequence[str], stores: Iterable[Sequence[str]]) -> Delta:
-    """Part the diff ids of `image` by what a destination has whose own images have the diff ids `stores`."""
-    count = max((_common(image, each) for each in stores), default=0)
+def delta(image: Sequence[str], stored: Iterable[Sequence[str]]) -> Delta:
+    """Compare the diff ids of an image with those of the images that a destination has."""
+    count = max((_common(image, each) for each in stored), default=0)
     return Delta(tuple(image[:count]), tuple(image[count:]))
 
 
@@ -44,7 +45,7 @@ def _common(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def chain_ids(diff_ids: Sequence[str]) -> list[str]:
-    """Return the chain id of each layer, which names it together with all below it."""
+    """Return the chain id of each layer, which identifies it together with all layers below it."""
     import hashlib
 
     chain = list(diff_ids[:1])

@@ -1,8 +1,7 @@
-"""The way into the `docker load` of another host: bytes go in here, an image comes out there."""
+"""Upload an archive to the `docker load` of another host, compressed if that is faster, and read what was loaded."""
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import time
@@ -10,118 +9,124 @@ from typing import NamedTuple
 
 from dockerutils.core.errors import CommandFailed
 from dockerutils.core.process import PIPE, Child, Children
-from dockerutils.docks import remote
 from dockerutils.docks.ssh_config import SSH_FAILED
-from dockerutils.transfer.destination import Compressor, Target, sound
+from dockerutils.transfer.destination import Compressor, Destination, diff_ids, measure_bandwidth
 
-# Bytes of an image that are compressed to see how that goes. What is less is sent as it is.
+# Bytes of an archive that are compressed to measure a compressor. Smaller archives are sent as they are.
 _SAMPLE = 1 << 22
-# How much faster than the connection a compressor has to be: it is not the only one to work on these machines.
+# How much faster than the connection a compressor has to be: other programs run on these machines too.
 _HEADROOM = 2.0
 
-_ENDED = r"cannot connect|error during connect|eof|broken pipe|connection reset"
+# What stderr says of a load that sending all layers does not help.
+_FATAL = {
+    r"no space left": "the disk there is full; free some space, see: docker system df",
+    r"cannot connect|error during connect|eof|broken pipe|connection reset": (
+        "the engine there has stopped; start it and run the command again"
+    ),
+    r"no such image": "the image was removed there after it was loaded; run the command again",
+}
 
 
-class Refused(Exception):
-    """The destination did not take what it was sent; the message says what it said."""
+class LoadError(Exception):
+    """The destination did not load what it was sent; the message says why."""
 
 
-class Arrival(NamedTuple):
-    """What a destination has in the end: the image's diff ids, and its files, where the store may lack some."""
+class Loaded(NamedTuple):
+    """What a destination has after the load: the image's diff ids and files, None where it does not say."""
 
-    diff_ids: tuple[str, ...]
+    diff_ids: tuple[str, ...] | None
     files: frozenset[str] | None
 
 
-class Passage:
-    """A transfer to one destination, through a compressor where one pays. The first bytes open it."""
+class Upload:
+    """An upload to one destination. It starts with the first bytes, through a compressor if one is worth it."""
 
-    def __init__(self, to: Target, reference: str, children: Children) -> None:
-        self._to = to
+    def __init__(self, destination: Destination, reference: str, children: Children) -> None:
+        self.destination = destination
         self._reference = shlex.quote(reference)
         self._children = children
-        self._held: list[bytes] = []
-        self._ways: tuple[Child, Child] | None = None  # what we write to, a compressor perhaps, and what loads
-        self.gone = 0
+        self._buffer: list[bytes] = []
+        self._pipeline: tuple[Child, Child] | None = None  # the child that we write to, and the one that loads
+        self.sent = 0
 
     def write(self, data: bytes) -> None:
-        """Send some bytes; Refused when the destination takes no more, CommandFailed when it is gone."""
-        self.gone += len(data)
-        if self._ways:
-            self._push(data)
+        """Send some bytes; LoadError if the destination rejects them, CommandFailed if it is gone."""
+        self.sent += len(data)
+        if self._pipeline:
+            self._send(data)
             return
-        self._held.append(data)
-        if self.gone >= _SAMPLE:
-            self._open(self._compressor())
+        self._buffer.append(data)
+        if self.sent >= _SAMPLE:
+            self._start(self._choose_compressor())
 
-    def close(self) -> Arrival:
-        """Send the end, and return what the destination has now; Refused and CommandFailed as `write`."""
-        if not self._ways:
-            self._open(None)
-        assert self._ways
-        first, loading = self._ways
+    def close(self) -> Loaded:
+        """Send the end of the archive and return what the destination has now; for the errors, see `write`."""
+        if not self._pipeline:
+            self._start(None)
+        assert self._pipeline
+        first, loading = self._pipeline
         first.finish()
-        said = dict(re.findall(r"(?m)^dockerutils (\w+) (.*)", loading.finish().decode(errors="replace")))
+        answers = dict(re.findall(r"(?m)^dockerutils (\w+) (.*)", loading.finish().decode(errors="replace")))
         self._check(loading)
-        files = frozenset(said["files"].split()) if "files" in said else None
-        return Arrival(tuple(json.loads(said["layers"]) or ()), files)
+        files = frozenset(answers.get("files", "").split())
+        return Loaded(diff_ids(answers.get("layers", "")), files or None)
 
-    def abandon(self) -> None:
-        """End what loads, before it takes the end of our bytes for the end of the image."""
-        for child in reversed(self._ways or ()):
+    def abort(self) -> None:
+        """End the load before it takes the end of our bytes for the end of the archive."""
+        for child in reversed(self._pipeline or ()):
             child.terminate()
             child.finish()
 
-    def _open(self, compressor: Compressor | None) -> None:
-        docker, expand = self._to.docker, f"{compressor.expand} | " if compressor and compressor.expand else ""
-        has = f"$({docker} image inspect --format '{{{{json .RootFS.Layers}}}}' {self._reference})"
-        script = f'{expand}{docker} load && echo dockerutils layers "{has}"'
-        if self._to.containerd:
-            # This store takes an image for complete whose lower layers it has, but has in another form.
-            script += f" && echo dockerutils files $({docker} save {self._reference} | tar -t)"
-        first = loading = self._children.start(self._to.where.argv(f"sh -c {shlex.quote(script)}"), stdin=PIPE)
+    def _start(self, compressor: Compressor | None) -> None:
+        docker, expand = self.destination.docker, f"{compressor.expand} | " if compressor and compressor.expand else ""
+        inspect = f"{docker} image inspect --format '{{{{json .RootFS.Layers}}}}' {self._reference}"
+        # An assignment keeps the status of the command.
+        script = f'{expand}{docker} load && layers=$({inspect}) && echo "dockerutils layers $layers"'
+        if not self.destination.is_classic:
+            # The containerd store takes an image for complete if it has its lower layers in a form of its own.
+            script += (
+                f" && {{ files=$({docker} save {self._reference} | tar -t) && echo dockerutils files $files || :; }}"
+            )
+        first = loading = self._children.start(self.destination.host.argv(f"sh -c {shlex.quote(script)}"), stdin=PIPE)
         if compressor:
             first = self._children.start(compressor.compress, stdin=PIPE, stdout=loading.stdin)
             loading.close_stdin()
-        self._ways = first, loading
-        for data in self._held:
-            self._push(data)
-        self._held.clear()
+        self._pipeline = first, loading
+        for data in self._buffer:
+            self._send(data)
+        self._buffer.clear()
 
-    def _push(self, data: bytes) -> None:
-        assert self._ways
-        first, loading = self._ways
+    def _send(self, data: bytes) -> None:
+        assert self._pipeline
+        first, loading = self._pipeline
         try:
             first.write(data)
         except BrokenPipeError:
             loading.finish()
             self._check(loading)
-            raise Refused("it took no more") from None
+            raise LoadError("it stopped reading") from None
 
     def _check(self, loading: Child) -> None:
-        """Raise what the end of a failed load means."""
-        status, where, complaint = loading.wait(), self._to.where, loading.stderr
-        if status == SSH_FAILED and not complaint.strip():  # who shares a connection leaves without a word then
-            raise CommandFailed(status, f"{where.name}: the connection was cut; run the command again")
+        """Raise the error that the end of the load stands for, if it failed."""
+        status, host, stderr = loading.wait(), self.destination.host, loading.stderr
         if status == SSH_FAILED:
-            raise CommandFailed(status, remote.explain(where, complaint))
-        if status and "no space left" in complaint.lower():
-            raise CommandFailed(status, f"{where.name}: the disk there is full; free some space, see: docker system df")
-        if status and re.search(_ENDED, complaint, re.IGNORECASE):
-            raise CommandFailed(status, f"{where.name}: the engine there has ended; see that it runs, and try again")
+            raise CommandFailed(status, host.explain(stderr))
+        for pattern, message in _FATAL.items():
+            if status and re.search(pattern, stderr, re.IGNORECASE):
+                raise CommandFailed(status, f"{host.name}: {message}")
         if status:
-            raise Refused((complaint.strip().splitlines() or ["nothing"])[-1].strip())
+            raise LoadError((stderr.strip().splitlines() or ["no message"])[-1].strip())
 
-    def _compressor(self) -> Compressor | None:
-        """Return the compressor that gets most through the connection; None when none is much faster than that."""
-        rate = sound(self._to.where, self._children)
-        sample = b"".join(self._held)
+    def _choose_compressor(self) -> Compressor | None:
+        """Return the compressor that gets most through the connection; None if none is much faster than that."""
+        bandwidth = measure_bandwidth(self.destination.host, self._children)
+        sample = b"".join(self._buffer)
         best, most = None, 0.0
-        for each in self._to.compressors:
+        for each in self.destination.compressors:
             start = time.monotonic()
-            packed = self._children.start(each.compress, stdin=PIPE).finish(sample)
+            compressed = self._children.start(each.compress, stdin=PIPE).finish(sample)
             speed = len(sample) / (time.monotonic() - start)
-            through = min(speed, rate * len(sample) / max(len(packed), 1))
-            if speed >= _HEADROOM * rate and through > most:
-                best, most = each, through
+            throughput = min(speed, bandwidth * len(sample) / max(len(compressed), 1))
+            if speed >= _HEADROOM * bandwidth and throughput > most:
+                best, most = each, throughput
         return best

@@ -1,8 +1,8 @@
-"""The files of an engine's classic image store, read where we may: `docker save` would first copy all of an image.
+"""Read the files of an engine's classic image store directly: `docker save` first copies the whole image.
 
-Nothing is taken on trust: what is read is named by its sha256, which whoever loads it compares. Layout, the same since
-Docker 1.10: https://github.com/moby/moby, `layer/filestore.go`, `image/fs.go`; how a layer's tar file is put together
-again from its files: https://github.com/vbatts/tar-split.
+No trust is needed: layers are identified by their sha256, which the engine that loads them checks. The layout has been
+the same since Docker 1.10: https://github.com/moby/moby, `layer/filestore.go`, `image/fs.go`. How the tar file of a
+layer is rebuilt from its files: https://github.com/vbatts/tar-split.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from typing import NamedTuple
 from dockerutils.transfer.layers import CHUNK, Layer, chain_ids
 
 _DRIVER = "overlay2"
-_SEGMENT = 2  # a piece of the tar file as it stands; otherwise an entry's content, which is in a file
+_SEGMENT = 2  # a literal piece of the tar file; the other type is the content of a file
 
 
 class Image(NamedTuple):
-    """An image's configuration, as it stands in the store, and its layers, bottom first."""
+    """The configuration of an image, as the store has it, and its layers, from the bottom."""
 
     config: bytes
     layers: list[Layer]
 
 
 class Unreadable(Exception):
-    """The store is not to be read directly."""
+    """The store cannot be read directly."""
 
 
 def read(root: str, driver: str, image_id: str, diff_ids: Sequence[str]) -> Image:
-    """Return an image of the store in the directory `root`; Unreadable when it cannot be read from here.
+    """Return an image of the store in the directory `root`; Unreadable if it cannot be read from here.
 
-    `driver` is the engine's storage driver, `image_id` the configuration's digest.
+    `driver` is the engine's storage driver, `image_id` the digest of the configuration.
     """
     if driver != _DRIVER:
         raise Unreadable(driver)
@@ -55,7 +55,7 @@ def _layer(root: str, diff_id: str, chain_id: str) -> Layer:
 
 
 def _parts(record: str) -> Iterator[bytes | tuple[bytes, int]]:
-    """Give the parts of a layer's tar file in order: pieces as they stand, and files, by name and length."""
+    """Yield the parts of a layer's tar file in order: literal pieces, and files by name and size."""
     import base64
     import gzip
     import json
@@ -66,7 +66,7 @@ def _parts(record: str) -> Iterator[bytes | tuple[bytes, int]]:
             if part["type"] == _SEGMENT:
                 yield base64.b64decode(part["payload"] or "")
             elif size := part.get("size"):
-                # A name that is not UTF-8 stands in name_raw.
+                # A name that is not UTF-8 is in name_raw.
                 name = part.get("name")
                 yield (os.fsencode(name) if name else base64.b64decode(part["name_raw"])), size
 
@@ -79,19 +79,19 @@ def _content(record: str, files: str) -> Iterator[bytes]:
                 yield part
             else:
                 yield from tree.read(*part)
-    except (OSError, ValueError) as error:  # somebody has removed the image meanwhile
+    except (OSError, ValueError) as error:  # the image was removed meanwhile
         raise Unreadable(str(error)) from error
 
 
 class _Tree:
-    """The files of a layer. A link in the path of one could lead out of the store, so none is followed."""
+    """The files of a layer. Symbolic links are not followed: they could lead out of the store."""
 
     def __init__(self, root: bytes) -> None:
         self._root = root
         self._seen: set[bytes] = set()
 
     def read(self, name: bytes, size: int) -> Iterator[bytes]:
-        """Give the content of a file."""
+        """Yield the content of a file."""
         path = os.path.normpath(self._root + b"/" + name)
         directory = os.path.dirname(path)
         if directory not in self._seen:

@@ -14,11 +14,12 @@ import pytest
 
 from dockerutils.aws import ec2, readiness
 from dockerutils.commands import create_dock
+from dockerutils.commands import transfer_image as transfer_image_command
 from dockerutils.docks import inventory
 from dockerutils.docks.records import Dock
-from tests.support import Main, Outcome, call, write_tree
+from tests.support import App, Main, Outcome, call, write_tree
 from tests.testbed import aws as testbed_aws
-from tests.testbed import crates, debian
+from tests.testbed import debian, layered_images
 from tests.testbed.aws import Aws, Front
 from tests.testbed.engine import Engine, running
 from tests.testbed.host import Host, free_address, serving
@@ -228,17 +229,17 @@ def _stocked() -> Iterator[dict[str, Engine]]:
     stocked: dict[str, Engine] = {}
     yield stocked
     for engine in stocked.values():
-        crates.forget(engine)
+        layered_images.remove(engine)
 
 
 @pytest.fixture
-def use(
+def use_engine(
     isolated: None, _stocked: dict[str, Engine], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[str], Engine]]:
-    """Return a function that points docker at an engine, and gives it; after the test it has no crates but its own.
+    """Return a function that points docker at an engine and returns it; images of other engines are removed afterwards.
 
-    `classic` is this machine's, `modern` and `second` are 26.1; `hidden` and `modern_hidden` are like them, but their
-    files are not seen from here; `containerd` has the containerd image store.
+    `classic` is this machine's version, `modern` and `second` are 26.1; `hidden` and `modern_hidden` are like them, but
+    their files cannot be read from here; `containerd` has the containerd image store.
     """
     used: dict[str, Engine] = {}
 
@@ -251,12 +252,20 @@ def use(
 
     yield point
     for name, engine in used.items():
-        crates.forget(engine, but=name)
+        layered_images.remove(engine, but=name)
 
 
 @pytest.fixture
-def connect(ssh_home: str) -> Iterator[Callable[..., Host]]:
-    """Return a function that puts a host in front of an engine; that and this user know each other."""
+def transfer_image(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> App:
+    """Return a function that calls transfer-image in a project."""
+    app = App(transfer_image_command.main, tmp_path / "app", capfd)
+    app.write({"docker/dev/Dockerfile": "FROM scratch\n"})
+    return app
+
+
+@pytest.fixture
+def serve_host(ssh_home: str) -> Iterator[Callable[..., Host]]:
+    """Return a function that starts a host with an engine; this user may log in there and knows its key."""
     with ExitStack() as stack:
 
         def make(engine: Engine, **settings: Any) -> Host:

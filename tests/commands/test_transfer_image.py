@@ -12,11 +12,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from dockerutils.commands.transfer_image import main
 from dockerutils.docks import inventory
 from dockerutils.docks.records import Dock
-from tests.support import App
-from tests.testbed import crates
+from tests.testbed import layered_images
 from tests.testbed.engine import Engine
 from tests.testbed.relay import relaying
 
@@ -27,17 +25,9 @@ SOUNDINGS = 4_500_000
 
 
 @pytest.fixture
-def send(tmp_path, capfd) -> App:
-    """Call the command in a project."""
-    app = App(main, tmp_path / "app", capfd)
-    app.write({"docker/dev/Dockerfile": "FROM scratch\n"})
-    return app
-
-
-@pytest.fixture
-def called(tmp_path, monkeypatch) -> Path:
-    """Return a file that has what docker is called with from here; it is docker that is called."""
-    log = tmp_path / "called"
+def docker_log(tmp_path, monkeypatch) -> Path:
+    """Return a file that records the docker subcommands that are run here; docker itself runs too."""
+    log = tmp_path / "docker.log"
     docker = tmp_path / "bin" / "docker"
     docker.parent.mkdir()
     docker.write_text(f'#!/bin/sh\necho "$1" >>{log}\nexec {shutil.which("docker")} "$@"\n')
@@ -48,9 +38,9 @@ def called(tmp_path, monkeypatch) -> Path:
 
 def _arrived(engine: Engine, source: Engine, reference: str) -> None:
     """See that the image is there, whole, and runs."""
-    assert crates.layers(engine, reference) == crates.layers(source, reference)
-    assert crates.saved(engine, reference) == crates.layers(source, reference)
-    assert engine.docker("run", "--rm", reference) == f"{crates.MARKER}\n"
+    assert layered_images.layers(engine, reference) == layered_images.layers(source, reference)
+    assert layered_images.saved_layers(engine, reference) == layered_images.layers(source, reference)
+    assert engine.docker("run", "--rm", reference) == f"{layered_images.MARKER}\n"
 
 
 @pytest.mark.parametrize(
@@ -70,91 +60,72 @@ def _arrived(engine: Engine, source: Engine, reference: str) -> None:
     ],
 )
 def test_first_a_whole_image_then_what_is_new_then_nothing(
-    near, far, saves, use, connect, send, called, ssh_home
+    near, far, saves, use_engine, serve_host, transfer_image, docker_log, ssh_home
 ) -> None:
-    there, here = use(far), use(near)
-    _, first, second = crates.stock(here, near)
-    count = len(crates.layers(here, first))
+    there, here = use_engine(far), use_engine(near)
+    _, first, second = layered_images.ensure(here, near)
+    count = len(layered_images.layers(here, first))
     if near != "containerd":  # whose builder makes them differ
-        assert len(set(crates.layers(here, first))) == count - 1
-    host = connect(there)
+        assert len(set(layered_images.layers(here, first))) == count - 1
+    host = serve_host(there)
     with relaying(host.address, host.port) as relay:
         behind = host.at(relay.address, relay.port)
         behind.admit(ssh_home)
         to = behind.destination()
 
-        outcome = send(first, to)
+        outcome = transfer_image(first, to)
         assert outcome.status == 0, outcome.err
         assert f"\n{to}: {first} has arrived: {count} of {count} layers, " in outcome.err
         assert outcome.echoed == [f"docker save {first} | ssh -p {behind.port} dock@{behind.address} 'docker load'"]
-        assert crates.SIZE < relay.sent < crates.SIZE + 2_200_000 + SOUNDINGS + TALK  # busybox too
-        assert crates.layers(there, first) == crates.layers(here, first)
+        assert layered_images.SIZE < relay.sent < layered_images.SIZE + 2_200_000 + SOUNDINGS + TALK  # busybox too
+        assert layered_images.layers(there, first) == layered_images.layers(here, first)
 
         before = relay.sent
-        outcome = send(second, to)
+        outcome = transfer_image(second, to)
         assert outcome.status == 0, outcome.err
         assert f"\n{to}: {second} has arrived: 1 of {count + 1} layers, " in outcome.err
-        assert crates.CHANGE < relay.sent - before < crates.CHANGE + TALK
+        assert layered_images.CHANGE < relay.sent - before < layered_images.CHANGE + TALK
         _arrived(there, here, second)
 
         before = relay.sent
-        outcome = send(second, to)
+        outcome = transfer_image(second, to)
         assert outcome.status == 0, outcome.err
         assert f"\n{to}: {second} has arrived: 0 of {count + 1} layers, " in outcome.err
         assert relay.sent - before < TALK
-    assert ("save" in called.read_text().split()) == saves
+    assert ("save" in docker_log.read_text().split()) == saves
 
 
-def test_base_in_another_form_is_noticed_and_the_whole_image_sent(use, connect, send) -> None:
-    there, here = use("containerd"), use("modern")
-    # The same layer on both, but there it is kept compressed.
-    dockerfile = "FROM scratch\nCOPY Dockerfile /same\n"
-    for engine, name in ((here, "crate:modern-same"), (there, "crate:containerd-same")):
-        crates.build(engine, dockerfile, name)
-    assert crates.layers(here, "crate:modern-same") == crates.layers(there, "crate:containerd-same")
-    crates.build(here, "FROM crate:modern-same\nCOPY Dockerfile /change\n", "crate:modern-more")
-    to = connect(there).destination()
-    outcome = send("crate:modern-more", to)
-    assert outcome.status == 0, outcome.err
-    assert (
-        f"\ntransfer-image: warning: {to} did not take the new layers alone (its store has those below in another form): "
-        "sending the whole image\n"
-    ) in outcome.err
-    assert f"\n{to}: crate:modern-more has arrived: 2 of 2 layers, " in outcome.err
-    assert crates.saved(there, "crate:modern-more") == crates.layers(here, "crate:modern-more")
-
-
-def test_project_images_and_references(use, connect, send) -> None:
-    there, here = use("classic"), use("modern")
-    stock = crates.stock(here, "modern")
-    send.write({"docker/dockerutils.cfg": "[run_image]\nsynthetic_images = again\n[again]\nname = dev\n"})
+def test_project_images_and_references(use_engine, serve_host, transfer_image) -> None:
+    there, here = use_engine("classic"), use_engine("modern")
+    stock = layered_images.ensure(here, "modern")
+    transfer_image.write({"docker/dockerutils.cfg": "[run_image]\nsynthetic_images = again\n[again]\nname = dev\n"})
     here.docker("tag", stock.base, "app-dev:alice")
-    to = connect(there).destination()
+    to = serve_host(there).destination()
     try:
         for name in ("dev", "again", "app-dev:alice", "docker.io/library/app-dev:alice"):
-            outcome = send(name, to, directory="docker")
+            outcome = transfer_image(name, to, directory="docker")
             assert outcome.status == 0, outcome.err
-            assert crates.layers(there, "app-dev:alice") == crates.layers(here, stock.base)
+            assert layered_images.layers(there, "app-dev:alice") == layered_images.layers(here, stock.base)
             there.docker("image", "rm", "app-dev:alice")
     finally:
         here.docker("image", "rm", "app-dev:alice")
     digest = f"app@sha256:{'0' * 64}"
-    outcome = send(digest, to)
+    outcome = transfer_image(digest, to)
     assert (outcome.status, outcome.err) == (
         2,
-        f"transfer-image: {digest} is no name with a tag; give it one: docker tag {digest} NAME:TAG\n",
+        f"transfer-image: {digest} has no tag; add one: docker tag {digest} NAME:TAG\n",
     )
 
 
-def test_dock_and_address_alone(use, connect, send, ssh_home) -> None:
-    there, here = use("second"), use("modern")
-    stock = crates.stock(here, "modern")
+def test_dock_and_address_alone(use_engine, serve_host, transfer_image, ssh_home) -> None:
+    there, here = use_engine("second"), use_engine("modern")
+    stock = layered_images.ensure(here, "modern")
     # The connection of an address alone is this user's.
-    host = connect(there, port=22)
+    host = serve_host(there, port=22)
     inventory.register(Dock("gpu", host.address, "nodock", host.address, host.address, 22, host.key), ssh_home)
     try:
         for name in ("gpu", host.address):
-            outcome = send(stock.base, name)
+            outcome = transfer_image(stock.base, name)
             assert outcome.status == 0, outcome.err
             assert outcome.echoed == [f"docker save {stock.base} | ssh dock-gpu 'sudo -n docker load'"]
             there.docker("image", "rm", stock.base)
@@ -162,51 +133,56 @@ def test_dock_and_address_alone(use, connect, send, ssh_home) -> None:
         subprocess.run(["ssh", "-O", "exit", "dock-gpu"], capture_output=True, check=True)
     inventory.unregister(host.address, ssh_home)
     Path(ssh_home, ".ssh", "config").write_text(f"Host {host.address} box\nHostName {host.address}\nUser dock\n")
-    outcome = send(stock.base, host.address, "ssh://box/")
+    outcome = transfer_image(stock.base, host.address, "ssh://box/")
     assert outcome.status == 0, outcome.err
     assert sorted(outcome.echoed) == [
         f"docker save {stock.base} | ssh {host.address} 'docker load'",
         f"docker save {stock.base} | ssh box 'docker load'",
     ]
-    assert crates.layers(there, stock.base) == crates.layers(here, stock.base)
+    assert layered_images.layers(there, stock.base) == layered_images.layers(here, stock.base)
 
 
-def test_in_a_docked_shell_the_engine_of_before_is_sent_from(use, connect, send, ssh_home, monkeypatch) -> None:
-    there, here = use("second"), use("modern")
-    stock = crates.stock(here, "modern")
-    host = connect(there)
+def test_in_a_docked_shell_the_engine_of_before_is_sent_from(
+    use_engine, serve_host, transfer_image, ssh_home, monkeypatch
+) -> None:
+    there, here = use_engine("second"), use_engine("modern")
+    stock = layered_images.ensure(here, "modern")
+    host = serve_host(there)
     gpu = Dock("gpu", host.address, "dock", host.address, host.address, host.port)
     inventory.register(gpu, ssh_home)
     monkeypatch.setenv("DOCKERUTILS_BEFORE_DOCKER_HOST", os.environ["DOCKER_HOST"])
     for variable, value in inventory.docked(gpu).items():
         monkeypatch.setenv(variable, value)
     try:
-        outcome = send(stock.base, "gpu")
+        outcome = transfer_image(stock.base, "gpu")
         assert outcome.status == 0, outcome.err
-        assert crates.layers(there, stock.base) == crates.layers(here, stock.base)
+        assert layered_images.layers(there, stock.base) == layered_images.layers(here, stock.base)
         [line] = outcome.echoed
         assert line == f"env -u DOCKER_IP DOCKER_HOST={here.host} docker save {stock.base} | ssh dock-gpu 'docker load'"
         there.docker("image", "rm", stock.base)
         subprocess.run(["sh", "-c", line], check=True)
-        assert crates.layers(there, stock.base) == crates.layers(here, stock.base)
+        assert layered_images.layers(there, stock.base) == layered_images.layers(here, stock.base)
     finally:
         subprocess.run(["ssh", "-O", "exit", "dock-gpu"], capture_output=True, check=True)
 
 
-def test_several_at_once_and_those_that_fail(use, connect, send) -> None:
-    second, classic, here = use("second"), use("classic"), use("modern")
-    stock = crates.stock(here, "modern")
-    one, other = connect(second), connect(classic)
+def test_several_at_once_and_those_that_fail(use_engine, serve_host, transfer_image) -> None:
+    second, classic, here = use_engine("second"), use_engine("classic"), use_engine("modern")
+    stock = layered_images.ensure(here, "modern")
+    one, other = serve_host(second), serve_host(classic)
     nowhere, stranger = "dock@127.0.0.1:1", other.destination("plain")
-    outcome = send(stock.base, one.destination(), nowhere, other.destination(), stranger, one.destination("nodock"))
+    outcome = transfer_image(
+        stock.base, one.destination(), nowhere, other.destination(), stranger, one.destination("nodock")
+    )
     for engine in (second, classic):
-        assert crates.saved(engine, stock.base) == crates.layers(here, stock.base)
+        assert layered_images.saved_layers(engine, stock.base) == layered_images.layers(here, stock.base)
     assert outcome.status == 1
     assert [line for line in outcome.err.splitlines() if line.startswith("transfer-image: ")] == [
         f"transfer-image: {nowhere} refused the connection: connect to host 127.0.0.1 port 1: Connection refused; "
         f"check that the host is up and that sshd runs there: ssh -p 1 dock@127.0.0.1",
-        f"transfer-image: {stranger}: this user may not use the Docker Engine at unix:///var/run/docker.sock; "
-        "join the group docker (sudo usermod -aG docker $USER) and log in again",
+        f"transfer-image: the user of {stranger} may not use its Docker Engine; add that user to the group docker: "
+        f"ssh -p 2222 plain@{other.address} 'sudo usermod -aG docker $USER', and close the connection: "
+        f"ssh -p 2222 plain@{other.address} -O exit",
     ]
     assert sorted(outcome.echoed) == sorted(
         [
@@ -218,76 +194,78 @@ def test_several_at_once_and_those_that_fail(use, connect, send) -> None:
 
 
 @pytest.mark.parametrize("user", ["dock", "nodock"])
-def test_docker_not_on_the_path_of_sessions(user, use, connect, send) -> None:
-    there, here = use("second"), use("modern")
-    stock = crates.stock(here, "modern")
-    host = connect(there, docker="/snap/bin/docker")
-    outcome = send(stock.base, host.destination(user))
+def test_docker_not_on_the_path_of_sessions(user, use_engine, serve_host, transfer_image) -> None:
+    there, here = use_engine("second"), use_engine("modern")
+    stock = layered_images.ensure(here, "modern")
+    host = serve_host(there, docker="/snap/bin/docker")
+    outcome = transfer_image(stock.base, host.destination(user))
     assert outcome.status == 0, outcome.err
     sudo = "sudo -n " if user == "nodock" else ""
     [line] = outcome.echoed
     assert line == f"docker save {stock.base} | ssh -p 2222 {user}@{host.address} '{sudo}/snap/bin/docker load'"
-    assert crates.layers(there, stock.base) == crates.layers(here, stock.base)
+    assert layered_images.layers(there, stock.base) == layered_images.layers(here, stock.base)
 
 
-def test_no_docker_there(use, connect, send) -> None:
-    here = use("modern")
-    host = connect(here, docker="")
-    outcome = send(crates.stock(here, "modern").base, host.destination())
+def test_no_docker_there(use_engine, serve_host, transfer_image) -> None:
+    here = use_engine("modern")
+    host = serve_host(here, docker="")
+    outcome = transfer_image(layered_images.ensure(here, "modern").base, host.destination())
     assert (outcome.status, outcome.err) == (
         1,
-        f"transfer-image: {host.destination()}: docker was not found there; install it, or add it to that user's PATH\n",
+        f"transfer-image: {host.destination()} has no docker; install it there, or add its directory to the PATH of that user\n",
     )
 
 
-def test_dry_run_touches_nothing(use, connect, send, ssh_home, called) -> None:
-    here = use("modern")
-    host = connect(here)
-    outcome = send("--dry-run", "dev", host.destination(), "ada@box")
+def test_dry_run_touches_nothing(use_engine, serve_host, transfer_image, ssh_home, docker_log) -> None:
+    here = use_engine("modern")
+    host = serve_host(here)
+    outcome = transfer_image("--dry-run", "dev", host.destination(), "ada@box")
     assert (outcome.status, outcome.err) == (0, "")
     assert outcome.out.splitlines() == [
         f"docker save app-dev:alice | ssh -p 2222 dock@{host.address} 'docker load'",
         "docker save app-dev:alice | ssh ada@box 'docker load'",
     ]
     assert host.authentications() == 0
-    assert not called.exists()
+    assert not docker_log.exists()
 
 
-def test_what_is_shown_can_be_pasted(use, connect, send, ssh_home, monkeypatch) -> None:
-    there, here = use("second"), use("modern")
-    stock = crates.stock(here, "modern")
-    host = connect(there)
+def test_what_is_shown_can_be_pasted(use_engine, serve_host, transfer_image, ssh_home, monkeypatch) -> None:
+    there, here = use_engine("second"), use_engine("modern")
+    stock = layered_images.ensure(here, "modern")
+    host = serve_host(there)
     Path(ssh_home, ".ssh", "id_ed25519").unlink()
     monkeypatch.setenv("SSH_KEY", host.key)
-    outcome = send(stock.base, host.destination("nodock"))
+    outcome = transfer_image(stock.base, host.destination("nodock"))
     assert outcome.status == 0, outcome.err
     [line] = outcome.echoed
     assert f"ssh -i {host.key} -p 2222 " in line
     there.docker("image", "rm", stock.base)
     subprocess.run(["sh", "-c", line], check=True)
-    assert crates.layers(there, stock.base) == crates.layers(here, stock.base)
+    assert layered_images.layers(there, stock.base) == layered_images.layers(here, stock.base)
 
 
 @pytest.mark.parametrize("bad", ["-oProxyCommand=x", "a b", "me@", "box:99999", "ssh://box/path", "", "a\nb"])
-def test_what_is_no_destination(bad, send) -> None:
-    outcome = send("crate:1", "--", bad)
+def test_what_is_no_destination(bad, transfer_image) -> None:
+    outcome = transfer_image("layered:1", "--", bad)
     assert (outcome.status, outcome.out) == (2, "")
     assert outcome.err == (f"transfer-image: {bad!r} is not a destination; name a dock, or write [user@]host[:port]\n")
 
 
 @pytest.mark.parametrize("without", [(), ("zstd",)])
-def test_slow_link_gets_compressed_bytes(without, use, connect, send, ssh_home) -> None:
-    there, here = use("second"), use("modern")
-    crates.add(here, "crate:modern-zeros", 30_000_000, content="/dev/zero")
-    host = connect(there, without=without)
+def test_slow_link_gets_compressed_bytes(without, use_engine, serve_host, transfer_image, ssh_home) -> None:
+    there, here = use_engine("second"), use_engine("modern")
+    layered_images.import_image(here, "layered:modern-zeros", 30_000_000, content="/dev/zero")
+    host = serve_host(there, without=without)
     with relaying(host.address, host.port, rate=5e6) as relay:
         behind = host.at(relay.address, relay.port)
         behind.admit(ssh_home)
-        outcome = send("crate:modern-zeros", behind.destination())
+        outcome = transfer_image("layered:modern-zeros", behind.destination())
         assert outcome.status == 0, outcome.err
         # busybox is in it too.
         assert relay.sent < 2_000_000 + SOUNDINGS
-    assert crates.saved(there, "crate:modern-zeros") == crates.layers(here, "crate:modern-zeros")
+    assert layered_images.saved_layers(there, "layered:modern-zeros") == layered_images.layers(
+        here, "layered:modern-zeros"
+    )
 
 
 def _screen(written: str) -> list[str]:
@@ -304,13 +282,13 @@ def _screen(written: str) -> list[str]:
 
 
 @pytest.mark.parametrize("colour", [True, False])
-def test_progress_on_a_terminal(colour, use, connect, ssh_home, tmp_path, monkeypatch) -> None:
-    there, here = use("second"), use("modern")
-    reference = "crate:modern-large"
-    crates.add(here, reference, 30_000_000)
+def test_progress_on_a_terminal(colour, use_engine, serve_host, ssh_home, tmp_path, monkeypatch) -> None:
+    there, here = use_engine("second"), use_engine("modern")
+    reference = "layered:modern-large"
+    layered_images.import_image(here, reference, 30_000_000)
     if not colour:
         monkeypatch.setenv("NO_COLOR", "1")
-    host = connect(there)
+    host = serve_host(there)
     with relaying(host.address, host.port, rate=10e6) as relay:
         behind = host.at(relay.address, relay.port)
         behind.admit(ssh_home)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +18,7 @@ from types import MappingProxyType
 import pytest
 
 from tests.support import Outcome, wait_for
-from tests.testbed import crates, debian
+from tests.testbed import debian, layered_images
 from tests.testbed.engine import Engine, running
 from tests.testbed.host import Host
 from tests.testbed.relay import Relay, relaying
@@ -27,60 +29,81 @@ _MIDDLE = 3_000_000
 
 
 class Bed:
-    """An engine here, one behind a slow link, and what they and their machines have before anything is sent."""
+    """An engine here, one behind a slow link, and the state of both before a transfer."""
 
     def __init__(self, here: Engine, host: Host, relay: Relay, reference: str, directory: Path) -> None:
         self.here, self.there, self.host, self.relay, self.reference = here, host.engine, host, relay, reference
         self.to = f"dock@{relay.address}:{relay.port}"
         self._directory = directory
-        self._others = _temporary()  # of those who use this machine
+        self._pids: list[int] = []
         self._before = self.look()
 
-    def ends(self, environ: Mapping[str, str] | None = None) -> Outcome:
+    def start(self, environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start the command as a user does, with more variables."""
+        child = _started(self.reference, self.to, directory=self._directory, environ=environ or {})
+        self._pids.append(child.pid)
+        return child
+
+    def run(self, environ: Mapping[str, str] | None = None) -> Outcome:
         """Run the command to its end."""
-        with _started(self.reference, self.to, directory=self._directory, environ=environ or {}) as child:
+        with self.start(environ) as child:
             out, err = child.communicate(timeout=60)
         return Outcome(child.returncode, out, err)
 
-    def in_the_middle(self, fault: Callable[[Bed, int], object]) -> Outcome:
-        """Run the command, and do that to it when some of the image has gone."""
+    def run_with(self, fault: Callable[[Bed, int], object]) -> Outcome:
+        """Run the command, and cause a fault when some of the image was sent."""
         before = self.relay.sent
-        with _started(self.reference, self.to, directory=self._directory) as child:
+        with self.start() as child:
             wait_for(lambda: self.relay.sent > before + _MIDDLE)
             fault(self, child.pid)
             out, err = child.communicate(timeout=60)
         return Outcome(child.returncode, out, err)
 
-    def runs(self) -> None:
-        """See that the command does what it is for."""
-        outcome = self.ends()
+    def works(self) -> None:
+        """Check that the command transfers the image."""
+        outcome = self.run()
         assert outcome.status == 0, outcome.err
-        assert crates.saved(self.there, self.reference) == crates.layers(self.here, self.reference)
+        assert layered_images.saved_layers(self.there, self.reference) == layered_images.layers(
+            self.here, self.reference
+        )
 
-    def look(self) -> dict[str, object]:
-        """Return all that a transfer could leave."""
+    def look(self) -> dict[str, set[str]]:
+        """Return everything that a transfer could leave behind, of the test's own."""
+        sockets = [path for pid in self._pids for path in glob.glob(f"/tmp/dockerutils-{pid}-*")]
+        temporary = [str(path) for path in _temporary(self._directory).rglob("*")]
+        engines = {"here": self.here, "there": self.there}
         return {
-            "processes here": _ours(),
-            "files here": sorted(_temporary() - self._others),
-            "processes there": self.host.processes(),
-            "files there": self.host.run("find /tmp /var/tmp /root /home $(echo ~dock) -not -name '.bash*' | sort"),
-            "engine here": crates.traces(self.here),
-            "engine there": crates.traces(self.there),
+            "processes here": set(_ours()),
+            "files here": {*sockets, *temporary},
+            "processes there": set(self.host.processes().values()),
+            "files there": set(self.host.run("find /tmp $(echo ~dock) -not -name '.bash*'").splitlines()),
+        } | {
+            f"{place} of the engine {name}": set(found)
+            for name, engine in engines.items()
+            for place, found in layered_images.stored_files(engine).items()
         }
 
     def is_as_before(self) -> None:
-        """See that nothing is left; what ends needs its time."""
+        """Check that nothing is left; processes need some time to end."""
         with suppress(AssertionError):
             wait_for(lambda: self.look() == self._before, 10)
-        assert self.look() == self._before
+        now = self.look()
+        changes = {name: sorted(now[name] ^ self._before[name])[:5] for name in now if now[name] != self._before[name]}
+        assert changes == {}
+
+
+def _temporary(directory: Path) -> Path:
+    """Return the TMPDIR of commands that run in a directory."""
+    temporary = directory / "tmp"
+    temporary.mkdir(exist_ok=True)
+    return temporary
 
 
 def _started(*argv: str, directory: Path, environ: Mapping[str, str] = MappingProxyType({})) -> subprocess.Popen[str]:
-    """Start the command as a user does, with some variables more."""
     return subprocess.Popen(
         [str(Path(sys.executable).parent / "transfer-image"), *argv],
         cwd=directory,
-        env={**os.environ, **environ},
+        env={**os.environ, "TMPDIR": str(_temporary(directory)), **environ},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -89,12 +112,8 @@ def _started(*argv: str, directory: Path, environ: Mapping[str, str] = MappingPr
     )
 
 
-def _temporary() -> set[str]:
-    return {str(path) for path in Path("/tmp").glob("dockerutils-????????")}
-
-
 def _ours() -> list[str]:
-    """Return the command lines of the processes that the test has brought about: they have its home."""
+    """Return the command lines of the processes that the test has started: they have its home."""
     marker = f"\0NSS_WRAPPER_PASSWD={os.environ['NSS_WRAPPER_PASSWD']}\0".encode()
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -105,12 +124,12 @@ def _ours() -> list[str]:
 
 
 @pytest.fixture
-def bed(use, connect, ssh_home, tmp_path, request) -> Iterator[Bed]:
+def bed(use_engine, serve_host, ssh_home, tmp_path, request) -> Iterator[Bed]:
     """Put two engines at the ends of a slow link."""
     near, far = getattr(request, "param", ("hidden", "second"))
-    there, here = use(far), use(near)
-    reference = crates.stock(here, near).base
-    host = connect(there)
+    there, here = use_engine(far), use_engine(near)
+    reference = layered_images.ensure(here, near).base
+    host = serve_host(there)
     with relaying(host.address, host.port, rate=_RATE) as relay:
         host.at(relay.address, relay.port).admit(ssh_home)
         yield Bed(here, host, relay, reference, tmp_path)
@@ -146,8 +165,8 @@ def _lines(outcome: Outcome) -> list[str]:
     return [line for line in outcome.err.splitlines() if line not in shown and " layers are there; " not in line]
 
 
-_CUT_OFF = "transfer-image: {to}: the connection was cut; run the command again"
-_ENDED_THERE = "transfer-image: {to}: the engine there has ended; see that it runs, and try again"
+_CUT_OFF = "transfer-image: the connection to {to} was cut; try again"
+_STOPPED_THERE = "transfer-image: {to}: the engine there has stopped; start it and run the command again"
 
 
 @pytest.mark.parametrize(
@@ -155,8 +174,8 @@ _ENDED_THERE = "transfer-image: {to}: the engine there has ended; see that it ru
     [
         (("hidden", "second"), _cut, 255, [_CUT_OFF]),
         (("modern", "classic"), _cut, 255, [_CUT_OFF]),
-        (("hidden", "second"), _crash_there, 1, [_ENDED_THERE]),
-        (("modern", "classic"), _crash_there, 1, [_ENDED_THERE]),
+        (("hidden", "second"), _crash_there, 1, [_STOPPED_THERE]),
+        (("modern", "classic"), _crash_there, 1, [_STOPPED_THERE]),
         (("hidden", "second"), _interrupt, 130, []),
         (("classic", "second"), _interrupt, 130, []),
         (("hidden", "second"), _terminate, 143, []),
@@ -165,49 +184,80 @@ _ENDED_THERE = "transfer-image: {to}: the engine there has ended; see that it ru
     indirect=["bed"],
 )
 def test_cut_off_in_the_middle(bed, fault, status, lines) -> None:
-    outcome = bed.in_the_middle(fault)
+    outcome = bed.run_with(fault)
     assert _lines(outcome) == [line.format(to=bed.to) for line in lines]
     assert (outcome.status, outcome.out) == (status, "")
     bed.is_as_before()
-    bed.runs()
+    bed.works()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_while_the_destination_is_probed(bed, number) -> None:
+    """The engine there does not answer, so that the probe lasts; each signal comes at another moment of the start."""
+    os.kill(bed.there.dockerd, signal.SIGSTOP)
+    try:
+        for delay in (0.2, 0.3, 0.4, 0.6, 1.0):
+            with bed.start() as child:
+                time.sleep(delay)  # the moment is what is tested
+                began = time.monotonic()
+                os.killpg(child.pid, number)
+                out, err = child.communicate(timeout=20)
+            assert time.monotonic() - began < 8
+            assert (out, err) == ("", "")
+            assert child.returncode in {128 + number, -number}
+    finally:
+        os.kill(bed.there.dockerd, signal.SIGCONT)
+    bed.is_as_before()
+
+
+@pytest.mark.parametrize("delay", [0.3, 0.6])
+def test_burst_of_interrupts_leaves_no_connection(bed, delay) -> None:
+    with bed.start() as child:
+        time.sleep(delay)
+        for _ in range(8):
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGINT)
+            time.sleep(0.02)
+        out, err = child.communicate(timeout=20)
+    assert (out, _lines(Outcome(0, out, err))) == ("", [])
+    assert child.returncode in {130, -signal.SIGINT}
+    bed.is_as_before()
 
 
 @pytest.mark.parametrize("bed", [("modern", "containerd")], indirect=True)
 def test_cut_off_before_a_containerd_store(bed) -> None:
-    outcome = bed.in_the_middle(_cut)
+    outcome = bed.run_with(_cut)
     assert _lines(outcome) == [_CUT_OFF.format(to=bed.to)]
     # That may keep what came of a layer, out of reach of docker, until the layer comes or its time is over.
-    (ingest,) = (place for place in crates.traces(bed.there) if place.endswith("/ingest"))
+    (ingest,) = (place for place in layered_images.stored_files(bed.there) if place.endswith("/ingest"))
     wait_for(lambda: not bed.host.processes(), 10)
-    assert len(crates.traces(bed.there)[ingest]) <= 1
-    bed.runs()
-    assert crates.traces(bed.there)[ingest] == []
+    assert len(layered_images.stored_files(bed.there)[ingest]) <= 1
+    bed.works()
+    assert layered_images.stored_files(bed.there)[ingest] == []
 
 
 def test_engine_here_ended_in_the_middle(bed, ssh_home, tmp_path) -> None:
     # More than all the pipes and sockets on the way hold.
-    crates.add(bed.here, f"{crates.NAME}:large", 40_000_000)
+    layered_images.import_image(bed.here, f"{layered_images.NAME}:large", 40_000_000)
     with relaying(bed.host.address, bed.host.port, rate=10e6) as relay:
         bed.host.at(relay.address, relay.port).admit(ssh_home)
-        large = Bed(bed.here, bed.host, relay, f"{crates.NAME}:large", tmp_path)
-        outcome = large.in_the_middle(_crash_here)
-        assert _lines(outcome) == [
-            "transfer-image: the engine here has ended; see that it runs, and run the command again"
-        ]
+        large = Bed(bed.here, bed.host, relay, f"{layered_images.NAME}:large", tmp_path)
+        outcome = large.run_with(_crash_here)
+        assert _lines(outcome) == ["transfer-image: the engine here has stopped; start it and run the command again"]
         assert (outcome.status, outcome.out) == (1, "")
         large.is_as_before()
-        large.runs()
+        large.works()
 
 
-def test_disk_there_is_full(use, connect, ssh_home, tmp_path) -> None:
-    here = use("hidden")
-    crates.add(here, f"{crates.NAME}:large", 40_000_000)
+def test_disk_there_is_full(use_engine, serve_host, ssh_home, tmp_path) -> None:
+    here = use_engine("hidden")
+    layered_images.import_image(here, f"{layered_images.NAME}:large", 40_000_000)
     with running(debian.modern_usr(), disk="50m") as there:
-        host = connect(there)
+        host = serve_host(there)
         with relaying(host.address, host.port) as relay:
             host.at(relay.address, relay.port).admit(ssh_home)
-            bed = Bed(here, host, relay, f"{crates.NAME}:large", tmp_path)
-            outcome = bed.ends()
+            bed = Bed(here, host, relay, f"{layered_images.NAME}:large", tmp_path)
+            outcome = bed.run()
             assert _lines(outcome) == [
                 f"transfer-image: {bed.to}: the disk there is full; free some space, see: docker system df"
             ]
@@ -215,16 +265,16 @@ def test_disk_there_is_full(use, connect, ssh_home, tmp_path) -> None:
             bed.is_as_before()
             enter = ["nsenter", f"--target={there.dockerd}", "--mount", "mount", "-o", "remount,size=200m"]
             subprocess.run([*enter, f"{there.directory}/data"], check=True)
-            bed.runs()
+            bed.works()
 
 
 @pytest.mark.parametrize("near", ["classic", "hidden"])
-def test_memory_does_not_grow_with_the_image(near, use, connect, tmp_path) -> None:
-    there, here = use("second"), use(near)
-    small, large = crates.stock(here, near).base, f"{crates.NAME}:large"
+def test_memory_does_not_grow_with_the_image(near, use_engine, serve_host, tmp_path) -> None:
+    there, here = use_engine("second"), use_engine(near)
+    small, large = layered_images.ensure(here, near).base, f"{layered_images.NAME}:large"
     # The large layer waits in a file for the end of docker save, which says whose it is, when some are left out.
-    crates.build(here, f"FROM {small}\nRUN head -c 320000000 /dev/zero >/zeros\n", large)
-    host = connect(there)
+    layered_images.build(here, f"FROM {small}\nRUN head -c 320000000 /dev/zero >/zeros\n", large)
+    host = serve_host(there)
     for reference in (small, large):
         with _started(reference, host.destination(), directory=tmp_path) as child:
             peak = 0
@@ -232,7 +282,7 @@ def test_memory_does_not_grow_with_the_image(near, use, connect, tmp_path) -> No
                 peak = max(peak, _peak(child.pid))
             assert child.wait() == 0
     assert 10_000 < peak < 100_000_000 / 1024
-    assert crates.layers(there, large) == crates.layers(here, large)
+    assert layered_images.layers(there, large) == layered_images.layers(here, large)
 
 
 def _peak(pid: int) -> int:
@@ -245,8 +295,8 @@ def _peak(pid: int) -> int:
 
 def test_no_secret_is_in_arguments_or_output(bed, ssh_home) -> None:
     key = Path(ssh_home, ".ssh", "id_ed25519")
-    secrets = [crates.SECRET, key.read_text().splitlines()[1]]
-    bed.reference = crates.stock(bed.here, "hidden").first
+    secrets = [layered_images.SECRET, key.read_text().splitlines()[1]]
+    bed.reference = layered_images.ensure(bed.here, "hidden").first
     seen: set[bytes] = set()
     ended = threading.Event()
 
@@ -259,7 +309,7 @@ def test_no_secret_is_in_arguments_or_output(bed, ssh_home) -> None:
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        outcome = bed.ends({"SSH_KEY": str(key)})
+        outcome = bed.run({"SSH_KEY": str(key)})
     finally:
         ended.set()
         thread.join()
@@ -271,7 +321,7 @@ def test_no_secret_is_in_arguments_or_output(bed, ssh_home) -> None:
 
 def _refused(bed: Bed, environ: Mapping[str, str] | None = None) -> tuple[int, str]:
     """Return the status and the line, the only one, that a refusal consists of; nothing has come of it."""
-    outcome = bed.ends(environ)
+    outcome = bed.run(environ)
     [line] = outcome.err.splitlines()
     bed.is_as_before()
     return outcome.status, line.replace(bed.to, "TO").replace(str(bed.relay.port), "PORT")
@@ -288,7 +338,7 @@ def test_host_that_is_not_known_is_refused(bed, ssh_home) -> None:
     )
     assert known.read_text() == ""
     known.write_text(before)
-    bed.runs()
+    bed.works()
 
 
 def test_changed_host_key_is_refused(bed, ssh_home) -> None:
@@ -300,7 +350,7 @@ def test_changed_host_key_is_refused(bed, ssh_home) -> None:
         f"'[127.0.0.1]:PORT' -f {known}; if not, someone may be intercepting the connection",
     )
     Path(ssh_home, ".ssh", "known_hosts").write_text(bed.host.at(bed.relay.address, bed.relay.port).known_hosts_line)
-    bed.runs()
+    bed.works()
 
 
 def test_wrong_key_is_refused(bed, ssh_home) -> None:
@@ -310,7 +360,7 @@ def test_wrong_key_is_refused(bed, ssh_home) -> None:
         "transfer-image: TO rejected the login: dock@127.0.0.1: Permission denied (publickey); "
         "set SSH_KEY to a private key that it accepts, or name the user: USER@HOST",
     )
-    assert bed.ends({"SSH_KEY": bed.host.key}).status == 0
+    assert bed.run({"SSH_KEY": bed.host.key}).status == 0
 
 
 def test_ssh_key_that_is_not_there(bed) -> None:
@@ -330,8 +380,8 @@ def test_host_that_is_down(bed) -> None:
 
 
 def test_image_that_is_absent(bed) -> None:
-    bed.reference = "crate:none"
-    assert _refused(bed) == (1, "transfer-image: crate:none is not on this engine; build it, or pull it")
+    bed.reference = "layered:none"
+    assert _refused(bed) == (1, "transfer-image: layered:none does not exist on this engine; build or pull it")
 
 
 def test_no_engine_here(bed) -> None:

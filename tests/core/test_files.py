@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import signal
 import stat
@@ -242,20 +240,4 @@ def test_many_processes_find_a_leftover_at_once(folder, hold_copy) -> None:
     for child in children:
         assert (folder / "f").read_text().endswith("new")
         _end(child)
-    assert os.listdir(folder) == ["t"]
-
-
-def _not_supported(*_: object) -> None:
-    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-
-
-def test_file_systems_without_hard_links_and_locks(folder, monkeypatch) -> None:
-    monkeypatch.setattr(os, "link", _not_supported)
-    monkeypatch.setattr(fcntl, "flock", _not_supported)
-    (folder / "t").write_text("old")
-    with files.temporary_copy("t", "f"):
-        assert (folder / "f").read_text().endswith("old")
-        (folder / "t").write_text("new")
-        with files.temporary_copy("t", "f"):
-            assert (folder / "f").read_text().endswith("new")
     assert os.listdir(folder) == ["t"]

@@ -28,17 +28,17 @@ def test_a_delta_is_what_stands_above_the_longest_common_base(stores: list[str],
 
 def test_a_layer_that_is_needed_once_more_is_not_dropped() -> None:
     parted = delta("aba", ["ab"])
-    assert parted.lacking == ("a",)
-    assert parted.droppable == {"b"}
+    assert parted.missing == ("a",)
+    assert parted.omitted == {"b"}
 
 
 @given(image=DIFF_IDS, stores=st.lists(DIFF_IDS))
 def test_what_is_there_and_what_is_lacking_make_the_image(image: list[str], stores: list[list[str]]) -> None:
     parted = delta(image, stores)
-    assert [*parted.there, *parted.lacking] == image
-    assert not parted.there or any(each[: len(parted.there)] == list(parted.there) for each in stores)
-    longer = image[: len(parted.there) + 1]
-    assert not parted.lacking or all(each[: len(longer)] != longer for each in stores)
+    assert [*parted.present, *parted.missing] == image
+    assert not parted.present or any(each[: len(parted.present)] == list(parted.present) for each in stores)
+    longer = image[: len(parted.present) + 1]
+    assert not parted.missing or all(each[: len(longer)] != longer for each in stores)
 
 
 def test_chain_ids_are_those_of_the_specification() -> None:

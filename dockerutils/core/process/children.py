@@ -11,8 +11,8 @@ from dockerutils.core.errors import DockerutilsError
 from dockerutils.core.process import spawn
 from dockerutils.core.process.spawn import DEVNULL, PIPE, Streams
 
-# Bytes of stdout that `finish` takes.
-_LIMIT = 256 << 20
+# Bytes of stdout that `finish` takes by default.
+LIMIT = 256 << 20
 _CHUNK = 1 << 20
 
 
@@ -98,17 +98,17 @@ class Child:
                 return
         self._unread = self._unread.partition(line)[2]
 
-    def finish(self, data: bytes = b"") -> bytes:
+    def finish(self, data: bytes = b"", *, limit: int = LIMIT) -> bytes:
         """Write `data` to its stdin, if that is a pipe, and end it; return the rest of its stdout when it has ended.
 
-        A second call returns the same.
+        A second call returns the same. A child that writes more than `limit` bytes is killed.
         """
         from dockerutils.core.process.pipes import Events, Exchange
 
         if self._output is not None:
             return self._output
         with self._in_use, closing(Events()) as events:
-            exchange = Exchange(self._popen, data, _LIMIT, events)
+            exchange = Exchange(self._popen, data, limit, events)
             while self._popen.poll() is None:
                 events.wait()
             self._output = self._unread + b"".join(exchange.outputs())

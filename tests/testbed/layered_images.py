@@ -15,7 +15,7 @@ from typing import IO, NamedTuple
 
 from tests.testbed.engine import Engine
 
-NAME = "crate"
+NAME = "layered"
 # What its containers print, and what its configuration has in its environment.
 MARKER, SECRET = "marker-of-the-image", "marker-of-a-secret"
 SIZE = 9_000_000  # random bytes in an image's lowest layer
@@ -34,7 +34,7 @@ CMD ["cat", "/marker"]
 _CHANGED = f"FROM {{base}}\nRUN head -c {CHANGE} /dev/urandom >/change\n"
 
 
-class Crates(NamedTuple):
+class Images(NamedTuple):
     """Images by name, each made of the one before: of one layer, with one that stands there twice, with a change."""
 
     base: str
@@ -42,17 +42,17 @@ class Crates(NamedTuple):
     second: str
 
 
-def stock(engine: Engine, owner: str) -> Crates:
+def ensure(engine: Engine, owner: str) -> Images:
     """Return images that no other engine has the layers of; they are made when the engine does not have them."""
-    crates = Crates(*(f"{NAME}:{owner}-{each}" for each in Crates._fields))
+    images = Images(*(f"{NAME}:{owner}-{each}" for each in Images._fields))
     if f"{owner}-second" not in _tags(engine):
-        add(engine, crates.base, SIZE)
-        build(engine, _BUILT.format(base=crates.base), crates.first)
-        build(engine, _CHANGED.format(base=crates.first), crates.second)
-    return crates
+        import_image(engine, images.base, SIZE)
+        build(engine, _BUILT.format(base=images.base), images.first)
+        build(engine, _CHANGED.format(base=images.first), images.second)
+    return images
 
 
-def add(engine: Engine, name: str, size: int, *, content: str = "/dev/urandom") -> None:
+def import_image(engine: Engine, name: str, size: int, *, content: str = "/dev/urandom") -> None:
     """Make an image of one layer with all that a layer can hold, and a file of `size` bytes of a device."""
     with tempfile.TemporaryDirectory() as work:
         with tarfile.open(f"{work}/layer.tar", "w", format=tarfile.PAX_FORMAT) as tar:
@@ -127,7 +127,7 @@ def layers(engine: Engine, reference: str) -> list[str]:
     return found
 
 
-def saved(engine: Engine, reference: str) -> list[str]:
+def saved_layers(engine: Engine, reference: str) -> list[str]:
     """Return the diff ids of an image, hashed from what the engine saves of it: all of it has to be there."""
     with tempfile.TemporaryDirectory() as work:
         engine.docker("save", "-o", f"{work}/image.tar", reference)
@@ -155,7 +155,7 @@ def _open(tar: tarfile.TarFile, path: str) -> IO[bytes]:
     return stream
 
 
-def forget(engine: Engine, but: str = "") -> None:
+def remove(engine: Engine, but: str = "") -> None:
     """Remove what these images have left on an engine, but for those that are its own."""
     if tags := [tag for tag in _tags(engine) if not (but and tag.startswith(f"{but}-"))]:
         engine.docker("image", "rm", "-f", *(f"{NAME}:{tag}" for tag in tags))
@@ -166,7 +166,7 @@ def _tags(engine: Engine) -> list[str]:
     return [tag for tag in engine.docker("image", "ls", "--format", "{{.Tag}}", NAME).split() if tag != "<none>"]
 
 
-def traces(engine: Engine) -> dict[str, list[str]]:
+def stored_files(engine: Engine) -> dict[str, list[str]]:
     """Return what an engine has of images: those that it lists, layers, and files of work that is not done yet."""
     data = engine.path(f"{engine.directory}/data")
     places = ("tmp", "overlay2", "image/overlay2/layerdb/sha256", "image/overlay2/layerdb/tmp")
