@@ -62,7 +62,7 @@ def build(
         for step in steps:
             process.run(step.command, dry_run=True)
         return
-    _require_bases(project, images)
+    _require_bases(project, images, request.options)
     if version_file.applies(project.root):
         version_file.generate(project.root)
     pip_conf = os.path.join(project.root, _PIP_CONF)
@@ -81,7 +81,7 @@ def requested(project: Project, request: Request) -> list[Image]:
     Raise UserError if an image does not exist, has no Dockerfile, or is the base of itself.
     """
     if request.image == ALL:
-        return build_order.in_order(project, _with_dockerfile(project, request.tag))
+        return build_order.in_order(project, _with_dockerfile(project, request.tag), request.options)
     image = _to_build(project, request.image, request.repository, request.tag)
     if image.kind != DIRECTORY:
         advice = f"run: build-image {image.directory}" if image.directory else "docker pulls it when you run it"
@@ -141,15 +141,14 @@ def _pull(project: Project, image: Image, request: Request) -> list[str]:
     is_wanted = request.pull or (
         request.with_base and any(project.settings(name).boolean("pull_FROM_on_force") for name in sections)
     )
-    return ["--pull"] if is_wanted and not build_order.bases(project, image) else []
+    return ["--pull"] if is_wanted and not build_order.bases(project, image, request.options) else []
 
 
-def _require_bases(project: Project, images: Sequence[Image]) -> None:
+def _require_bases(project: Project, images: Sequence[Image], options: Sequence[str]) -> None:
     """Raise DockerutilsError if no engine answers, or if it does not have a base that this build does not make."""
     made = {image.name for image in images}
-    needed = {
-        base.reference: base for image in images for base in build_order.bases(project, image) if base.name not in made
-    }
+    bases = [base for image in images for base in build_order.bases(project, image, options)]
+    needed = {base.reference: base for base in bases if base.name not in made}
     engine.require()
     present = engine.inspect(needed)
     for reference, base in needed.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from dockerutils.core.errors import UserError
@@ -12,25 +12,28 @@ from dockerutils.project import dockerfile
 from dockerutils.project.project import Image, Project
 
 
-def bases(project: Project, image: Image) -> list[Image]:
+def bases(project: Project, image: Image, options: Sequence[str] = ()) -> list[Image]:
     """Return the images of the project that the Dockerfile of `image` is built from.
 
-    Raise UserError if the Dockerfile cannot be read or its build_args have a mistake.
+    `options` are options of docker build in addition to build_args. Raise UserError if the Dockerfile cannot be read or
+    its build_args have a mistake.
     """
     content = dockerfile.read(os.path.join(project.root, image.dockerfile), shown_as=image.dockerfile)
-    arguments = dockerfile.build_arguments(project.settings(image.name).options("build_args"), project.environ)
+    configured = project.settings(image.name).options("build_args")
+    arguments = dockerfile.build_arguments([*configured, *options], project.environ)
     repositories = {references.split(reference)[0] for reference in content.bases(arguments)}
     others = [name for name in project.directories() if name != image.name]
     return [project.image(name) for name in others if repositories & _repositories(project, name)]
 
 
-def in_order(project: Project, images: Iterable[Image]) -> list[Image]:
+def in_order(project: Project, images: Iterable[Image], options: Sequence[str] = ()) -> list[Image]:
     """Return the images, each after those of them that it is built from, and `base` as early as possible.
 
-    Raise UserError if an image is built from itself, through others.
+    `options` are options of docker build in addition to build_args. Raise UserError if an image is built from itself,
+    through others.
     """
     by_name = {image.name: image for image in images}
-    bases_by_name = {name: {base.name for base in bases(project, image)} for name, image in by_name.items()}
+    bases_by_name = {name: {base.name for base in bases(project, image, options)} for name, image in by_name.items()}
     sorter = TopologicalSorter({name: needed & by_name.keys() for name, needed in bases_by_name.items()})
     try:
         sorter.prepare()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 
 from dockerutils.core.errors import UserError
+from dockerutils.docker import options as docker_options
+from dockerutils.docker.options import BUILD
 from dockerutils.project import dockerfile_parser
 from dockerutils.project.dockerfile_parser import Instruction, Parsed
 from dockerutils.project.dockerfile_words import expand
@@ -153,21 +154,10 @@ def build_arguments(options: Sequence[str], environ: Mapping[str, str]) -> dict[
     `--build-arg NAME` takes the value from the environment, and has no effect if it is not set there. `--platform`
     sets TARGETPLATFORM and its parts.
     """
-    split = (pair.partition("=") for pair in _values(options, "--build-arg"))
+    split = (pair.partition("=") for pair in docker_options.values(options, BUILD, "build-arg"))
     given = {name: value if equals else environ[name] for name, equals, value in split if equals or name in environ}
-    platforms = _values(options, "--platform")
+    platforms = docker_options.values(options, BUILD, "platform")
     return {**(_platform_variables("TARGET", platforms[-1].partition(",")[0]) if platforms else {}), **given}
-
-
-def _values(options: Sequence[str], name: str) -> list[str]:
-    """Return the values of an option, in order, written as `--name value` or `--name=value`."""
-    found = []
-    for option, following in pairwise([*options, ""]):
-        if option == name:
-            found.append(following)
-        elif option.startswith(f"{name}="):
-            found.append(option.removeprefix(f"{name}="))
-    return found
 
 
 def _platform_variables(prefix: str, platform: str = "") -> dict[str, str]:

@@ -336,6 +336,19 @@ def test_dry_run_prints_the_commands_and_needs_no_engine(app, config, argv, line
     assert sorted(os.listdir(app.root)) == ["docker", "pip.conf.template"]
 
 
+@pytest.mark.parametrize(
+    ("options", "pull"),
+    [
+        pytest.param(["--build-arg=BASE=x"], "--pull ", id="another base"),
+        pytest.param(["--label", "--build-arg=BASE=x"], "", id="the value of another option"),
+    ],
+)
+def test_build_arguments_on_the_command_line_choose_the_base(app, options, pull) -> None:
+    app.write({"docker/base/Dockerfile": BASE, "docker/dev/Dockerfile": "ARG BASE=app-base:alice\nFROM $BASE\n"})
+    outcome = app("dev", "-p", "--dry-run", "--", *options)
+    assert outcome.out == f"docker build -t app-dev:alice -f docker/dev/Dockerfile {pull}{' '.join(options)} .\n"
+
+
 def test_warns_of_unknown_keys(app) -> None:
     app.write({"docker/dev/Dockerfile": BASE})
     app.write({"docker/dockerutils.cfg": "[dev]\nbuild_arg = x\n[tool]\nanything = x\n"})
