@@ -1,7 +1,7 @@
-"""Completion in bash, zsh and fish: what the parsers of the commands know, written as each shell reads it.
+"""Completion in bash, zsh and fish: the options and arguments of all parsers, in the syntax of each shell.
 
-The names of images and docks are none of it: at a press of TAB the shell asks names.py for them. The part that is the
-same for all commands stands in `completions/`.
+At a press of TAB the shell asks names.py for the names of images and docks. The part of a script that does not depend
+on the commands is in `completions/`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 SHELLS = ("bash", "zsh", "fish")
 
-# What a value can be, by its name in the usage: kinds of names that the shell finds out, and words that stand for
-# themselves. Of any other value nothing is known.
+# The possible values of an option or argument, by its name in the usage: @kinds of names, and literal words. Others
+# are not completed.
 _VALUES = {
     "IMAGE": ("@images",),
     "IMAGE|all|clean": ("@images", "all", "clean"),
@@ -31,7 +31,7 @@ _ASK = "import sys; sys.path.insert(0, sys.argv.pop(1)); from dockerutils.cli im
 
 
 class Option(NamedTuple):
-    """An option: its spellings, its help, the name of its value, None when it takes none, and what that can be."""
+    """An option: its spellings, its help, the name of its value (None for a switch) and the possible values."""
 
     flags: list[str]
     help: str
@@ -41,7 +41,7 @@ class Option(NamedTuple):
 
 
 class Argument(NamedTuple):
-    """An argument that is no option; one that repeats is the last."""
+    """A positional argument; only the last one can repeat."""
 
     metavar: str
     values: tuple[str, ...]
@@ -49,7 +49,7 @@ class Argument(NamedTuple):
 
 
 class Spec(NamedTuple):
-    """What there is to complete of a command, or of an action of one, which is named `COMMAND ACTION`."""
+    """The options and arguments of a command, or of an action, with the name `COMMAND ACTION`."""
 
     name: str
     options: list[Option]
@@ -57,10 +57,10 @@ class Spec(NamedTuple):
 
 
 def script(shell: str, parsers: Mapping[str, argparse.ArgumentParser]) -> str:
-    """Return the script for one of SHELLS that completes the commands with these parsers, by their names."""
+    """Return the script for one of SHELLS; `parsers` are those of the commands, by name."""
     specs = [spec for name, parser in parsers.items() for spec in _specs(name, parser)]
     table, quote = {"bash": (_bash, shlex.quote), "zsh": (_zsh, shlex.quote), "fish": (_fish, _quote_for_fish)}[shell]
-    # Without site, and without what the environment tells Python: it starts in a third of the time.
+    # Without site and Python's environment variables: this starts in a third of the time.
     asking = [sys.executable, "-I", "-S", "-c", _ASK, os.path.dirname(_PACKAGE)]
     with open(os.path.join(_PACKAGE, "cli", "completions", f"completion.{shell}"), encoding="utf-8") as stream:
         text = stream.read()
@@ -69,8 +69,8 @@ def script(shell: str, parsers: Mapping[str, argparse.ArgumentParser]) -> str:
 
 
 def _specs(name: str, parser: argparse.ArgumentParser) -> Iterator[Spec]:
-    """Yield what a parser takes, and behind it what the parsers of its actions take."""
-    actions = parser._actions  # noqa: SLF001 - argparse shows it nowhere else
+    """Yield the specification of a parser, then those of its actions."""
+    actions = parser._actions  # noqa: SLF001 - argparse has no public access
     options = [_option(action) for action in actions if action.option_strings]
     yield Spec(name, options, [_argument(action) for action in actions if not action.option_strings])
     for action in actions:
@@ -95,7 +95,7 @@ def _values(action: argparse.Action) -> tuple[str, ...]:
 
 
 def _bash(specs: list[Spec]) -> Iterator[str]:
-    """Yield the arms of a case, which set what completion.bash walks through."""
+    """Yield the arms of a case statement, which set the variables of completion.bash."""
     for spec in specs:
         takes = [
             word
@@ -115,7 +115,7 @@ def _bash(specs: list[Spec]) -> Iterator[str]:
 
 
 def _zsh(specs: list[Spec]) -> Iterator[str]:
-    """Yield the arms of a case, which set what _arguments of zsh takes (zshcompsys)."""
+    """Yield the arms of a case statement, which set the specifications of zsh's _arguments (zshcompsys)."""
     for spec in specs:
         yield f"        ({shlex.quote(spec.name)})"
         yield "            specs=("
@@ -141,7 +141,7 @@ def _zsh_text(text: str) -> str:
 
 
 def _fish(specs: list[Spec]) -> Iterator[str]:
-    """Yield a line of complete for each option and argument."""
+    """Yield one `complete` command for each option and argument."""
     for spec in specs:
         command, _, action = spec.name.partition(" ")
         flags = " ".join(flag for option in spec.options if option.metavar for flag in option.flags)

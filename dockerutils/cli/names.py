@@ -1,4 +1,4 @@
-"""The names that a shell completes, asked for at each press of TAB: it imports little, and no fault is told."""
+"""Print the names that a shell completes. It runs at each press of TAB: few imports, and no error messages."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from dockerutils.core.errors import DockerutilsError
 
 
 def main(argv: Sequence[str]) -> None:
-    """Print, a line each, the names of the kind `argv[0]` that may complete the word begun as `argv[1]`."""
+    """Print one name of the kind `argv[0]` per line, for a word that begins with `argv[1]`."""
     kind, begun = argv
     names = dict.fromkeys(KINDS[kind](begun, os.environ))
-    # Whatever no terminal can show, line ends among it, is no name to complete.
+    # Without names that a terminal cannot show, such as those with line ends.
     sys.stdout.buffer.write("".join(f"{name}\n" for name in names if name.isprintable()).encode())
 
 
 def images(_: str, environ: Mapping[str, str]) -> list[str]:
-    """Return the images of the current project; those with a Dockerfile when its configuration is no good."""
+    """Return the images of the current project; only those with a Dockerfile if its configuration is broken."""
     from dockerutils.project import project
 
     try:
@@ -32,7 +32,7 @@ def images(_: str, environ: Mapping[str, str]) -> list[str]:
 
 
 def docks(begun: str, environ: Mapping[str, str]) -> list[str]:
-    """Return the monikers of the docks, or their addresses when only these begin so."""
+    """Return the monikers of the docks, or their addresses if no moniker begins with the word."""
     from dockerutils.docks import records
 
     home, found = environ.get("HOME", ""), []

@@ -18,7 +18,7 @@ from dockerutils.core import process
 from dockerutils.core.errors import CommandFailed, DockerutilsError
 from dockerutils.core.process import Command
 from dockerutils.docker.invocation import Port
-from dockerutils.docks import inventory, remote
+from dockerutils.docks import inventory, remote, ssh_config
 from dockerutils.docks.records import Dock
 from dockerutils.docks.remote import RemoteHost
 
@@ -66,11 +66,25 @@ def forwarded(
             _close(host, held)
 
 
-def require_free(ports: Sequence[Port]) -> None:
-    """Raise DockerutilsError if a port is in use on this machine, by something else than a forward to a dock."""
+def require_free(dock: Dock, ports: Sequence[Port]) -> None:
+    """Raise DockerutilsError if a port is in use on this machine, by something else than a forward to a dock.
+
+    Also if ssh can forward none, because it can share no connection to the dock.
+    """
+    if ports:
+        _require_shared_connection(dock)
     for port in ports:
         if not os.path.exists(_file(port.number)):
             _require_free(port.number)
+
+
+def _require_shared_connection(dock: Dock) -> None:
+    home = os.path.expanduser("~")
+    if ssh_config.socket(dock, home) is None:
+        raise DockerutilsError(
+            f"ssh cannot forward ports: {home} is too long for the path of a shared connection; publish no port, or "
+            "use a home directory with a shorter path"
+        )
 
 
 def hang_up(dock: Dock) -> None:
@@ -80,6 +94,7 @@ def hang_up(dock: Dock) -> None:
 
 def _open(host: RemoteHost, dock: Dock, wanted: Sequence[_Forward]) -> list[_Forward]:
     """Forward the ports and return them with their locks."""
+    _require_shared_connection(dock)
     held: list[_Forward] = []
     try:
         with inventory.locked(os.path.expanduser("~"), _LOCK):

@@ -81,7 +81,7 @@ def start(project: Project, run: invocation.Run, *, sync_project: bool = False, 
     dock = inventory.choose(None, project.environ, os.path.expanduser("~"))
     detached = invocation.is_detached(run)
     if not dry_run:
-        forwarding.require_free(ports)
+        forwarding.require_free(dock, ports)
     if sync_project:
         sync.before_run(project, dock, run.name, dry_run=dry_run)
     try:

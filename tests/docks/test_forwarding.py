@@ -90,15 +90,32 @@ def test_a_port_that_is_in_use_here(far: Dock, service: Port, host: Host, capfd:
         f"port {service.number} is in use on this machine; stop the program that uses it, or publish another port"
     )
     with pytest.raises(DockerutilsError, match=str(caught.value)):
-        forwarding.require_free([service])
+        forwarding.require_free(far, [service])
     assert (capfd.readouterr().err, host.authentications(), files()) == ("", 0, [])
+
+
+def test_a_home_directory_too_long_for_a_shared_connection(
+    far: Dock, service: Port, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    home = f"/home/{'u' * 150}"
+    monkeypatch.setenv("HOME", home)
+    message = (
+        f"^ssh cannot forward ports: {home} is too long for the path of a shared connection; publish no port, or use a "
+        "home directory with a shorter path$"
+    )
+    with pytest.raises(DockerutilsError, match=message):
+        forwarding.require_free(far, [service])
+    with pytest.raises(DockerutilsError, match=message), forwarded(far, [service]):
+        pass
+    assert capfd.readouterr().err == ""
+    forwarding.require_free(far, [])
 
 
 def test_a_port_that_is_forwarded_to_another_dock(far: Dock, service: Port, here: int) -> None:
     other = far._replace(moniker="other", address="other")
     inventory.register(other, os.environ["HOME"])
     with forwarded(far, [service], here=here):
-        forwarding.require_free([Port("", here)])  # it may be the same forward
+        forwarding.require_free(far, [Port("", here)])  # it may be the same forward
         with pytest.raises(DockerutilsError) as caught, forwarded(other, [service], here=here):
             pass
         assert listens(here)

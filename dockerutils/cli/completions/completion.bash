@@ -1,14 +1,14 @@
 # shellcheck shell=bash
-# Completion of dockerutils' commands in bash; to have it: source <(dockerutils completion bash)
-# No name that it offers is ever evaluated. It does without the package bash-completion.
+# Completion of dockerutils' commands in bash. To enable it: source <(dockerutils completion bash)
+# It never evaluates a name, and does not need the package bash-completion.
 
 _dockerutils_names() {
-    [[ $2 != -* ]] || return # no name begins so
+    [[ $2 != -* ]] || return # no name begins with a dash
     ASK_FOR_NAMES "$1" "$2" 2>/dev/null </dev/null
 }
 
-# Set what there is to complete of a command: options, those that take a value with what it can be (`flag values`...),
-# what the first arguments can be, and what more of them can. @images, @docks, @files and @variables are found out.
+# Set the variables for a command: its options, the options with values and these values (`flag values`...), the values
+# of the first arguments, and those of further ones. @images, @docks, @files and @variables are kinds of names.
 _dockerutils_table() {
     options=() takes=() arguments=() more=
     case $1 in
@@ -16,7 +16,7 @@ _dockerutils_table() {
     esac
 }
 
-# Set words to those before the cursor. bash has parted them at = : @ too: they are one as long as no blank comes.
+# Set words to the words up to the cursor. bash also splits at = : @; join these parts up to the next blank.
 _dockerutils_words() {
     local line=${COMP_LINE:0:COMP_POINT} number word glued=
     words=()
@@ -37,7 +37,7 @@ _dockerutils_words() {
     done
 }
 
-# Set values to what the value of option $1 can be; status 1 when it takes none.
+# Set values to the possible values of option $1; status 1 if it takes none.
 _dockerutils_takes() {
     local number
     for ((number = 0; number < ${#takes[@]}; number += 2)); do
@@ -49,7 +49,7 @@ _dockerutils_takes() {
     return 1
 }
 
-# Set values to what the last of words can be, and prefix to what stands before it in its word.
+# Set values to the possible values of the last word.
 _dockerutils_walk() {
     local last=$((${#words[@]} - 1)) number place=0
     for ((number = 1; number < last; number++)); do
@@ -73,7 +73,7 @@ _dockerutils_walk() {
     esac
 }
 
-# Offer those of $values that begin as the word $1 does.
+# Offer those of $values that begin with the word $1.
 _dockerutils_offer() {
     local current=$1 before='' kept='' each name names=()
     if [[ $current == --*=* ]]; then
@@ -82,7 +82,7 @@ _dockerutils_offer() {
     fi
     for each in $values; do
         case $each in
-            @files) return ;; # what bash does by itself when there is nothing to offer
+            @files) return ;; # bash completes files by default
             @images | @docks)
                 while IFS= read -r name; do names+=("$name"); done < <(_dockerutils_names "${each#@}" "$current")
                 ;;
@@ -92,11 +92,11 @@ _dockerutils_offer() {
             *) names+=("$each") ;;
         esac
     done
-    compopt +o default +o bashdefault 2>/dev/null # but not here; bash 3 lacks it
-    # Of a word that holds one of these, bash replaces what stands behind the last of them.
+    compopt +o default +o bashdefault 2>/dev/null # but not here; bash 3 has no compopt
+    # In a word with one of these characters, bash replaces only the text after the last one.
     each=${COMP_WORDBREAKS//[^=:@]/}
     [[ -z $each ]] || kept=${1%"${1##*["$each"]}"}
-    # Within quotes that are open a plain name may stand as it is.
+    # Inside open quotes, a plain name needs no escapes.
     each=${current#[\"\']}
     for name in ${names[@]+"${names[@]}"}; do
         printf -v name %q "$name"
@@ -122,7 +122,7 @@ _dockerutils() {
     _dockerutils_offer "${words[${#words[@]} - 1]}"
 }
 
-# source dock NAME; all else that is sourced goes to whatever completed it before.
+# source dock NAME; other uses of source go to the completion from before.
 _dockerutils_source() {
     local IFS=$' \t\n' values=@docks words
     COMPREPLY=()

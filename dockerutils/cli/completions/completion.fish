@@ -1,4 +1,4 @@
-# Completion of dockerutils' commands in fish; to have it: dockerutils completion fish | source
+# Completion of dockerutils' commands in fish. To enable it: dockerutils completion fish | source
 
 function __dockerutils_names
     if test $argv[1] = variables
@@ -6,11 +6,11 @@ function __dockerutils_names
         return
     end
     set -l begun (commandline -ct | string replace -r -- '^--[^=]*=' '' | string unescape)
-    string match -q -- '-*' "$begun"; and return # no name begins so
+    string match -q -- '-*' "$begun"; and return # no name begins with a dash
     ASK_FOR_NAMES $argv "$begun" 2>/dev/null </dev/null
 end
 
-# The words before the cursor, behind the command and an action: status 1 when the action is another one.
+# Print the words between the command, or its action $argv[1], and the cursor; status 1 if the action is another one.
 function __dockerutils_words
     set -l words (commandline -opc)[2..]
     if test -n "$argv[1]"
@@ -18,17 +18,17 @@ function __dockerutils_words
         set -e words[1]
     end
     string join -- \n $words
-    return 0 # which join does not for a word alone
+    return 0 # join returns 1 for a single word
 end
 
-# Whether options can stand here: of the command itself, of one of its actions when that is named.
+# Tell whether an option of the command, or of its action $argv[1], is possible here.
 function __dockerutils_in
     set -l words (__dockerutils_words $argv[1]); or return 1
     not contains -- -- $words
 end
 
-# __dockerutils_at ACTION PLACE FLAG...: whether the argument at this place is completed; PLACE- means this and any
-# behind it, FLAGs are the options that take a value.
+# __dockerutils_at ACTION PLACE FLAG...: tell whether the cursor is at the argument with this number. PLACE- means this
+# argument and all after it; FLAGs are the options with a value.
 function __dockerutils_at
     set -l words (__dockerutils_words $argv[1]); or return 1
     contains -- -- $words; and return 1
@@ -47,13 +47,13 @@ function __dockerutils_at
     string match -q -- '*-' $argv[2]; and test $place -ge (string trim -r -c - $argv[2])
 end
 
-function __dockerutils_behind
+function __dockerutils_after_dashes
     contains -- -- (commandline -opc)
 end
 
 for command in COMMANDS
     complete -c $command -e
     complete -c $command -f
-    complete -c $command -n __dockerutils_behind -F
+    complete -c $command -n __dockerutils_after_dashes -F
 end
 # TABLE

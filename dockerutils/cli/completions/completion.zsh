@@ -1,11 +1,11 @@
-# Completion of dockerutils' commands in zsh; to have it, behind compinit: source <(dockerutils completion zsh)
+# Completion of dockerutils' commands in zsh. To enable it, after compinit: source <(dockerutils completion zsh)
 
 _dockerutils_names() {
-    [[ $2 != -* ]] || return # no name begins so
+    [[ $2 != -* ]] || return # no name begins with a dash
     ASK_FOR_NAMES "$1" "$2" 2>/dev/null </dev/null
 }
 
-# Offer words, and what @images, @docks, @files and @variables stand for.
+# Offer words, and the names of the kinds @images, @docks, @files and @variables.
 _dockerutils_offer() {
     local each expl
     local -a names
@@ -42,7 +42,7 @@ _dockerutils() {
     _arguments -s -S : $specs
 }
 
-# source dock NAME; all else that is sourced is completed as zsh does it.
+# source dock NAME; for other uses of source, zsh's own completion.
 _dockerutils_source() {
     if (( CURRENT == 3 )) && [[ ${(Q)words[2]:t} == dock ]]; then
         _dockerutils_offer @docks
