@@ -84,7 +84,7 @@ def _pytest(root: str, collected: list[str], settings: _Settings) -> Tests:
     below = [path for where in settings.testpaths for path in _below(root, where, collected)]
     if below:
         return Tests(PYTEST, [], below, requirements)
-    own = [path for path in collected if _top(path) not in _ELSEWHERE] or collected
+    own = _own(collected)
     tops = list(dict.fromkeys(map(_top, own)))
     return Tests(PYTEST, [] if "." in tops else tops, own, requirements)
 
@@ -97,12 +97,18 @@ def _django(root: str, manage: str, cases: Sequence[str]) -> Tests | None:
 
 def _unittest(root: str, cases: list[str]) -> Tests | None:
     """Return how unittest runs tests; None unless it finds all: before Python 3.12 it passes when it finds none."""
-    tops = sorted(set(map(_top, cases)))
+    own = _own(cases)
+    tops = sorted(set(map(_top, own)))
     start = tops[0] if len(tops) == 1 else "."
-    if not all(_is_importable(root, path, start) for path in cases):
+    if not all(_is_importable(root, path, start) for path in own):
         return None
     is_package = start != "." and os.path.exists(os.path.join(root, start, "__init__.py"))
-    return Tests(UNITTEST, ["-s", start, *(["-t", "."] if is_package else [])], cases, [])
+    return Tests(UNITTEST, ["-s", start, *(["-t", "."] if is_package else [])], own, [])
+
+
+def _own(paths: list[str]) -> list[str]:
+    """Return the tests of the project itself, without those of examples and the like; all if there are no others."""
+    return [path for path in paths if _top(path) not in _ELSEWHERE] or paths
 
 
 def _has_cases(path: str, text: str) -> bool:

@@ -40,6 +40,7 @@ def find(root: Path, files: dict[str, str], requirements: str = "") -> testing.T
         ({"pytest.toml": "[pytest]\npython_files = ['x.py']\n", "x.py": "", "tests/test_a.py": ""}, PYTEST, []),
         ({"tests/test_a.py": CASE}, UNITTEST, ["-s", "tests"]),
         ({"tests/test_a.py": CASE, "tests/__init__.py": ""}, UNITTEST, ["-s", "tests", "-t", "."]),
+        ({"tests/test_a.py": CASE, "example/test_b.py": CASE}, UNITTEST, ["-s", "tests"]),
         ({"tests.py": CASE}, UNITTEST, ["-s", "."]),
         ({"app/tests.py": CASE, "app/__init__.py": "", "test_b.py": CASE}, UNITTEST, ["-s", "."]),
         ({"manage.py": "import django\n", "pages/tests.py": CASE, "pages/__init__.py": ""}, DJANGO, ["."]),
