@@ -53,13 +53,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 @pytest.fixture(autouse=True)
-def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Isolate every test from the user's HOME, credentials and engine; the user is alice."""
     for name in filter(_USERS_OWN.fullmatch, list(os.environ)):
         monkeypatch.delenv(name)
-    # Not inside tmp_path, where the test writes its own files.
-    home = tmp_path.with_name(f"{tmp_path.name}-home")
-    home.mkdir()
+    # Not inside tmp_path, where the test writes its own files. A short path, because ssh's sockets are in it.
+    home = tmp_path_factory.mktemp("h")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("LOGNAME", "alice")
     monkeypatch.setenv("USER", "alice")

@@ -90,7 +90,7 @@ def test_is_running_sees_containers(each_engine) -> None:
 
 
 def test_user_is_out_of_reach(tmp_path) -> None:
-    assert os.path.expanduser("~") == f"{tmp_path}-home"
+    assert os.path.expanduser("~") == os.environ["HOME"]
     assert os.environ["DOCKER_CONFIG"].startswith(str(tmp_path))
     assert {name for name in os.environ if name.startswith(("AWS_", "DOCKER_", "SSH_", "XDG_"))} == {
         "AWS_EC2_METADATA_DISABLED",
