@@ -31,9 +31,15 @@ _NEEDS = {
 }
 
 
+# Files whose tests use Jupyter's port 8888 of this machine: not at the same time.
+_NOTEBOOKS = {"test_nb_dock.py", "test_run_notebook_docked.py"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with the parts that it needs."""
+    """Mark each test with the parts that it needs, and keep those of a file in one process (--dist=loadgroup)."""
     for item in items:
+        file = item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group("notebooks" if os.path.basename(file) in _NOTEBOOKS else file))
         fixtures = set(getattr(item, "fixturenames", ()))
         for need, names in _NEEDS.items():
             if fixtures & names:

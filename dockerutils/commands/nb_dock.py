@@ -1,4 +1,4 @@
-"""Run Jupyter on a dock itself, without a container, and open it here."""
+"""Run Jupyter on a dock, without a container, and open it in the browser here."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from dockerutils.notebooks import server
 from dockerutils.notebooks.server import Visit
 
 _EXAMPLES = """\
-  nb-dock gpu                   Jupyter on the dock gpu; the browser opens, Ctrl-C ends it
-  nb-dock                       on the dock that this shell is docked to
-  nb-dock gpu --no-browser      print the URL, and open no browser"""
+  nb-dock gpu                   start Jupyter on the dock gpu; Ctrl-C stops it
+  nb-dock                       on the dock of this shell
+  nb-dock gpu --no-browser      only print the URL"""
 
-_AGAIN = 1.0  # seconds between two looks at a Jupyter that another nb-dock has started
+_POLL = 1.0  # seconds between two requests to a Jupyter that another nb-dock started
 
-# Where Jupyter notes, in files of its own that nobody else may read, what of ours runs there.
+# Where Jupyter writes its private record of each server that nb-dock started.
 _RUNTIME = "$HOME/.local/share/dockerutils/jupyter"
 _PREFIXES = (
     *("~/.venv", "~/venv", "~/.local", "~/miniforge3", "~/mambaforge", "~/miniconda3", "~/anaconda3"),
@@ -34,8 +34,8 @@ _PREFIXES = (
     *("/usr/local", "/usr"),
 )
 
-# What a dock is asked: where something listens, which Jupyter of ours runs, and where its program is: on the PATH, on
-# that of a login shell, which files like .profile add to, or in a usual place.
+# Run by sh on a dock: the ports in use, the servers that nb-dock started, and the programs that start Jupyter: on the
+# PATH, on the PATH of a login shell (set by files like .profile), or in a usual place.
 _SURVEY = f"""\
 cat /proc/net/tcp /proc/net/tcp6 2>/dev/null
 for each in "{_RUNTIME}"/*server-*.json; do
@@ -52,7 +52,7 @@ for name in jupyter-lab jupyter-notebook; do
 done
 """
 
-# Jupyter reads nothing; what stands on stdin behind the token is the connection: when that ends, Jupyter ends.
+# stdin has the token, then stays open as long as the connection; when it ends, Jupyter is stopped.
 _START = f"""\
 IFS= read -r {server.TOKEN}; export {server.TOKEN} JUPYTER_RUNTIME_DIR="{_RUNTIME}"; exec 3<&0; \
 PROGRAM --no-browser --ip={server.LOOPBACK} --port=PORT --port-retries=0 \
@@ -62,7 +62,7 @@ wait $jupyter; status=$?; kill $!; exit $status"""
 
 
 class Found(NamedTuple):
-    """What a dock has: the ports in use, the programs that start Jupyter, and the records of those that run."""
+    """State of a dock: ports in use, programs that start Jupyter, records of running servers."""
 
     listening: set[int]
     programs: list[str]
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def handle(args: argparse.Namespace) -> None:
-    """Join the Jupyter that runs on the dock, or start one."""
+    """Join a running Jupyter on the dock, or start one."""
     dock = inventory.choose(args.dock, os.environ, os.path.expanduser("~"))
     found = survey(dock)
     if found.running:
@@ -93,30 +93,35 @@ def handle(args: argparse.Namespace) -> None:
         start(dock, found, args)
     else:
         raise DockerutilsError(
-            f"dock {dock.moniker} has no Jupyter, on its PATH or in a usual place; install it there: ssh-dock "
+            f"dock {dock.moniker} has no Jupyter on its PATH or in a usual place; install it: ssh-dock "
             f"{dock.moniker} -- sh -c 'python3 -m venv ~/.venv && ~/.venv/bin/pip install jupyterlab'"
         )
 
 
 def survey(dock: Dock) -> Found:
-    """Ask a dock what it has; CommandFailed tells why it is not reached."""
+    """Return the state of a dock; CommandFailed if it cannot be reached."""
     import json
 
-    lines = server.ask(dock, _SURVEY)
+    lines = remote.of(dock).capture(_SURVEY).stdout.splitlines()
     listening = server.listening(lines)
-    records = []
+    running = []
     for line in lines:
         if line.startswith("server "):
-            with suppress(ValueError):  # it is being written just now
-                records.append(json.loads(line.removeprefix("server ")))
-    running = [each for each in records if each["port"] in listening]
+            with suppress(ValueError, RecursionError):  # Jupyter can be writing it at this moment
+                record = json.loads(line.removeprefix("server "))
+                if (
+                    isinstance(record, dict)
+                    and record.get("port") in listening
+                    and isinstance(record.get("token"), str)
+                ):
+                    running.append(record)
     return Found(listening, [line.removeprefix("program ") for line in lines if line.startswith("program ")], running)
 
 
 def start(dock: Dock, found: Found, args: argparse.Namespace) -> None:
-    """Start Jupyter, and wait for its end, or ours, which is its end as well."""
-    visit = Visit("nb-dock", server.free_port(None), server.token())
-    # Another number than here: the dock may be this machine.
+    """Start Jupyter and wait until it ends; it also ends with this process."""
+    visit = Visit("nb-dock", server.free_port(None), server.new_token())
+    # Not the same port as here: the dock can be this machine.
     there = next(port for port in range(server.PORT, 1 << 16) if port not in {visit.port, *found.listening})
     script = _START.replace("PROGRAM", shlex.quote(found.programs[0])).replace("=PORT ", f"={there} ")
     source = process.Input(f"(printf '%s\\n' \"${server.TOKEN}\"; cat)", lambda: f"{visit.token}\n")
@@ -130,7 +135,7 @@ def start(dock: Dock, found: Found, args: argparse.Namespace) -> None:
 
 
 def _attend(dock: Dock, command: process.Command, visit: Visit, args: argparse.Namespace) -> None:
-    """Run Jupyter for as long as it runs; CommandFailed tells of one that has not come up."""
+    """Run Jupyter until it ends; CommandFailed if it did not start or failed."""
     late: list[bool] = []
     with process.children() as family:
         child = family.start(command.argv, stdin=process.PIPE, stdout=process.STDERR)
@@ -142,41 +147,42 @@ def _attend(dock: Dock, command: process.Command, visit: Visit, args: argparse.N
 
         with suppress(BrokenPipeError):
             child.write(command.stdin.read().encode())
-        with server.awaited(visit, browser=not args.no_browser, environ=os.environ, late=give_up) as there:
+        with server.announced(visit, open_browser=not args.no_browser, environ=os.environ, late=give_up) as answered:
             status = child.wait()
         complaint = child.stderr
     if late:
         raise DockerutilsError(_silent(dock))
     if status == ssh_config.SSH_FAILED:
         raise CommandFailed(status, remote.of(dock).explain(complaint))
-    if not there.is_set():
+    if not answered.is_set():
         raise CommandFailed(
             status or 1,
-            f"Jupyter on dock {dock.moniker} ended with status {status} before it answered; what it said last stands "
-            "above",
+            f"Jupyter on dock {dock.moniker} exited with status {status} before it answered; see its output above",
         )
     if status:
-        raise CommandFailed(status, f"Jupyter on dock {dock.moniker} ended with status {status}; it says why above")
+        raise CommandFailed(status, f"Jupyter on dock {dock.moniker} exited with status {status}; see its output above")
 
 
 def join(dock: Dock, record: dict[str, object], args: argparse.Namespace) -> None:
-    """Bring the Jupyter that runs there here as well, until it ends, or we do, which it outlives."""
+    """Forward the port of a running Jupyter until it ends; it continues if this process ends first."""
     there = int(str(record["port"]))
-    visit = Visit("nb-dock", server.free_port(None), str(record["token"]))
+    visit = Visit("nb-dock", server.free_port(None), str(record.get("token", "")))
     with forwarding.forwarded(dock, [Port(server.LOOPBACK, there)], here=visit.port, dry_run=args.dry_run):
         if args.dry_run:
             return
-        console.note("nb-dock", f"Jupyter runs on dock {dock.moniker} already; this joins it")
-        with server.awaited(visit, browser=not args.no_browser, environ=os.environ, late=lambda: None) as answered:
+        console.note("nb-dock", f"joining the Jupyter that already runs on dock {dock.moniker}")
+        with server.announced(
+            visit, open_browser=not args.no_browser, environ=os.environ, late=lambda: None
+        ) as answered:
             if not answered.wait(server.PATIENCE):
                 raise DockerutilsError(_silent(dock))
             while visit.status():
-                time.sleep(_AGAIN)
-    console.note("nb-dock", f"Jupyter on dock {dock.moniker} has ended")
+                time.sleep(_POLL)
+    console.note("nb-dock", f"Jupyter on dock {dock.moniker} ended")
 
 
 def _silent(dock: Dock) -> str:
     return (
-        f"Jupyter on dock {dock.moniker} has not answered for {server.PATIENCE:.0f} s; see what it says above, and "
-        "whether the dock is busy"
+        f"no answer from Jupyter on dock {dock.moniker} after {server.PATIENCE:.0f} s; see its output above, and check "
+        "whether the dock is overloaded"
     )

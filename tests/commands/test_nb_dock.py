@@ -1,4 +1,4 @@
-"""nb-dock: a real Jupyter on a real host, brought here."""
+"""nb-dock: a real Jupyter on a real host, reached through a forwarded port."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_second_one_joins_the_first(dock: Docked, start) -> None:
     other = second.url()
     assert other.partition("?")[2] == url.partition("?")[2]
     assert other != url
-    assert "nb-dock: Jupyter runs on dock gpu already; this joins it\n" in second.said
+    assert "nb-dock: joining the Jupyter that already runs on dock gpu\n" in second.said
     assert second.ask(other.replace("?", "api/status?")) == 200
     assert len(jupyters(dock)) == 1
     third = start("gpu")
@@ -101,7 +101,7 @@ def test_a_second_one_joins_the_first(dock: Docked, start) -> None:
     assert first.ask(url.replace("?", "api/status?")) == 200
     first.end(signal.SIGTERM)
     assert second.wait() == (0, "")
-    assert second.said.endswith("\nnb-dock: Jupyter on dock gpu has ended\n")
+    assert second.said.endswith("\nnb-dock: Jupyter on dock gpu ended\n")
 
 
 def test_a_dry_run_shows_it_all(dock: Docked) -> None:
@@ -127,7 +127,7 @@ def test_a_dock_without_jupyter(docked: Docked) -> None:
     outcome = docked(main)
     assert outcome.status == 1
     assert outcome.err == (
-        "nb-dock: dock gpu has no Jupyter, on its PATH or in a usual place; install it there: ssh-dock gpu -- sh -c "
+        "nb-dock: dock gpu has no Jupyter on its PATH or in a usual place; install it: ssh-dock gpu -- sh -c "
         "'python3 -m venv ~/.venv && ~/.venv/bin/pip install jupyterlab'\n"
     )
 
@@ -150,8 +150,7 @@ def test_jupyter_that_ends_before_it_answers(docked: Docked) -> None:
     outcome = docked(main)
     assert outcome.status == 3
     assert outcome.err.endswith(
-        "\nno such option\nnb-dock: Jupyter on dock gpu ended with status 3 before it answered; what it said last "
-        "stands above\n"
+        "\nno such option\nnb-dock: Jupyter on dock gpu exited with status 3 before it answered; see its output above\n"
     )
 
 
@@ -178,7 +177,7 @@ def test_jupyter_that_fails_later(docked: Docked, start) -> None:
     jupyter.url()
     docked.host.run("touch go", "dock")
     assert jupyter.wait() == (4, "")
-    assert jupyter.said.endswith("nb-dock: Jupyter on dock gpu ended with status 4; it says why above\n")
+    assert jupyter.said.endswith("nb-dock: Jupyter on dock gpu exited with status 4; see its output above\n")
 
 
 def test_jupyter_that_ends_well(docked: Docked, start) -> None:
@@ -195,7 +194,7 @@ def test_jupyter_that_does_not_answer_in_time_is_ended(docked: Docked, monkeypat
     outcome = docked(main)
     assert outcome.status == 1
     assert outcome.err.splitlines()[-1] == (
-        "nb-dock: Jupyter on dock gpu has not answered for 0 s; see what it says above, and whether the dock is busy"
+        "nb-dock: no answer from Jupyter on dock gpu after 0 s; see its output above, and check whether the dock is overloaded"
     )
     wait_for(lambda: not any("sleep 613" in line for line in docked.host.processes().values()))
 
@@ -214,7 +213,7 @@ def test_a_server_that_has_been_noted_and_does_not_answer(docked: Docked, monkey
     outcome = docked(main)
     docked.host.run(f"kill {pid}")
     assert outcome.status == 1
-    assert "nb-dock: Jupyter on dock gpu has not answered for 0 s" in outcome.err.splitlines()[-1]
+    assert "nb-dock: no answer from Jupyter on dock gpu after 0 s" in outcome.err.splitlines()[-1]
 
 
 def test_a_dock_that_is_cut_off(dock: Docked, start) -> None:

@@ -1,20 +1,15 @@
-"""run-notebook: what it composes, and what happens when the container does what it should, or something else."""
+"""run-notebook: the commands it composes, and containers that start Jupyter or fail."""
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import signal
 import socket
 import stat
 import sys
-import threading
 import time
-import webbrowser
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pexpect
 import pytest
@@ -27,17 +22,17 @@ from tests.testbed.registry import daemon
 from tests.testbed.relay import inside
 
 BOX = "[notebook]\nname = local/busybox:latest\nprefix = False\n"
-# A web server that says 404 to the question: it is there.
+# A web server that answers 404, which counts as an answer.
 WEB = "sh -c 'echo started; trap \"exit 0\" INT TERM; httpd -f -p 8888 -h /bin & wait'"
-CHOICE = (
-    "write docker/notebook/Dockerfile, or name another image in [notebook] of docker/dockerutils.cfg: prefix = False "
-    "and, for one of jupyter/docker-stacks, name = jupyter/scipy-notebook"
+ADVICE = (
+    "write docker/notebook/Dockerfile, or choose an image in [notebook] of docker/dockerutils.cfg, for example: "
+    "name = quay.io/jupyter/scipy-notebook, prefix = False"
 )
 
 
 @pytest.fixture
 def app(tmp_path, capfd):
-    """Return a project in a directory with a space, and run-notebook called there."""
+    """Return a project in a directory with a space, and run-notebook to call there."""
     return App(main, write_tree(tmp_path / "My App", {"docker/dev/Dockerfile": "FROM local/busybox\n"}), capfd)
 
 
@@ -46,17 +41,10 @@ def configure(app: App, text: str = "") -> None:
 
 
 def dry(app: App, *argv: str) -> list[str]:
-    """Return the lines of a dry run, names and ports in the place of those that change."""
+    """Return the lines of a dry run with a fixed container name."""
     outcome = app("--dry-run", *argv)
     assert (outcome.status, outcome.err) == (0, "")
     return [re.sub(r"--name \S+", "--name NAME", line) for line in outcome.out.splitlines()]
-
-
-@pytest.fixture
-def no_data(monkeypatch):
-    """Let there be no /data on this machine, whatever there is."""
-    there = os.path.isdir
-    monkeypatch.setattr(os.path, "isdir", lambda path: path != "/data" and there(path))
 
 
 def ran(app: App, rest: str, port: int = 8888, before: str = "") -> str:
@@ -66,21 +54,21 @@ def ran(app: App, rest: str, port: int = 8888, before: str = "") -> str:
     )
 
 
-def test_the_default_image_is_pulled(app, no_data):
+def test_the_default_image_is_pulled(app):
     assert dry(app, "-p", "9000") == [
         "docker pull resero-labs/docker-ds:latest",
         ran(app, "resero-labs/docker-ds:latest", 9000),
     ]
 
 
-def test_g_is_the_tag_and_the_options(app, no_data):
+def test_g_selects_the_tag_and_adds_the_options(app):
     assert dry(app, "-g", "-p", "9000") == [
         "docker pull resero-labs/docker-ds:gpu",
         ran(app, "resero-labs/docker-ds:gpu", 9000, "--runtime=nvidia -e NVIDIA_VISIBLE_DEVICES=all "),
     ]
 
 
-def test_without_a_pull(app, no_data, monkeypatch):
+def test_without_a_pull(app, monkeypatch):
     monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
     assert dry(app, "-p", "9000") == [ran(app, "resero-labs/docker-ds:latest", 9000)]
 
@@ -101,7 +89,7 @@ def test_the_configured_image(app, section, argv, reference):
     assert run.endswith(f" {reference}")
 
 
-def test_the_image_of_the_project_is_built_after_base(app, no_data):
+def test_the_image_of_the_project_is_built_after_base(app):
     app.write({"docker/base/Dockerfile": "FROM x\n", "docker/notebook/Dockerfile": "FROM x\n"})
     app.write({"docker/dockerutils.cfg": "[notebook]\nvolumes = -v {root}/d:/d\nports = -p 1:2\ngpu = --gpus all\n"})
     assert dry(app, "-g", "-p", "9000") == [
@@ -121,20 +109,33 @@ def test_a_synthetic_one_is_built_under_its_tag(app):
     assert run.endswith(" my-app-dev:nb")
 
 
-def test_what_is_there_is_mounted_and_passed_on(app, monkeypatch):
-    there = os.path.isdir
-    monkeypatch.setattr(os.path, "isdir", lambda path: path == "/data" or there(path))
-    home = Path(os.environ["HOME"])
-    (home / ".aws").mkdir()
+def test_variables_are_passed_on_and_nothing_else_is_mounted(app, monkeypatch):
+    (Path(os.environ["HOME"]) / ".aws").mkdir()
     monkeypatch.setenv("RESERO_JUPYTER_DIFFS", "1")
     monkeypatch.setenv("DOCKER_DS_DIFFS", "1")
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     _, run = dry(app)
     assert "-e AWS_REGION -e JUPYTER_TOKEN -e RESERO_JUPYTER_DIFFS -e DOCKER_DS_DIFFS --rm" in run
-    assert f"-v '{app.root}:/home/jovyan/project' -v /data:/data -v {home}/.aws:/home/jovyan/.aws -p" in run
+    assert (run.count(" -v "), run.count(f" -v '{app.root}:/home/jovyan/project' ")) == (1, 1)
 
 
-def test_what_the_section_says_otherwise_holds(app, no_data):
+def test_aws_mounts_the_credentials(app):
+    _, run = dry(app, "--aws")
+    assert f"-v '{app.root}:/home/jovyan/project' -v {os.environ['HOME']}/.aws:/home/jovyan/.aws -p" in run
+
+
+def test_a_base_that_exists_is_not_built_again(engine, app):
+    app.write(
+        {"docker/base/Dockerfile": "FROM local/busybox\n", "docker/notebook/Dockerfile": "FROM my-app-base:alice\n"}
+    )
+    app.write({"docker/dockerutils.cfg": "[notebook]\ncmd = true\n"})
+    builds = [[line for line in app().echoed if line.startswith("docker build")] for _ in range(2)]
+    notebook = "docker build -t my-app-notebook:alice -f docker/notebook/Dockerfile ."
+    assert builds == [["docker build -t my-app-base:alice -f docker/base/Dockerfile .", notebook], [notebook]]
+    engine.docker("image", "rm", "my-app-notebook:alice", "my-app-base:alice")
+
+
+def test_the_section_overrides_defaults(app):
     configure(
         app,
         "volumes = --mount type=bind,source={root}/src,target=/home/jovyan/project\ninteractive = -it\n"
@@ -142,11 +143,11 @@ def test_what_the_section_says_otherwise_holds(app, no_data):
     )
     assert dry(app, "-p", "9000")[1] == (
         f"docker run --init --name NAME -e JUPYTER_TOKEN --rm --mount 'type=bind,source={app.root}/src,"
-        "target=/home/jovyan/project' -p 127.0.0.1:9000:8888 -p 7000:7000/tcp local/busybox:latest start --here"
+        "target=/home/jovyan/project' -p 127.0.0.1:9000:8888 -p7000:7000/tcp local/busybox:latest start --here"
     )
 
 
-def test_an_unknown_key_draws_a_warning(app):
+def test_an_unknown_key_triggers_a_warning(app):
     configure(app, "volume = -v a:b")
     outcome = app("--dry-run")
     assert (
@@ -155,7 +156,7 @@ def test_an_unknown_key_draws_a_warning(app):
     )
 
 
-def test_a_directory_that_is_no_project_will_do(tmp_path, capfd):
+def test_a_directory_outside_projects_works(tmp_path, capfd):
     outcome = call(main, "--dry-run", directory=tmp_path, capfd=capfd)
     assert f"-v {tmp_path}:/home/jovyan/project " in outcome.out
 
@@ -167,7 +168,7 @@ def test_a_port_is_a_number(app, port):
     assert outcome.err == f"run-notebook: -p: {port!r} is not a port; use a number from 1 to 65535\n"
 
 
-def test_a_port_that_only_docker_may_open_is_left_to_docker(app, monkeypatch):
+def test_a_privileged_port_is_left_to_docker(app, monkeypatch):
     def bind(*_: object) -> None:
         raise PermissionError
 
@@ -175,12 +176,12 @@ def test_a_port_that_only_docker_may_open_is_left_to_docker(app, monkeypatch):
     assert "-p 127.0.0.1:80:8888 " in app("--dry-run", "-p", "80").out
 
 
-def test_a_port_that_is_given_and_busy_is_an_error(app):
+def test_a_busy_port_is_an_error(app):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         outcome = app("--dry-run", "-p", str(port))
     assert (outcome.status, outcome.out) == (1, "")
-    assert outcome.err == f"run-notebook: port {port} is in use here; name another one, or leave out -p\n"
+    assert outcome.err == f"run-notebook: port {port} is in use on this machine; choose another one, or omit -p\n"
 
 
 def test_no_engine(app):
@@ -192,22 +193,22 @@ def test_no_engine(app):
     )
 
 
-def test_an_image_that_cannot_be_pulled_and_is_not_here(engine, app):
+def test_an_image_that_docker_cannot_pull(engine, app):
     outcome = app()
     assert outcome.status == 1
     assert outcome.echoed == ["docker pull resero-labs/docker-ds:latest"]
     assert outcome.err.splitlines()[-1] == (
-        f"run-notebook: resero-labs/docker-ds:latest cannot be pulled, and is not here; {CHOICE}"
+        f"run-notebook: docker cannot pull resero-labs/docker-ds:latest, and it is not on this engine; {ADVICE}"
     )
 
 
-def test_an_image_that_is_not_to_be_pulled_and_is_not_here(engine, app, monkeypatch):
+def test_a_missing_image_that_must_not_be_pulled(engine, app, monkeypatch):
     monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
     outcome = app()
     assert outcome.status == 1
     assert outcome.err == (
-        "run-notebook: resero-labs/docker-ds:latest is not here, and DOCKER_DS_DONT_PULL is set; unset it, or "
-        f"{CHOICE}\n"
+        "run-notebook: the engine does not have resero-labs/docker-ds:latest, and DOCKER_DS_DONT_PULL is set; unset it, or "
+        f"{ADVICE}\n"
     )
 
 
@@ -215,32 +216,32 @@ def test_an_image_without_jupyter(engine, app):
     configure(app, "cmd = sh -c 'echo no jupyter in here; exit 7'")
     outcome = app()
     assert outcome.status == 7
-    assert "run-notebook: warning: local/busybox:latest cannot be pulled; the one that is here is run\n" in outcome.err
+    assert "run-notebook: warning: docker cannot pull local/busybox:latest; using the local image\n" in outcome.err
     assert outcome.err.endswith(
-        "\nno jupyter in here\nrun-notebook: docker ended with status 7 before Jupyter answered, and what was said last "
-        "stands above; the image is to start Jupyter at port 8888\n"
+        "\nno jupyter in here\nrun-notebook: docker exited with status 7 before Jupyter answered; see the output above, and "
+        "make sure that the image starts Jupyter on port 8888\n"
     )
     assert outcome.out == ""
 
 
-def test_a_container_that_ends_well_before_it_answers_has_failed_all_the_same(engine, app, monkeypatch):
+def test_a_container_that_exits_with_status_0_too_early_is_a_failure(engine, app, monkeypatch):
     monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
     configure(app, "cmd = true")
     outcome = app()
     assert outcome.status == 1
-    assert "docker ended with status 0 before Jupyter answered" in outcome.err
+    assert "docker exited with status 0 before Jupyter answered" in outcome.err
 
 
 def test_a_command_that_is_not_in_the_image(engine, app):
     configure(app, "cmd = jupyter lab")
     outcome = app()
     assert outcome.status == 127
-    assert "docker ended with status 127 before Jupyter answered" in outcome.err
+    assert "docker exited with status 127 before Jupyter answered" in outcome.err
 
 
 @pytest.fixture
 def start(engine, app, monkeypatch):
-    """Return a function that runs run-notebook where the engine's ports are, ended with the test."""
+    """Return a function that starts run-notebook in the network of the engine; it ends with the test."""
     monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
     running = []
 
@@ -259,7 +260,7 @@ def containers(engine) -> list[str]:
     return engine.docker("ps", "-a", "--format", "{{.Names}}").split()
 
 
-def everything_said_to_processes() -> str:
+def arguments_of_all_processes() -> str:
     """Return the arguments of every process of this machine."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -271,7 +272,7 @@ def everything_said_to_processes() -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_the_url_is_all_of_the_output_and_the_container_ends_with_the_command(engine, start, number):
+def test_stdout_is_the_url_and_the_container_ends_with_the_command(engine, start, number):
     notebook = start(f"cmd = {WEB}")
     url = notebook.url()
     token = url.partition("?token=")[2]
@@ -279,14 +280,14 @@ def test_the_url_is_all_of_the_output_and_the_container_ends_with_the_command(en
     (name,) = containers(engine)
     assert f"JUPYTER_TOKEN={token}" in engine.docker("inspect", "-f", "{{.Config.Env}}", name)
     assert engine.docker("port", name) == "8888/tcp -> 127.0.0.1:8888\n"
-    assert token not in everything_said_to_processes()
+    assert token not in arguments_of_all_processes()
     assert notebook.end(number) == (128 + number, "")
     assert containers(engine) == []
     assert token not in notebook.said
     assert "\nstarted\n" in notebook.said
 
 
-def test_a_second_one_takes_the_next_port(start):
+def test_a_second_notebook_takes_the_next_port(start):
     first, second = start(f"cmd = {WEB}"), None
     assert first.url().startswith("http://127.0.0.1:8888/?token=")
     second = start(f"cmd = {WEB}", "--no-browser")
@@ -303,7 +304,7 @@ def test_the_url_comes_as_soon_as_jupyter_answers(start, app):
     assert time.monotonic() - before < 20
 
 
-def test_the_status_is_the_containers_when_it_ends_later(start, app):
+def test_a_later_failure_gives_its_status(start, app):
     notebook = start(
         "cmd = sh -c 'httpd -p 8888 -h /bin; while [ ! -e /home/jovyan/project/go ]; do usleep 1000; done; exit 5'"
     )
@@ -312,26 +313,23 @@ def test_the_status_is_the_containers_when_it_ends_later(start, app):
     assert notebook.wait() == (5, "")
 
 
-def test_jupyter_that_is_late_draws_a_warning_and_is_waited_for(engine, app, capfd, monkeypatch):
+def test_a_late_jupyter_triggers_a_warning(engine, app, capfd, monkeypatch):
     monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
     monkeypatch.setattr(server, "PATIENCE", 0.2)
     configure(app, "cmd = sh -c 'sleep 2; exit 3'")
     outcome = app()
     assert outcome.status == 3
-    warning = "run-notebook: warning: Jupyter has not answered for 0 s; see above, or press Ctrl-C\n"
+    warning = "run-notebook: warning: no answer from Jupyter after 0 s; see above, or press Ctrl-C\n"
     assert outcome.err.count(warning) == 1
 
 
 PASSWORD = r"""sh -c 'while true; do printf "HTTP/1.0 403 Forbidden\r\n\r\n" | nc -l -p 8888; done'"""
 
 
-def test_a_jupyter_that_has_a_password_of_its_own(start):
+def test_a_jupyter_with_its_own_password(start):
     notebook = start(f"cmd = {PASSWORD}")
     notebook.url()
-    assert (
-        "run-notebook: warning: Jupyter has a token or password of its own; see what it says of it above\n"
-        in notebook.said
-    )
+    assert "run-notebook: warning: Jupyter uses its own token or password; see its output above\n" in notebook.said
 
 
 BROWSER = """\
@@ -353,7 +351,7 @@ with open({log!r}, "w") as log:
 
 @pytest.fixture
 def browser(tmp_path, monkeypatch):
-    """Have a browser that writes down what it is told, and return the path of what it writes."""
+    """Install a browser that logs its requests, and return the path of the log."""
     path, log = tmp_path / "browser", tmp_path / "log"
     path.write_text(BROWSER.format(python=sys.executable, log=str(log)))
     path.chmod(stat.S_IRWXU)
@@ -366,7 +364,7 @@ def in_a_terminal(engine, app, *argv: str):
     return pexpect.spawn(command[0], command[1:], cwd=str(app.root), encoding="utf-8", timeout=60)
 
 
-def test_on_a_terminal_the_browser_opens_and_the_token_is_in_nobodys_arguments(engine, app, browser, monkeypatch):
+def test_on_a_terminal_the_browser_opens_without_the_token_in_arguments(engine, app, browser, monkeypatch):
     monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
     configure(app, f"cmd = {WEB}")
     child = in_a_terminal(engine, app)
@@ -392,34 +390,3 @@ def test_no_browser(engine, app, browser, monkeypatch):
     child.expect(pexpect.EOF)
     child.close()
     assert not browser.exists()
-
-
-def test_without_a_table_of_connections_the_address_itself_is_the_secret(monkeypatch):
-    def refuse(*_: object, **__: object) -> None:
-        raise FileNotFoundError
-
-    monkeypatch.setattr("builtins.open", refuse)
-    assert server._is_ours(1)
-
-
-def test_a_browser_that_does_not_come_is_not_waited_for(monkeypatch):
-    asked: list[str] = []
-    monkeypatch.setattr(webbrowser, "open", asked.append)
-    monkeypatch.setattr(server, "_PICKED_UP", 0.2)
-    server._open("http://127.0.0.1:1/?token=x", threading.Event())
-    (address,) = asked
-    with pytest.raises(URLError):
-        urlopen(address, timeout=5)
-
-
-def test_what_another_user_asks_for_is_not_told(monkeypatch):
-    monkeypatch.setattr(os, "getuid", lambda: 4321)
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
-        port = client.getsockname()[1]
-        table = f"  1: 0100007F:{port:04X} 0100007F:0000 01 0:0 0:0 0 {os.geteuid() + 1} 0 1\n"
-        monkeypatch.setattr("builtins.open", lambda *_, **__: io.StringIO(f"sl local_address\n{table}"))
-        connection, _ = listener.accept()
-        client.sendall(b"GET /secret HTTP/1.1\r\n\r\n")
-        with connection:
-            assert not server._lead(connection, "/secret", "http://127.0.0.1:1/?token=x")
-        assert client.recv(100) == b"HTTP/1.0 404 Not Found\r\n\r\n"

@@ -1,4 +1,4 @@
-"""run-notebook in a docked shell: on a real host, its port and its files brought near."""
+"""run-notebook in a docked shell, with a real host: port forwards, syncs, interruptions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import socket
+import zlib
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,11 @@ from dockerutils.commands import run_notebook
 from dockerutils.commands.run_notebook import main
 from dockerutils.docks import inventory
 from tests.commands.conftest import Docked
-from tests.support import wait_for
+from tests.support import call, wait_for, write_tree
 from tests.testbed.jupyter import Running
 
 BOX = "[notebook]\nname = local/busybox:latest\nprefix = False\n"
-# It answers, writes into the project, and ends well.
+# It answers, writes to the project, and exits with status 0.
 WEB = (
     'sh -c \'trap "echo last >/home/jovyan/project/last; exit 0" INT TERM; echo first >/home/jovyan/project/first; '
     "httpd -f -p 8888 -h /bin & wait'"
@@ -28,7 +29,7 @@ WEB = (
 
 @pytest.fixture
 def dock(docked_shell: Docked, monkeypatch: pytest.MonkeyPatch):
-    """Return a docked shell whose notebook is a web server; afterwards its engine has no container."""
+    """Return a docked shell whose notebook is a web server; remove its containers afterwards."""
     monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
     docked_shell.write({"docker/dockerutils.cfg": f"{BOX}cmd = {WEB}\n"})
     yield docked_shell
@@ -38,7 +39,7 @@ def dock(docked_shell: Docked, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def start(dock: Docked):
-    """Return a function that runs run-notebook in the docked shell, ended with the test."""
+    """Return a function that starts run-notebook in the docked shell; it ends with the test."""
     running = []
 
     def begin(*argv: str) -> Running:
@@ -55,15 +56,16 @@ def containers(dock: Docked) -> list[str]:
     return dock.host.engine.docker("ps", "-a", "--format", "{{.Names}}").split()
 
 
-def memory(dock: Docked) -> Path:
-    return Path(os.environ["HOME"], ".docker", dock.host.address, "notebook-app")
+def marker(dock: Docked) -> Path:
+    checkout = f"app-{zlib.crc32(os.fsencode(dock.root)):08x}"
+    return Path(os.environ["HOME"], ".docker", dock.host.address, f"notebook-{checkout}")
 
 
 def copy(dock: Docked) -> str:
     return f"{dock.host.home('dock')}/work/alice/code/app"
 
 
-def test_a_dry_run_shows_it_all(dock):
+def test_a_dry_run_shows_all_commands(dock):
     outcome = dock(main, "--dry-run", "-p", "9000")
     up, forward, run, cancel, down = outcome.out.splitlines()
     assert up.endswith(f" ./ dock-gpu:{copy(dock)}/")
@@ -75,52 +77,52 @@ def test_a_dry_run_shows_it_all(dock):
     assert cancel == "ssh -O cancel -L 127.0.0.1:9000:127.0.0.1:9000 dock-gpu"
     assert down.endswith(f" dock-gpu:{copy(dock)}/ ./")
     assert dock.there(copy(dock)) == set()
-    assert not memory(dock).exists()
+    assert not marker(dock).exists()
 
 
-def test_the_url_opens_here_and_the_files_come_back_after_ctrl_c(dock, start):
+def test_the_url_works_here_and_the_files_return_after_ctrl_c(dock, start):
     dock.write({"data/a": "from here\n"})
     dock.host.run(f"install -d -o dock {dock.host.home('dock')}/.aws")
     before = dock.host.authentications()
-    notebook = start()
+    notebook = start("--aws")
     url = notebook.url()
     assert notebook.ask(url) == 404
     assert "data/a" in dock.there(copy(dock))
     (name,) = containers(dock)
     mounts = dock.host.engine.docker("inspect", "-f", '{{join .HostConfig.Binds "\\n"}}', name)
     assert sorted(mounts.split()) == sorted([
-        f"{copy(dock)}:/home/jovyan/project", "/data:/data", f"{dock.host.home('dock')}/.aws:/home/jovyan/.aws"
+        f"{copy(dock)}:/home/jovyan/project", f"{dock.host.home('dock')}/.aws:/home/jovyan/.aws"
     ])  # fmt: skip
-    assert memory(dock).read_text() == f"{name}\n"
+    assert marker(dock).read_text() == f"{name}\n"
     status, out = notebook.end(signal.SIGINT)
     assert (status, out) == (130, ""), notebook.said
     assert (dock.root / "first").read_text() == "first\n"
     assert (dock.root / "last").read_text() == "last\n"
     assert containers(dock) == []
     assert notebook.ask(url) == 0
-    assert not memory(dock).exists()
-    assert dock.host.authentications() == before + 1  # one connection for all
+    assert not marker(dock).exists()
+    assert dock.host.authentications() == before + 1  # one shared connection
 
 
-def test_the_files_come_back_and_the_status_is_the_containers_when_it_fails(dock):
+def test_a_failure_gives_its_status_and_the_files_return(dock):
     dock.write({"docker/dockerutils.cfg": f"{BOX}cmd = sh -c 'echo all >/home/jovyan/project/b; exit 7'\n"})
     outcome = dock(main)
     assert outcome.status == 7
-    assert "run-notebook: docker ended with status 7 before Jupyter answered" in outcome.err
+    assert "run-notebook: docker exited with status 7 before Jupyter answered" in outcome.err
     assert (dock.root / "b").read_text() == "all\n"
 
 
-def test_a_port_that_is_in_use_on_the_dock_is_not_taken(dock, start):
+def test_a_port_in_use_on_the_dock_is_skipped(dock, start):
     dock.host.engine.docker("run", "-d", "--rm", "-p", "8888:1", "local/busybox", "sleep", "600")
     notebook = start()
     assert notebook.url().startswith("http://127.0.0.1:8889/")
 
 
-def test_a_port_that_is_given_and_in_use_on_the_dock_is_an_error(dock):
+def test_a_given_port_in_use_on_the_dock_is_an_error(dock):
     dock.host.engine.docker("run", "-d", "--rm", "-p", "8888:1", "local/busybox", "sleep", "600")
     outcome = dock(main, "-p", "8888")
     assert outcome.status == 1
-    assert outcome.err == "run-notebook: port 8888 is in use on the dock; name another one, or leave out -p\n"
+    assert outcome.err == "run-notebook: port 8888 is in use on the dock; choose another one, or omit -p\n"
 
 
 def test_a_dock_that_does_not_answer(dock):
@@ -136,7 +138,7 @@ def test_a_dock_that_does_not_answer(dock):
     )
 
 
-def test_a_notebook_that_was_cut_off_runs_on_and_is_joined(dock, start):
+def test_a_disconnected_notebook_continues_and_is_joined(dock, start):
     notebook = start()
     url = notebook.url()
     token = url.partition("?")[2]
@@ -145,25 +147,25 @@ def test_a_notebook_that_was_cut_off_runs_on_and_is_joined(dock, start):
     status, _ = notebook.wait()
     assert status not in (0, 130)
     assert notebook.said.splitlines()[-1] == (
-        "run-notebook: the connection to dock gpu was cut, and the notebook runs on there; run run-notebook again: it "
-        "joins it, and brings its files here when it ends"
+        "run-notebook: the connection to dock gpu ended, and the notebook still runs there; run run-notebook again to "
+        "join it"
     )
     assert containers(dock) == [name]
-    assert memory(dock).read_text() == f"{name}\n"
+    assert marker(dock).read_text() == f"{name}\n"
     assert not (dock.root / "first").exists()
 
     again = start()
     assert again.url().partition("?")[2] == token
-    assert "run-notebook: the last notebook on dock gpu runs on; this joins it\n" in again.said
+    assert "run-notebook: joining the notebook of this project that runs on dock gpu\n" in again.said
     assert f"\ndocker logs --follow --tail 20 {name}\n" in again.said
     assert again.end(signal.SIGINT)[0] == 130
     assert (dock.root / "first").exists()
     assert (dock.root / "last").exists()
     assert containers(dock) == []
-    assert not memory(dock).exists()
+    assert not marker(dock).exists()
 
 
-def test_the_files_of_one_that_has_ended_since_come_first(dock, start):
+def test_files_of_a_notebook_that_ended_meanwhile_are_fetched_first(dock, start):
     notebook = start()
     notebook.url()
     (name,) = containers(dock)
@@ -174,12 +176,12 @@ def test_the_files_of_one_that_has_ended_since_come_first(dock, start):
     again = start()
     again.url()
     assert (dock.root / "last").exists()
-    assert "run-notebook: the last notebook on dock gpu was cut off; its files come first\n" in again.said
+    assert "run-notebook: the last notebook on dock gpu was interrupted; fetching its files first\n" in again.said
     assert again.end(signal.SIGINT)[0] == 130
 
 
-def test_one_that_ends_just_when_it_is_to_be_joined(dock, monkeypatch):
-    memory(dock).write_text("alice_notebook_gone\n")
+def test_a_notebook_that_ends_before_it_is_joined(dock, monkeypatch):
+    marker(dock).write_text("alice_notebook_gone\n")
     monkeypatch.setattr(run_notebook, "is_running", lambda _: True)
     outcome = dock(main)
     assert outcome.status == 1
@@ -188,7 +190,7 @@ def test_one_that_ends_just_when_it_is_to_be_joined(dock, monkeypatch):
     )
 
 
-def test_a_second_one_joins_until_the_first_ends(dock, start):
+def test_a_second_notebook_joins_the_first(dock, start):
     first = start()
     first.url()
     second = start()
@@ -196,4 +198,17 @@ def test_a_second_one_joins_until_the_first_ends(dock, start):
     first.end(signal.SIGTERM)
     status, _ = second.wait()
     assert status == 0, second.said
-    assert not memory(dock).exists()
+    assert not marker(dock).exists()
+
+
+def test_another_checkout_of_the_same_name_does_not_join(dock, start, tmp_path, capfd):
+    first = start()
+    first.url()
+    other = write_tree(tmp_path / "other" / "app", {"docker/dev/Dockerfile": "FROM scratch\n"})
+    write_tree(other, {"docker/dockerutils.cfg": f"{BOX}cmd = {WEB}\n"})
+    outcome = call(main, directory=other, capfd=capfd)
+    assert (outcome.status, outcome.out) == (1, "")
+    assert "joining" not in outcome.err
+    assert str(dock.root) in outcome.err.splitlines()[-1]
+    assert len(containers(dock)) == 1
+    assert first.end(signal.SIGTERM)[0] == 143
