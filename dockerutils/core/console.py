@@ -1,4 +1,4 @@
-"""What a person sees: the echo of a command, warnings, tables. All of it goes to stderr but what a command is for."""
+"""Output for people: commands, notes, warnings and errors go to stderr; tables are for stdout."""
 
 from __future__ import annotations
 
@@ -7,42 +7,42 @@ import sys
 from collections.abc import Sequence
 
 _RULE = "=" * 80
-_COLOURS = {"bold": "1", "red": "31", "yellow": "33"}
+_COLORS = {"bold": "1", "red": "31", "yellow": "33"}
 
 
 def echo(line: str) -> None:
-    """Show, on stderr, the command line that is about to be executed: alone on its line, easy to find and to copy."""
+    """Print the command line that is about to run to stderr, on a line of its own that is easy to find and copy."""
     print(f"\n{_RULE}\n{_paint('bold', line)}\n", file=sys.stderr, flush=True)
 
 
 def note(command: str, message: str) -> None:
-    """Tell, on stderr, what `command` has done."""
+    """Print to stderr what `command` has done."""
     print(f"{command}: {one_line(message)}", file=sys.stderr, flush=True)
 
 
 def agreed(question: str) -> bool:
-    """Ask on the terminal; anything but a yes is a no."""
+    """Ask on the terminal; return True only for yes."""
     print(f"{one_line(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def warn(command: str, message: str) -> None:
-    """Tell, on stderr, of something that `command` goes on in spite of."""
+    """Print a warning of `command` to stderr."""
     print(f"{command}: {_paint('yellow', 'warning:')} {one_line(message)}", file=sys.stderr, flush=True)
 
 
 def fail(command: str, message: str) -> None:
-    """Tell, on stderr and in one line, why `command` ends here."""
+    """Print the error that ends `command` to stderr, in one line."""
     print(f"{_paint('red', command)}: {one_line(message)}", file=sys.stderr, flush=True)
 
 
 def one_line(message: str) -> str:
-    """Write line ends and other control characters, which a message may quote from a file, as escapes."""
+    """Escape line ends and other control characters, which a message can quote from a file."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in message)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out `rows` under `header` in columns as wide as their widest cell."""
+    """Format `rows` under `header`, in columns as wide as their widest cell."""
     lines = [header, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
@@ -51,7 +51,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def age(seconds: float) -> str:
-    """Return a length of time in its largest unit."""
+    """Return a duration in its largest unit, such as 2 days."""
     whole = max(0, int(seconds))
     units = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
     unit, length = next(((unit, length) for unit, length in units if whole >= length), units[-1])
@@ -59,7 +59,7 @@ def age(seconds: float) -> str:
     return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
-def _paint(colour: str, text: str) -> str:
+def _paint(color: str, text: str) -> str:
     if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
         return text
-    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+    return f"\x1b[{_COLORS[color]}m{text}\x1b[0m"

@@ -1,4 +1,4 @@
-"""The conventions of parsers, and the way from an exception to a message and a status."""
+"""Conventions for parsers, and how an exception becomes a message and a status."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_bad_usage_is_status_2(argv: list[str], capsys) -> None:
     assert "usage: x" in capsys.readouterr().err
 
 
-def test_help_shows_what_it_does_the_rest_and_examples(capsys) -> None:
+def test_help_has_a_description_the_rest_and_examples(capsys) -> None:
     assert program.main(_parser(), lambda _: None, ["-h"]) == 0
     out = capsys.readouterr().out
     assert "[-- WORD ...]\n\nWhat it does.\n" in out
@@ -118,7 +118,7 @@ def test_interrupt_during_import_draws_no_traceback(command: str, tmp_path: Path
     assert outcome == Outcome(-signal.SIGINT, "", "")
 
 
-def test_interrupts_in_quick_succession_are_one() -> None:
+def test_a_burst_of_signals_is_one() -> None:
     calls = []
 
     def handle(_: object) -> None:
@@ -133,7 +133,7 @@ def test_interrupts_in_quick_succession_are_one() -> None:
     assert calls == ["cleaned up"]
 
 
-def test_a_later_interrupt_breaks_off_what_the_first_one_began(monkeypatch) -> None:
+def test_a_later_signal_interrupts_the_cleanup(monkeypatch) -> None:
     monkeypatch.setattr(program, "BURST", 0.0)
 
     def handle(_: object) -> None:
@@ -149,7 +149,7 @@ def test_a_later_interrupt_breaks_off_what_the_first_one_began(monkeypatch) -> N
 def test_closed_standard_streams_are_like_dev_null(command: str, make_project) -> None:
     root = make_project({}).root
     path = Path(sys.executable).parent / command
-    for arguments, closed in (("-h", ">&-"), ("", "<&- 2>&-"), ("dev", "<&- >&-"), ("dev", "<&- >&- 2>&-")):
+    for arguments, closed in (("--dry-run dev", ">&-"), ("", "<&- 2>&-"), ("dev", "<&- >&-"), ("dev", "<&- >&- 2>&-")):
         lines = [f"{path} {arguments} {each}" for each in (closed, closed.replace("&-", "/dev/null"))]
         children = [
             subprocess.run(["sh", "-c", line], cwd=root, capture_output=True, text=True, timeout=60, check=False)
@@ -157,10 +157,10 @@ def test_closed_standard_streams_are_like_dev_null(command: str, make_project) -
         ]
         assert children[0].returncode == children[1].returncode, lines[0]
         assert "Traceback" not in children[0].stderr, lines[0]
-        assert children[0].stdout == ""
+        assert children[0].stdout == children[1].stdout, lines[0]
 
 
-def test_handlers_of_signals_are_put_back() -> None:
+def test_signal_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGTERM)
     program.main(_parser(), lambda _: None, [])
     assert signal.getsignal(signal.SIGTERM) == before
@@ -176,7 +176,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_reader_that_goes_away_draws_no_traceback() -> None:
+def test_a_closed_pipe_draws_no_traceback() -> None:
     command = [
         sys.executable,
         "-c",
@@ -198,7 +198,7 @@ def test_the_current_directory_was_removed(tmp_path, monkeypatch, capsys) -> Non
     assert capsys.readouterr().err == "x: the current directory was removed; change to one that exists\n"
 
 
-def test_the_version_of_an_image_is_that_of_the_file_that_was_copied_in(tmp_path, monkeypatch) -> None:
+def test_the_version_in_an_image_is_that_of_its_version_file(tmp_path, monkeypatch) -> None:
     import types
 
     module = types.ModuleType("dockerutils._version")

@@ -1,4 +1,4 @@
-"""Tables, and colour on a terminal alone."""
+"""Tables, and color only on a terminal."""
 
 from __future__ import annotations
 

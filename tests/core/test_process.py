@@ -1,4 +1,4 @@
-"""Children: shown, executed, ended. All of them are real ones."""
+"""Child processes: printed, executed, ended. All are real."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support import processes, wait_for
 RULE = "=" * 80
 
 
-def test_run_shows_on_stderr_what_it_executes(capfd) -> None:
+def test_run_prints_the_command_to_stderr(capfd) -> None:
     process.run(Command(["echo", "a b"]))
     out, err = capfd.readouterr()
     assert out == "a b\n"
@@ -45,17 +45,17 @@ def test_run_in_a_directory_with_variables(capfd, tmp_path) -> None:
 _SECRET = Input("printenv SECRET", lambda: "s3cret")
 
 
-def test_what_a_child_reads_is_shown_by_its_source_alone(capfd) -> None:
+def test_of_stdin_only_the_source_is_printed(capfd) -> None:
     process.run(Command(["sh", "-c", "wc -c; echo $A"], stdin=_SECRET), unshown={"A": "1"})
     assert capfd.readouterr() == ("6\n1\n", f"\n{RULE}\nprintenv SECRET | sh -c 'wc -c; echo $A'\n\n")
 
 
-def test_what_a_child_reads_is_not_asked_for_in_a_dry_run(capfd) -> None:
+def test_dry_run_does_not_read_the_input(capfd) -> None:
     process.run(Command(["cat"], stdin=Input("x", lambda: pytest.fail("it was read"))), dry_run=True)
     assert capfd.readouterr().out == "x | cat\n"
 
 
-def test_a_child_that_does_not_read_is_waited_for() -> None:
+def test_run_waits_for_a_child_that_does_not_read() -> None:
     with pytest.raises(CommandFailed) as error:
         process.run(Command(["sh", "-c", "exec <&-; sleep 0.1; exit 4"], stdin=Input("x", lambda: "x" * 200_000)))
     assert error.value.status == 4
@@ -86,14 +86,14 @@ def test_the_status_of_a_child_is_kept(script: str, status: int) -> None:
         ("/etc/passwd", "/etc/passwd cannot be started: Permission denied; correct its path, or make it executable (chmod +x)"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_started_is_told(action, program: str, message: str, capfd) -> None:
+def test_error_of_a_program_that_cannot_be_started(action, program: str, message: str, capfd) -> None:
     with pytest.raises(DockerutilsError) as error:
         action(Command([program]))
     assert str(error.value) == message
     assert error.value.status == 1
 
 
-def test_a_replacement_that_fails_leaves_us_as_we_were() -> None:
+def test_failed_replace_restores_signals() -> None:
     before = signal.getsignal(signal.SIGPIPE)
     with pytest.raises(DockerutilsError):
         process.replace(Command(["no-such-program"]))
@@ -145,7 +145,7 @@ def test_a_probe_that_ignores_signals_is_killed() -> None:
     assert processes("sh", "-c", script) == []
 
 
-def test_a_probe_is_over_when_it_ends_though_something_that_it_started_runs_on() -> None:
+def test_a_probe_ends_before_what_it_has_started_in_the_background() -> None:
     began = time.monotonic()
     try:
         assert process.capture(["sh", "-c", "sleep 98761 & echo a; exit 3"]) == (3, "a\n", "")
@@ -178,7 +178,7 @@ sys.exit(program.main(parser, lambda args: process.capture_all([["sleep", "98760
     assert processes("sleep", "98760") == []
 
 
-def test_arguments_that_are_too_long_are_told_apart_from_a_program_that_is_not_there() -> None:
+def test_error_of_arguments_that_are_too_long() -> None:
     for action in (process.run, process.replace):
         with pytest.raises(DockerutilsError) as error:
             action(Command(["true", "x" * 200_000]))
@@ -188,7 +188,7 @@ def test_arguments_that_are_too_long_are_told_apart_from_a_program_that_is_not_t
 
 
 def _child(code: str) -> subprocess.Popen[str]:
-    """Start Python with `code`, in a process group of its own as a terminal would."""
+    """Start Python with `code` in a process group of its own, as a terminal does."""
     setup = (
         "import os, signal, sys\n"
         "from dockerutils.cli import program\n"
@@ -204,7 +204,7 @@ def _child(code: str) -> subprocess.Popen[str]:
     )
 
 
-def test_a_probe_reads_what_it_is_given() -> None:
+def test_stdin_of_a_probe() -> None:
     assert process.capture(["cat"], stdin="a\n").stdout == "a\n"
     assert process.capture(["cat"]).stdout == ""
 
@@ -240,15 +240,15 @@ def test_probes_end_no_later_than_the_last_of_them() -> None:
     assert time.monotonic() - began < 30
 
 
-def test_a_probe_that_is_run_again(tmp_path) -> None:
+def test_a_probe_is_repeated(tmp_path) -> None:
     script = f"echo x >> {tmp_path}/tries; wc -l < {tmp_path}/tries; exit 1"
     said = process.capture_within([["sh", "-c", script]], 60, lambda answer: answer.stdout.strip() != "3")
     assert said == [process.Captured(1, "3\n", "")]
-    # What it said last counts when there is no more time.
+    # The last result counts when there is no time left.
     assert process.capture_within([["false"]], 0.3, lambda _: True) == [process.Captured(1, "", "")]
 
 
-def test_probes_are_ended_by_what_ends_us() -> None:
+def test_an_exception_ends_probes() -> None:
     def interrupt(_: process.Captured) -> bool:
         raise KeyboardInterrupt
 
@@ -268,8 +268,8 @@ sys.exit(program.main(parser, lambda args: process.run(Command(["sh", "-c", {_TR
     ("number", "group", "said", "status"),
     [
         pytest.param(signal.SIGINT, True, ["INT"], 130, id="Ctrl-C"),
-        pytest.param(signal.SIGINT, False, ["INT"], 130, id="INT to us alone"),
-        pytest.param(signal.SIGTERM, False, ["TERM"], 143, id="TERM to us alone"),
+        pytest.param(signal.SIGINT, False, ["INT"], 130, id="INT to the parent"),
+        pytest.param(signal.SIGTERM, False, ["TERM"], 143, id="TERM to the parent"),
     ],
 )
 def test_signals_reach_the_child(number: int, group: bool, said: list[str], status: int) -> None:
@@ -282,7 +282,7 @@ def test_signals_reach_the_child(number: int, group: bool, said: list[str], stat
     assert child.returncode == status
 
 
-def test_a_child_that_does_not_heed_is_killed(monkeypatch) -> None:
+def test_a_child_that_ignores_sigterm_is_killed(monkeypatch) -> None:
     code = "process.spawn.PATIENCE = 0.2\n" + _MAIN.replace("trap 'echo TERM; exit 9' TERM", "trap '' TERM; echo $$")
     with _child(code) as child:
         assert child.stdout is not None
@@ -296,8 +296,8 @@ def test_a_child_that_does_not_heed_is_killed(monkeypatch) -> None:
         assert time.monotonic() < deadline
 
 
-def test_a_signal_that_comes_while_a_child_is_started_does_not_leave_it_behind(monkeypatch) -> None:
-    """As if it came between the fork and the moment in which the child is known."""
+def test_a_signal_during_the_start_of_a_child_ends_it(monkeypatch) -> None:
+    """The signal arrives after the fork, before the pid of the child is known."""
     started: list[subprocess.Popen[bytes]] = []
     start = subprocess.Popen
 
@@ -341,7 +341,7 @@ def test_children_end_with_the_block() -> None:
     assert child.wait() == 128 + signal.SIGTERM
 
 
-def test_children_that_do_not_heed_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_children_that_ignore_sigterm_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process.spawn, "PATIENCE", 0.1)
     with process.children() as children:
         child = children.start(["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"])
@@ -350,7 +350,7 @@ def test_children_that_do_not_heed_are_killed(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_children_end_while_other_threads_use_their_pipes() -> None:
-    """What they have started runs on, and keeps their pipes open, as an ssh master does."""
+    """What the children have started runs on and keeps their pipes open, as an ssh master does."""
     script = "exec 3<&0; sleep 98759 <&3 & sleep 98758"
     done: list[object] = []
 
@@ -377,14 +377,14 @@ def test_children_end_while_other_threads_use_their_pipes() -> None:
                 os.kill(pid, signal.SIGTERM)
 
 
-def test_none_starts_when_the_block_has_ended() -> None:
+def test_no_child_starts_after_the_block() -> None:
     with process.children() as children:
         pass
     with pytest.raises(DockerutilsError, match="interrupted; run the command again"):
         children.start(["true"])
 
 
-def test_a_child_that_is_not_there_is_told() -> None:
+def test_error_of_a_program_that_does_not_exist() -> None:
     with (
         process.children() as children,
         pytest.raises(DockerutilsError, match="none was not found on PATH; correct its path"),

@@ -26,7 +26,7 @@ def terminal() -> Terminal:
     return Terminal()
 
 
-def test_elsewhere_a_line_is_shown_now_and_then(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_few_updates_are_printed(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     lines = Lines()
     for second in range(25):
         clock[0] = 100 + second
@@ -37,7 +37,7 @@ def test_elsewhere_a_line_is_shown_now_and_then(clock: list[float], capsys: pyte
     assert capsys.readouterr().err == "gpu at 0\ngpu at 10\ngpu at 20\ncpu at last\ngpu is done\n"
 
 
-def test_on_a_terminal_lines_are_drawn_in_their_places(clock: list[float], terminal: Terminal) -> None:
+def test_on_a_terminal_lines_are_redrawn_in_place(clock: list[float], terminal: Terminal) -> None:
     with redirect_stderr(terminal):
         lines = Lines()
         lines.update("gpu", "gpu 1")
@@ -58,7 +58,7 @@ def test_on_a_terminal_lines_are_drawn_in_their_places(clock: list[float], termi
     ]  # fmt: skip
 
 
-def test_a_line_is_cut_where_the_terminal_would_fold_it(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_is_cut_to_the_width_of_the_terminal(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "fileno", lambda: 2)
     monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((10, 5)))
     with redirect_stderr(terminal):
@@ -66,7 +66,7 @@ def test_a_line_is_cut_where_the_terminal_would_fold_it(terminal: Terminal, monk
     assert terminal.getvalue() == "012345678\n"
 
 
-def test_a_terminal_may_not_tell_its_width(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_without_a_width(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(_: int) -> os.terminal_size:
         raise OSError
 
@@ -77,7 +77,7 @@ def test_a_terminal_may_not_tell_its_width(terminal: Terminal, monkeypatch: pyte
     assert terminal.getvalue() == "0" * 300 + "\n"
 
 
-def test_a_meter_shows_what_has_gone_and_what_is_left(clock: list[float]) -> None:
+def test_a_meter_shows_bytes_rate_and_time_left(clock: list[float]) -> None:
     meter = Meter()
     assert meter.show(0, 4_000_000) == "sending 4.0 MB"
     assert meter.show(0, None) == "sending"

@@ -1,4 +1,4 @@
-"""Images to be sent from one engine to another, and what an engine has of them."""
+"""Images with layers, to send from one engine to another, and what an engine stores of them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _CHANGED = f"FROM {{base}}\nRUN head -c {CHANGE} /dev/urandom >/change\n"
 
 
 class Images(NamedTuple):
-    """Images by name, each made of the one before: of one layer, with one that stands there twice, with a change."""
+    """Names of images, each based on the one before: of one layer, with a repeated layer, with a small change."""
 
     base: str
     first: str
@@ -43,7 +43,7 @@ class Images(NamedTuple):
 
 
 def ensure(engine: Engine, owner: str) -> Images:
-    """Return images that no other engine has the layers of; they are made when the engine does not have them."""
+    """Return images of an engine whose layers no other engine has; build them if they do not exist."""
     images = Images(*(f"{NAME}:{owner}-{each}" for each in Images._fields))
     if f"{owner}-second" not in _tags(engine):
         import_image(engine, images.base, SIZE)
@@ -53,7 +53,7 @@ def ensure(engine: Engine, owner: str) -> Images:
 
 
 def import_image(engine: Engine, name: str, size: int, *, content: str = "/dev/urandom") -> None:
-    """Make an image of one layer with all that a layer can hold, and a file of `size` bytes of a device."""
+    """Make an image of one layer with all kinds of files, and a file of `size` bytes of a device."""
     with tempfile.TemporaryDirectory() as work:
         with tarfile.open(f"{work}/layer.tar", "w", format=tarfile.PAX_FORMAT) as tar:
             _fill(tar)
@@ -63,7 +63,7 @@ def import_image(engine: Engine, name: str, size: int, *, content: str = "/dev/u
 
 
 def build(engine: Engine, dockerfile: str, name: str) -> None:
-    """Build an image; `same` is the file that there is to be copied."""
+    """Build an image; the context has the file `same`."""
     with tempfile.TemporaryDirectory() as context:
         for file, text in {"Dockerfile": dockerfile, "same": "the same\n"}.items():
             with open(f"{context}/{file}", "w", encoding="utf-8") as stream:
@@ -122,13 +122,13 @@ def _link(tar: tarfile.TarFile, name: str, kind: bytes, target: str) -> None:
 
 
 def layers(engine: Engine, reference: str) -> list[str]:
-    """Return the diff ids of an image, as the engine has noted them."""
+    """Return the diff ids of an image, as the engine lists them."""
     found: list[str] = json.loads(engine.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", reference))
     return found
 
 
 def saved_layers(engine: Engine, reference: str) -> list[str]:
-    """Return the diff ids of an image, hashed from what the engine saves of it: all of it has to be there."""
+    """Return the diff ids of an image, hashed from its layers as docker save writes them."""
     with tempfile.TemporaryDirectory() as work:
         engine.docker("save", "-o", f"{work}/image.tar", reference)
         with tarfile.open(f"{work}/image.tar") as tar:
@@ -156,7 +156,7 @@ def _open(tar: tarfile.TarFile, path: str) -> IO[bytes]:
 
 
 def remove(engine: Engine, but: str = "") -> None:
-    """Remove what these images have left on an engine, but for those that are its own."""
+    """Remove these images from an engine, except those with tags that begin with `but`."""
     if tags := [tag for tag in _tags(engine) if not (but and tag.startswith(f"{but}-"))]:
         engine.docker("image", "rm", "-f", *(f"{NAME}:{tag}" for tag in tags))
     engine.docker("image", "prune", "-f")
@@ -167,7 +167,7 @@ def _tags(engine: Engine) -> list[str]:
 
 
 def stored_files(engine: Engine) -> dict[str, list[str]]:
-    """Return what an engine has of images: those that it lists, layers, and files of work that is not done yet."""
+    """Return what an engine stores of images: their ids, layers, and temporary files."""
     data = engine.path(f"{engine.directory}/data")
     places = ("tmp", "overlay2", "image/overlay2/layerdb/sha256", "image/overlay2/layerdb/tmp")
     content = "containerd/daemon/io.containerd.content.v1.content"

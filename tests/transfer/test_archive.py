@@ -35,7 +35,7 @@ def config(contents: Sequence[bytes]) -> bytes:
 
 
 def tar(members: Members, links: dict[str, str] | None = None) -> io.BytesIO:
-    """What docker save would write: the links come first, as they may."""
+    """Return an archive as docker save writes it, with the links first."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as file:
         for name, target in (links or {}).items():
@@ -59,7 +59,7 @@ def untar(data: bytes) -> Members:
 
 
 def old(contents: Sequence[bytes]) -> io.BytesIO:
-    """As engines up to 24 write it: in the order of names that say nothing, a layer that repeats as a link."""
+    """Return an archive as engines up to 24 write it: random names, links for repeated layers."""
     paths = [f"{hashlib.sha256(f'{n}'.encode()).hexdigest()}/layer.tar" for n, _ in enumerate(contents)]
     first = {data: path for path, data in reversed(list(zip(paths, contents, strict=True)))}
     members = {path: data for path, data in zip(paths, contents, strict=True) if first[data] == path}
@@ -70,7 +70,7 @@ def old(contents: Sequence[bytes]) -> io.BytesIO:
 
 
 def oci(contents: Sequence[bytes], packed: Callable[[bytes], bytes] = bytes) -> io.BytesIO:
-    """As engines from 25 on write it; those with the containerd store write layers as they have them, `packed`."""
+    """Return an archive as engines from 25 on write it; with the containerd store, layers can be compressed: `packed`."""
     blobs = [packed(each) for each in contents]
     manifest = [{"Config": blob(config(contents)), "RepoTags": ["app:1"], "Layers": [blob(each) for each in blobs]}]
     members = {blob(each): each for each in [*blobs, config(contents)]}
@@ -78,9 +78,9 @@ def oci(contents: Sequence[bytes], packed: Callable[[bytes], bytes] = bytes) -> 
     return tar({**dict(sorted(members.items())), **rest})
 
 
-def part(contents: Sequence[bytes], there: int) -> Delta:
+def part(contents: Sequence[bytes], present: int) -> Delta:
     ids = [digest(each) for each in contents]
-    return layers.delta(ids, [ids[:there]])
+    return layers.delta(ids, [ids[:present]])
 
 
 def forwarded(saved: io.BytesIO, delta: Delta) -> tuple[set[str], Members]:
@@ -90,7 +90,7 @@ def forwarded(saved: io.BytesIO, delta: Delta) -> tuple[set[str], Members]:
 
 
 def check_layout(members: Members, contents: Sequence[bytes], delta: Delta) -> None:
-    """See that the archive is a whole OCI layout, and Docker's own format too, but for the layers that are there."""
+    """Check that the archive is a complete OCI layout, and Docker's own format, without the layers that are present."""
     (entry,) = json.loads(members["index.json"])["manifests"]
     assert entry["annotations"]["io.containerd.image.name"] == REFERENCE
     assert entry["annotations"]["org.opencontainers.image.ref.name"] == "1"
@@ -116,12 +116,12 @@ def check_layers(members: Members, contents: Sequence[bytes], delta: Delta) -> N
         assert members.get(blob(data)) == (None if digest(data) in delta.omitted else data)
 
 
-@given(contents=LAYERS, there=st.integers(0, 5))
-def test_an_archive_is_an_oci_layout_without_the_layers_that_are_there(contents: list[bytes], there: int) -> None:
+@given(contents=LAYERS, present=st.integers(0, 5))
+def test_an_archive_is_an_oci_layout_without_the_present_layers(contents: list[bytes], present: int) -> None:
     def pieces(data: bytes) -> Iterator[bytes]:
         yield from (data[:2], data[2:])
 
-    delta = part(contents, there)
+    delta = part(contents, present)
     image = [Layer(digest(each), len(each), partial(pieces, each)) for each in contents]
     sent = io.BytesIO()
     files = archive.write(config(contents), image, REFERENCE, delta, sent.write)
@@ -129,17 +129,17 @@ def test_an_archive_is_an_oci_layout_without_the_layers_that_are_there(contents:
     check_layout(untar(sent.getvalue()), contents, delta)
 
 
-@given(contents=LAYERS, there=st.integers(1, 5))
-def test_what_an_old_engine_saves_becomes_an_oci_layout(contents: list[bytes], there: int) -> None:
-    delta = part(contents, there)
+@given(contents=LAYERS, present=st.integers(1, 5))
+def test_an_archive_of_an_old_engine_becomes_an_oci_layout(contents: list[bytes], present: int) -> None:
+    delta = part(contents, present)
     files, members = forwarded(old(contents), delta)
     assert files == set(map(blob, contents))
     check_layout(members, contents, delta)
 
 
-@given(contents=LAYERS, there=st.integers(1, 5))
-def test_what_a_new_engine_saves_passes_without_the_layers_that_are_there(contents: list[bytes], there: int) -> None:
-    delta = part(contents, there)
+@given(contents=LAYERS, present=st.integers(1, 5))
+def test_an_archive_of_a_new_engine_passes_without_the_present_layers(contents: list[bytes], present: int) -> None:
+    delta = part(contents, present)
     files, members = forwarded(oci(contents), delta)
     assert files == set(map(blob, contents))
     check_layers(members, contents, delta)
@@ -148,12 +148,12 @@ def test_what_a_new_engine_saves_passes_without_the_layers_that_are_there(conten
     assert {"index.json", "manifest.json", "oci-layout", blob(config(contents))} <= members.keys()
 
 
-@given(contents=LAYERS, there=st.integers(1, 5))
-def test_layers_under_other_names_are_found_by_their_place(contents: list[bytes], there: int) -> None:
+@given(contents=LAYERS, present=st.integers(1, 5))
+def test_layers_with_other_names_are_found_by_the_manifest(contents: list[bytes], present: int) -> None:
     def packed(data: bytes) -> bytes:
         return b"packed " + data
 
-    delta = part(contents, there)
+    delta = part(contents, present)
     files, members = forwarded(oci(contents, packed), delta)
     assert files == {blob(packed(each)) for each in contents}
     for data in contents:
@@ -161,7 +161,7 @@ def test_layers_under_other_names_are_found_by_their_place(contents: list[bytes]
 
 
 @pytest.mark.parametrize("saved", [old, oci])
-def test_with_nothing_there_an_archive_passes_as_it_is(saved: Callable[[list[bytes]], io.BytesIO]) -> None:
+def test_without_present_layers_an_archive_is_unchanged(saved: Callable[[list[bytes]], io.BytesIO]) -> None:
     contents = [b"one", b"two"]
     sent = io.BytesIO()
     archive.forward(saved(contents), part(contents, 0), REFERENCE, sent.write)
@@ -181,12 +181,12 @@ def test_with_nothing_there_an_archive_passes_as_it_is(saved: Callable[[list[byt
         pytest.param(tar({"manifest.json": b"{"}).getvalue(), "Expecting property name", id="not written to the end"),
     ],
 )
-def test_what_is_no_archive_is_told(saved: bytes, fault: str) -> None:
+def test_error_of_an_invalid_archive(saved: bytes, fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         archive.forward(io.BytesIO(saved), part([b"one", b"two"], 1), REFERENCE, io.BytesIO().write)
 
 
-def test_what_has_to_wait_is_in_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_temporary_file_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     seen = []
 

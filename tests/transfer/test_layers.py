@@ -12,7 +12,7 @@ DIFF_IDS = st.lists(st.sampled_from("abcde"), max_size=6)
 
 
 @pytest.mark.parametrize(
-    ("stores", "there", "lacking"),
+    ("stored", "present", "missing"),
     [
         pytest.param([], "", "abcb", id="an empty store"),
         pytest.param(["ab"], "ab", "cb", id="a base"),
@@ -22,18 +22,18 @@ DIFF_IDS = st.lists(st.sampled_from("abcde"), max_size=6)
         pytest.param([""], "", "abcb", id="an image without layers"),
     ],
 )
-def test_a_delta_is_what_stands_above_the_longest_common_base(stores: list[str], there: str, lacking: str) -> None:
-    assert delta("abcb", stores) == (tuple(there), tuple(lacking))
+def test_a_delta_is_what_follows_the_longest_common_base(stored: list[str], present: str, missing: str) -> None:
+    assert delta("abcb", stored) == (tuple(present), tuple(missing))
 
 
-def test_a_layer_that_is_needed_once_more_is_not_dropped() -> None:
+def test_a_layer_that_is_present_once_and_missing_once_is_sent() -> None:
     parted = delta("aba", ["ab"])
     assert parted.missing == ("a",)
     assert parted.omitted == {"b"}
 
 
 @given(image=DIFF_IDS, stores=st.lists(DIFF_IDS))
-def test_what_is_there_and_what_is_lacking_make_the_image(image: list[str], stores: list[list[str]]) -> None:
+def test_present_and_missing_layers_make_the_image(image: list[str], stores: list[list[str]]) -> None:
     parted = delta(image, stores)
     assert [*parted.present, *parted.missing] == image
     assert not parted.present or any(each[: len(parted.present)] == list(parted.present) for each in stores)

@@ -27,7 +27,7 @@ def entry(name: str, size: int | None = None, **more: Any) -> dict[str, Any]:
 
 
 class Store:
-    """A store as an engine keeps it."""
+    """An image store of an engine."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -54,7 +54,7 @@ def kept(tmp_path: Path) -> Store:
     return Store(tmp_path / "data")
 
 
-def test_layers_are_put_together_from_segments_and_files(kept: Store) -> None:
+def test_layers_are_rebuilt_from_segments_and_files(kept: Store) -> None:
     one, two = chain_ids([ONE, TWO])
     files = kept.add(
         one, "abc", [segment(b"<a>"), entry("d/a", 5), segment(b"<b>"), entry("gone/.wh.b"), segment(b"|")]
@@ -71,29 +71,29 @@ def test_layers_are_put_together_from_segments_and_files(kept: Store) -> None:
     ]
 
 
-def test_a_large_file_comes_in_pieces(kept: Store) -> None:
+def test_a_large_file_is_read_in_pieces(kept: Store) -> None:
     files = kept.add(ONE, "abc", [entry("big", 3 << 20)])
     (files / "big").write_bytes(b"x" * (3 << 20))
     (layer,) = kept.read(ONE).layers
     assert [len(each) for each in layer.read()] == [1 << 20] * 3
 
 
-def test_another_driver_is_not_for_us(kept: Store) -> None:
+def test_another_driver_is_unreadable(kept: Store) -> None:
     with pytest.raises(overlay2.Unreadable, match="btrfs"):
         kept.read(driver="btrfs")
 
 
-def test_a_store_that_is_not_here_is_unreadable(tmp_path: Path) -> None:
+def test_a_missing_store_is_unreadable(tmp_path: Path) -> None:
     with pytest.raises(overlay2.Unreadable):
         overlay2.read(str(tmp_path / "none"), "overlay2", IMAGE, [ONE])
 
 
-def test_a_layer_that_is_not_here_is_unreadable(kept: Store) -> None:
+def test_a_missing_layer_is_unreadable(kept: Store) -> None:
     with pytest.raises(overlay2.Unreadable):
         kept.read(ONE)
 
 
-def test_a_layer_without_its_files_is_unreadable(kept: Store) -> None:
+def test_a_layer_without_files_is_unreadable(kept: Store) -> None:
     kept.add(ONE, "abc", [segment(b"x")]).rmdir()
     with pytest.raises(overlay2.Unreadable):
         kept.read(ONE)
@@ -112,7 +112,7 @@ def test_a_layer_without_its_files_is_unreadable(kept: Store) -> None:
         pytest.param("nul\0", id="no name at all"),
     ],
 )
-def test_nothing_but_the_files_of_the_layer_is_read(kept: Store, name: str) -> None:
+def test_only_files_of_the_layer_are_read(kept: Store, name: str) -> None:
     (kept.root / "secret").write_text("secret")
     files = kept.add(ONE, "abc", [entry(name, 6)])
     (files / "link").symlink_to(kept.root / "secret")
