@@ -1,4 +1,4 @@
-"""transfer-image, from real engines to real engines behind real sshds."""
+"""transfer-image between real engines behind real sshds."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.testbed import layered_images
 from tests.testbed.engine import Engine
 from tests.testbed.relay import relaying
 
-# Bytes of all that ssh says besides, and of what is asked and answered: more than it ever was.
-TALK = 60_000
-# Bytes that are sent, at most, to see how fast the connection is.
-SOUNDINGS = 4_500_000
+# Bytes of the ssh protocol, of questions and answers: an upper bound.
+OVERHEAD = 60_000
+# Bytes that are sent to measure the bandwidth, at most.
+MEASUREMENTS = 4_500_000
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def docker_log(tmp_path, monkeypatch) -> Path:
     return log
 
 
-def _arrived(engine: Engine, source: Engine, reference: str) -> None:
-    """See that the image is there, whole, and runs."""
+def _check_image(engine: Engine, source: Engine, reference: str) -> None:
+    """Check that the image is complete, and that it runs."""
     assert layered_images.layers(engine, reference) == layered_images.layers(source, reference)
     assert layered_images.saved_layers(engine, reference) == layered_images.layers(source, reference)
     assert engine.docker("run", "--rm", reference) == f"{layered_images.MARKER}\n"
@@ -59,7 +59,7 @@ def _arrived(engine: Engine, source: Engine, reference: str) -> None:
         ("containerd", "modern", True),
     ],
 )
-def test_first_a_whole_image_then_what_is_new_then_nothing(
+def test_only_missing_layers_are_sent(
     near, far, saves, use_engine, serve_host, transfer_image, docker_log, ssh_home
 ) -> None:
     there, here = use_engine(far), use_engine(near)
@@ -77,21 +77,23 @@ def test_first_a_whole_image_then_what_is_new_then_nothing(
         assert outcome.status == 0, outcome.err
         assert f"\n{to}: {first} has arrived: {count} of {count} layers, " in outcome.err
         assert outcome.echoed == [f"docker save {first} | ssh -p {behind.port} dock@{behind.address} 'docker load'"]
-        assert layered_images.SIZE < relay.sent < layered_images.SIZE + 2_200_000 + SOUNDINGS + TALK  # busybox too
+        assert (
+            layered_images.SIZE < relay.sent < layered_images.SIZE + 2_200_000 + MEASUREMENTS + OVERHEAD
+        )  # busybox too
         assert layered_images.layers(there, first) == layered_images.layers(here, first)
 
         before = relay.sent
         outcome = transfer_image(second, to)
         assert outcome.status == 0, outcome.err
         assert f"\n{to}: {second} has arrived: 1 of {count + 1} layers, " in outcome.err
-        assert layered_images.CHANGE < relay.sent - before < layered_images.CHANGE + TALK
-        _arrived(there, here, second)
+        assert layered_images.CHANGE < relay.sent - before < layered_images.CHANGE + OVERHEAD
+        _check_image(there, here, second)
 
         before = relay.sent
         outcome = transfer_image(second, to)
         assert outcome.status == 0, outcome.err
         assert f"\n{to}: {second} has arrived: 0 of {count + 1} layers, " in outcome.err
-        assert relay.sent - before < TALK
+        assert relay.sent - before < OVERHEAD
     assert ("save" in docker_log.read_text().split()) == saves
 
 
@@ -117,10 +119,10 @@ def test_project_images_and_references(use_engine, serve_host, transfer_image) -
     )
 
 
-def test_dock_and_address_alone(use_engine, serve_host, transfer_image, ssh_home) -> None:
+def test_dock_and_address(use_engine, serve_host, transfer_image, ssh_home) -> None:
     there, here = use_engine("second"), use_engine("modern")
     stock = layered_images.ensure(here, "modern")
-    # The connection of an address alone is this user's.
+    # A host by address: ssh logs in as this user.
     host = serve_host(there, port=22)
     inventory.register(Dock("gpu", host.address, "nodock", host.address, host.address, 22, host.key), ssh_home)
     try:
@@ -142,7 +144,7 @@ def test_dock_and_address_alone(use_engine, serve_host, transfer_image, ssh_home
     assert layered_images.layers(there, stock.base) == layered_images.layers(here, stock.base)
 
 
-def test_in_a_docked_shell_the_engine_of_before_is_sent_from(
+def test_docked_shell_sends_from_the_engine_used_before(
     use_engine, serve_host, transfer_image, ssh_home, monkeypatch
 ) -> None:
     there, here = use_engine("second"), use_engine("modern")
@@ -166,7 +168,7 @@ def test_in_a_docked_shell_the_engine_of_before_is_sent_from(
         subprocess.run(["ssh", "-O", "exit", "dock-gpu"], capture_output=True, check=True)
 
 
-def test_several_at_once_and_those_that_fail(use_engine, serve_host, transfer_image) -> None:
+def test_several_destinations_of_which_some_fail(use_engine, serve_host, transfer_image) -> None:
     second, classic, here = use_engine("second"), use_engine("classic"), use_engine("modern")
     stock = layered_images.ensure(here, "modern")
     one, other = serve_host(second), serve_host(classic)
@@ -229,7 +231,7 @@ def test_dry_run_touches_nothing(use_engine, serve_host, transfer_image, ssh_hom
     assert not docker_log.exists()
 
 
-def test_what_is_shown_can_be_pasted(use_engine, serve_host, transfer_image, ssh_home, monkeypatch) -> None:
+def test_printed_line_can_be_pasted(use_engine, serve_host, transfer_image, ssh_home, monkeypatch) -> None:
     there, here = use_engine("second"), use_engine("modern")
     stock = layered_images.ensure(here, "modern")
     host = serve_host(there)
@@ -245,14 +247,14 @@ def test_what_is_shown_can_be_pasted(use_engine, serve_host, transfer_image, ssh
 
 
 @pytest.mark.parametrize("bad", ["-oProxyCommand=x", "a b", "me@", "box:99999", "ssh://box/path", "", "a\nb"])
-def test_what_is_no_destination(bad, transfer_image) -> None:
+def test_invalid_destination(bad, transfer_image) -> None:
     outcome = transfer_image("layered:1", "--", bad)
     assert (outcome.status, outcome.out) == (2, "")
     assert outcome.err == (f"transfer-image: {bad!r} is not a destination; name a dock, or write [user@]host[:port]\n")
 
 
 @pytest.mark.parametrize("without", [(), ("zstd",)])
-def test_slow_link_gets_compressed_bytes(without, use_engine, serve_host, transfer_image, ssh_home) -> None:
+def test_slow_link_is_compressed(without, use_engine, serve_host, transfer_image, ssh_home) -> None:
     there, here = use_engine("second"), use_engine("modern")
     layered_images.import_image(here, "layered:modern-zeros", 30_000_000, content="/dev/zero")
     host = serve_host(there, without=without)
@@ -262,14 +264,14 @@ def test_slow_link_gets_compressed_bytes(without, use_engine, serve_host, transf
         outcome = transfer_image("layered:modern-zeros", behind.destination())
         assert outcome.status == 0, outcome.err
         # busybox is in it too.
-        assert relay.sent < 2_000_000 + SOUNDINGS
+        assert relay.sent < 2_000_000 + MEASUREMENTS
     assert layered_images.saved_layers(there, "layered:modern-zeros") == layered_images.layers(
         here, "layered:modern-zeros"
     )
 
 
 def _screen(written: str) -> list[str]:
-    """Return the lines of a terminal on which that was written."""
+    """Return the lines of a terminal after this output."""
     lines = [""]
     for part in re.findall(r"\x1b\[\d*[A-Za-z]|\r\n|[^\x1b\r]+", written):
         if part == "\r\n":
@@ -281,12 +283,12 @@ def _screen(written: str) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("colour", [True, False])
-def test_progress_on_a_terminal(colour, use_engine, serve_host, ssh_home, tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("color", [True, False])
+def test_progress_on_a_terminal(color, use_engine, serve_host, ssh_home, tmp_path, monkeypatch) -> None:
     there, here = use_engine("second"), use_engine("modern")
     reference = "layered:modern-large"
     layered_images.import_image(here, reference, 30_000_000)
-    if not colour:
+    if not color:
         monkeypatch.setenv("NO_COLOR", "1")
     host = serve_host(there)
     with relaying(host.address, host.port, rate=10e6) as relay:
@@ -307,7 +309,7 @@ def test_progress_on_a_terminal(colour, use_engine, serve_host, ssh_home, tmp_pa
             terminal.close()
     assert terminal.exitstatus == 0
     written = str(terminal.before)
-    assert ("\x1b[1mdocker save" in written) == colour
+    assert ("\x1b[1mdocker save" in written) == color
     pictures = re.findall(
         re.escape(f"{to}: 0 of 1 layers are there; ")
         + r"\[(#*)(\.*)\] ([\d.]+) MB of 32.0 MB at [\d.]+ .?B/s, \d+:\d\d left\r\n",

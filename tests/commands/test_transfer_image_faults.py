@@ -1,4 +1,4 @@
-"""transfer-image cut off in every way: one clear line, nothing left on either side, and it works when it is run again."""
+"""transfer-image interrupted in every way: one line says why, nothing is left on either side, and a rerun works."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.testbed.host import Host
 from tests.testbed.relay import Relay, relaying
 
 _RATE = 8e6  # bytes a second
-# When that many bytes have gone, the image is on its way, and not all of it.
+# After so many bytes, the image is sent partly.
 _MIDDLE = 3_000_000
 
 
@@ -125,7 +125,7 @@ def _ours() -> list[str]:
 
 @pytest.fixture
 def bed(use_engine, serve_host, ssh_home, tmp_path, request) -> Iterator[Bed]:
-    """Put two engines at the ends of a slow link."""
+    """Return two engines at the ends of a slow link."""
     near, far = getattr(request, "param", ("hidden", "second"))
     there, here = use_engine(far), use_engine(near)
     reference = layered_images.ensure(here, near).base
@@ -160,7 +160,7 @@ def _hang_up(bed: Bed, pid: int) -> None:
 
 
 def _lines(outcome: Outcome) -> list[str]:
-    """Return what is said besides the echo and how far it was."""
+    """Return stderr without the printed command and the progress."""
     shown = [*outcome.echoed, "=" * 80, ""]
     return [line for line in outcome.err.splitlines() if line not in shown and " layers are there; " not in line]
 
@@ -183,7 +183,7 @@ _STOPPED_THERE = "transfer-image: {to}: the engine there has stopped; start it a
     ],
     indirect=["bed"],
 )
-def test_cut_off_in_the_middle(bed, fault, status, lines) -> None:
+def test_interrupted_in_the_middle(bed, fault, status, lines) -> None:
     outcome = bed.run_with(fault)
     assert _lines(outcome) == [line.format(to=bed.to) for line in lines]
     assert (outcome.status, outcome.out) == (status, "")
@@ -225,10 +225,10 @@ def test_burst_of_interrupts_leaves_no_connection(bed, delay) -> None:
 
 
 @pytest.mark.parametrize("bed", [("modern", "containerd")], indirect=True)
-def test_cut_off_before_a_containerd_store(bed) -> None:
+def test_connection_cut_with_a_containerd_store(bed) -> None:
     outcome = bed.run_with(_cut)
     assert _lines(outcome) == [_CUT_OFF.format(to=bed.to)]
-    # That may keep what came of a layer, out of reach of docker, until the layer comes or its time is over.
+    # containerd can keep a part of a layer, which docker does not see, until the layer arrives or the part expires.
     (ingest,) = (place for place in layered_images.stored_files(bed.there) if place.endswith("/ingest"))
     wait_for(lambda: not bed.host.processes(), 10)
     assert len(layered_images.stored_files(bed.there)[ingest]) <= 1
@@ -236,8 +236,8 @@ def test_cut_off_before_a_containerd_store(bed) -> None:
     assert layered_images.stored_files(bed.there)[ingest] == []
 
 
-def test_engine_here_ended_in_the_middle(bed, ssh_home, tmp_path) -> None:
-    # More than all the pipes and sockets on the way hold.
+def test_engine_here_stops_in_the_middle(bed, ssh_home, tmp_path) -> None:
+    # More than the pipes and sockets between the engines hold.
     layered_images.import_image(bed.here, f"{layered_images.NAME}:large", 40_000_000)
     with relaying(bed.host.address, bed.host.port, rate=10e6) as relay:
         bed.host.at(relay.address, relay.port).admit(ssh_home)
@@ -272,7 +272,7 @@ def test_disk_there_is_full(use_engine, serve_host, ssh_home, tmp_path) -> None:
 def test_memory_does_not_grow_with_the_image(near, use_engine, serve_host, tmp_path) -> None:
     there, here = use_engine("second"), use_engine(near)
     small, large = layered_images.ensure(here, near).base, f"{layered_images.NAME}:large"
-    # The large layer waits in a file for the end of docker save, which says whose it is, when some are left out.
+    # The large layer waits in a file for the manifest, which docker save writes last, if layers are omitted.
     layered_images.build(here, f"FROM {small}\nRUN head -c 320000000 /dev/zero >/zeros\n", large)
     host = serve_host(there)
     for reference in (small, large):
@@ -286,7 +286,7 @@ def test_memory_does_not_grow_with_the_image(near, use_engine, serve_host, tmp_p
 
 
 def _peak(pid: int) -> int:
-    """Return the most memory, in KiB, that a process has had so far; nothing when it has ended."""
+    """Return the peak memory of a process in KiB, 0 if it has ended."""
     with suppress(OSError):
         if found := re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text()):
             return int(found[1])
@@ -320,14 +320,14 @@ def test_no_secret_is_in_arguments_or_output(bed, ssh_home) -> None:
 
 
 def _refused(bed: Bed, environ: Mapping[str, str] | None = None) -> tuple[int, str]:
-    """Return the status and the line, the only one, that a refusal consists of; nothing has come of it."""
+    """Return the status and the only line of a command that is refused, and check that nothing has changed."""
     outcome = bed.run(environ)
     [line] = outcome.err.splitlines()
     bed.is_as_before()
     return outcome.status, line.replace(bed.to, "TO").replace(str(bed.relay.port), "PORT")
 
 
-def test_host_that_is_not_known_is_refused(bed, ssh_home) -> None:
+def test_unknown_host_is_refused(bed, ssh_home) -> None:
     known = Path(ssh_home, ".ssh", "known_hosts")
     before = known.read_text()
     known.write_text("")
@@ -363,7 +363,7 @@ def test_wrong_key_is_refused(bed, ssh_home) -> None:
     assert bed.run({"SSH_KEY": bed.host.key}).status == 0
 
 
-def test_ssh_key_that_is_not_there(bed) -> None:
+def test_ssh_key_that_does_not_exist(bed) -> None:
     assert _refused(bed, {"SSH_KEY": "/no/key"}) == (
         2,
         "transfer-image: SSH_KEY: /no/key does not exist; set it to a private key, or unset it",
@@ -379,7 +379,7 @@ def test_host_that_is_down(bed) -> None:
     )
 
 
-def test_image_that_is_absent(bed) -> None:
+def test_image_that_does_not_exist(bed) -> None:
     bed.reference = "layered:none"
     assert _refused(bed) == (1, "transfer-image: layered:none does not exist on this engine; build or pull it")
 
