@@ -19,6 +19,7 @@ from dockerutils.docks import remote
 from dockerutils.docks.records import Dock
 
 DIRECTORY = ".dockerutils"
+REPLACED = f"{DIRECTORY}/replaced"
 _RUN = "run-"
 _TOLERANCE = 2  # seconds; clocks that differ less are taken for the same
 _LONGEST = 4096  # characters of an answer

@@ -29,7 +29,6 @@ ENVIRONMENT = f"  DOCK_WORKSPACES    directory of projects on docks (default: {W
 # Links, modes, times and holes are kept; names are safe from the dock's shell. The list of files is sent as a whole: in
 # parts, each few hundred files would cost a round trip.
 _RSYNC = ["rsync", "-rlptOzS", "--no-inc-recursive", "-s", "-e", "ssh"]
-_BACKUP = ["--backup", f"--backup-dir={sync_record.BACKUPS}"]
 _STATE = f"--exclude=/{copy_state.DIRECTORY}"
 _KEEP_GIT = "--filter=protect_.git"
 # What decides here about what is run at the next build, or sent at the next sync: a dock does not change it unasked.
@@ -149,7 +148,11 @@ def _up(copy: Copy, options: Options, run: str | None) -> None:
         if state.exists:
             _delete(copy, rules, filters, [_HERE, copy.remote], options)
         filters = ["--force", _KEEP_GIT, *filters]
-    how = [*_output(to_stderr=automatic, skips=automatic), *(_skipping(copy) if automatic else []), *_BACKUP]
+    how = [
+        *_output(to_stderr=automatic, skips=automatic),
+        *(_skipping(copy) if automatic else []),
+        *_backups(copy_state.REPLACED),
+    ]
     claim = copy_state.claim(copy.path, project.root, run or "")
     with _recorded(copy, dry_run=options.dry_run):
         _run(copy, [*how, claim, *filters, _HERE, copy.remote], dry_run=options.dry_run, to_stderr=automatic)
@@ -175,7 +178,7 @@ def _down(copy: Copy, state: State, options: Options, *, to_stderr: bool) -> Non
             )
         _delete(copy, rules, filters, [copy.remote, _HERE], options)
         filters = ["--force", *filters]
-    how = [*_output(to_stderr=to_stderr, skips=True), *_skipping(copy), *_BACKUP]
+    how = [*_output(to_stderr=to_stderr, skips=True), *_skipping(copy), *_backups(sync_record.BACKUPS)]
     how += [copy_state.claim(copy.path, project.root)] if options.adopt else []
     with _recorded(copy, dry_run=options.dry_run):
         try:
@@ -251,6 +254,11 @@ def _output(*, to_stderr: bool, skips: bool) -> list[str]:
     stream = sys.stderr if to_stderr else sys.stdout
     skip = ",skip" if skips else ""
     return ["-h", f"--info=progress2{skip}"] if stream.isatty() else [f"--info=name{skip}"]
+
+
+def _backups(directory: str) -> list[str]:
+    """Return the options to move what rsync replaces to a directory of the destination."""
+    return ["--backup", f"--backup-dir={directory}"]
 
 
 def _skipping(copy: Copy) -> list[str]:

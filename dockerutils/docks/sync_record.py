@@ -18,7 +18,7 @@ from typing import NamedTuple
 from dockerutils.core import files
 from dockerutils.docks import copy_state
 
-BACKUPS = f"{copy_state.DIRECTORY}/replaced"
+BACKUPS = f"{copy_state.DIRECTORY}/replaced-here"  # in the project, until `keep_conflicts`
 _SKIPPED = re.compile(rb"^\S+ \S+ \[\d+\] (.*) is newer$", re.MULTILINE)
 
 
@@ -76,7 +76,9 @@ def keep_conflicts(root: str, record: Record) -> list[tuple[str, str]]:
             name = _free_name(root, path)
             os.rename(backup, os.path.join(root, name))
             kept.append((path, name))
-    shutil.rmtree(os.path.dirname(backups), ignore_errors=True)
+    shutil.rmtree(backups, ignore_errors=True)
+    with suppress(OSError):  # it does not exist, or this project is itself a copy, with a state
+        os.rmdir(os.path.dirname(backups))
     return kept
 
 

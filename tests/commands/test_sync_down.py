@@ -19,7 +19,7 @@ def down(docked: Docked, filters: str = "--exclude=/docker --exclude=/.dockerign
     log = f"--log-file={os.environ['HOME']}/.docker/{docked.host.address}/sync-app.log --log-file-format="
     return (
         f"rsync -rlptOzS --no-inc-recursive -s -e ssh --info=name,skip -u {log} --backup "
-        f"--backup-dir=.dockerutils/replaced --exclude=/.dockerutils --exclude=.git {filters} dock-gpu:{COPY}/ ./"
+        f"--backup-dir=.dockerutils/replaced-here --exclude=/.dockerutils --exclude=.git {filters} dock-gpu:{COPY}/ ./"
     )
 
 
@@ -171,7 +171,7 @@ def test_an_edit_that_never_reached_the_dock_is_kept(docked: Docked) -> None:
 
 def test_files_that_a_killed_sync_has_replaced_are_kept(docked: Docked) -> None:
     assert docked(sync_up).status == 0
-    docked.write({".dockerutils/replaced/a": "mine\n", "a": "theirs\n"})
+    docked.write({".dockerutils/replaced-here/a": "mine\n", "a": "theirs\n"})
     assert docked(main).err.startswith("sync: a changed here too; yours is now a~\n")
     assert (docked.root / "a~").read_text() == "mine\n"
     assert not (docked.root / ".dockerutils").exists()

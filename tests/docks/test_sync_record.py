@@ -26,13 +26,19 @@ def test_a_record_knows_what_rsync_skipped(tmp_path) -> None:
 
 def test_conflicts_are_put_beside_the_files(tmp_path) -> None:
     replaced = {"old": "1", "new": "2", "d/skipped": "3", "d/new": "4"}
-    write_tree(tmp_path, {f".dockerutils/replaced/{path}": text for path, text in replaced.items()})
+    write_tree(tmp_path, {f".dockerutils/replaced-here/{path}": text for path, text in replaced.items()})
     write_tree(tmp_path, {"new": "", "new~": "", "d/new": "", "d/skipped": ""})
-    (tmp_path / ".dockerutils/replaced/link").symlink_to("d")
+    (tmp_path / ".dockerutils/replaced-here/link").symlink_to("d")
     for path in ["old", "d/skipped"]:
-        os.utime(tmp_path / ".dockerutils/replaced" / path, (100, 100))
+        os.utime(tmp_path / ".dockerutils/replaced-here" / path, (100, 100))
     kept = sync_record.keep_conflicts(str(tmp_path), Record(1000, frozenset({"d/skipped"})))
     assert kept == [("d/new", "d/new~"), ("d/skipped", "d/skipped~"), ("link", "link~"), ("new", "new~2")]
     assert (tmp_path / "new~2").read_text() == "2"
     assert (tmp_path / "link~").is_symlink()
     assert not (tmp_path / ".dockerutils").exists()
+
+
+def test_the_state_of_a_copy_stays(tmp_path) -> None:
+    write_tree(tmp_path, {".dockerutils/origin": "host:/app", ".dockerutils/replaced/a": "1"})
+    assert sync_record.keep_conflicts(str(tmp_path), Record()) == []
+    assert (tmp_path / ".dockerutils/replaced/a").exists()
