@@ -15,7 +15,7 @@ from tests.support import write_tree
 
 @pytest.fixture
 def ask(tmp_path, capfd, monkeypatch):
-    """Return a function that asks in a directory under tmp_path, and gives the lines that are printed."""
+    """Return a function that runs names.py in a directory under tmp_path, and returns the printed lines."""
 
     def ask(kind: str, begun: str = "", directory: str = ".") -> list[str]:
         (tmp_path / directory).mkdir(exist_ok=True)
@@ -35,7 +35,7 @@ def test_images(ask, tmp_path) -> None:
     assert ask("images", directory="src") == ["a b", "dev", "shell", "lab"]
 
 
-def test_images_of_a_configuration_that_is_no_good(ask, tmp_path) -> None:
+def test_images_of_a_broken_configuration(ask, tmp_path) -> None:
     write_tree(tmp_path, {"docker/dev/Dockerfile": "", "docker/dockerutils.cfg": "[run_image]\nx = 1\nx = 2\n"})
     assert ask("images") == ["dev"]
     (tmp_path / "docker/dockerutils.cfg").unlink()
@@ -43,7 +43,7 @@ def test_images_of_a_configuration_that_is_no_good(ask, tmp_path) -> None:
     assert ask("images") == []
 
 
-def test_images_where_no_project_is(ask, tmp_path, monkeypatch, capfd) -> None:
+def test_images_outside_of_a_project(ask, tmp_path, monkeypatch, capfd) -> None:
     assert ask("images", directory="gone") == []
     (tmp_path / "gone").rmdir()
     names.main(["images", ""])

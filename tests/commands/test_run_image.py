@@ -1,4 +1,4 @@
-"""run-image: what it composes, and what the containers make of it."""
+"""run-image: the command lines, and real containers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAME = re.compile(r"--name (alice_\w+_\d\d-\d\d-\d\d_\d\d\.\d\d\.\d\d\.\d{6})")
 
 
 def _container(text: str) -> str:
-    """Return the name that the container was given."""
+    """Return the name of the container."""
     match = NAME.search(text)
     assert match
     return match[1]
@@ -32,7 +32,7 @@ def _container(text: str) -> str:
 
 @pytest.fixture
 def app(tmp_path):
-    """Make a project in a directory with a space and a capital, with a configuration of its own."""
+    """Return a function that makes a project, by default in a directory with a space and capitals."""
 
     def make(config: str = "", root: str = "My App", **files: str) -> Path:
         defaults = {"docker/dev/Dockerfile": "FROM local/busybox\n", "docker/dockerutils.cfg": BUSYBOX + config}
@@ -43,7 +43,7 @@ def app(tmp_path):
 
 @pytest.fixture
 def dry(app, capfd):
-    """Return a function that gives the line which run-image would execute, its container called NAME."""
+    """Return a function that returns the line of a dry run, with NAME for the container's name."""
 
     def run(config: str, *argv: str, image: str = "dev") -> str:
         outcome = call(main, image, "--dry-run", *argv, directory=app(config), capfd=capfd)
@@ -184,6 +184,14 @@ def test_no_docker_on_path(app, capfd, monkeypatch) -> None:
     )  # fmt: skip
 
 
+def test_a_command_line_that_is_too_long(engine, app, capfd) -> None:
+    outcome = call(main, "box", "--", "echo", "x" * 200_000, directory=app(), capfd=capfd)
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err.splitlines()[-1] == (
+        "run-image: docker cannot be started: the arguments and environment variables are too long; shorten them"
+    )
+
+
 def test_no_docker_directory(tmp_path, capfd) -> None:
     outcome = call(main, "dev", directory=tmp_path, capfd=capfd)
     assert (outcome.status, outcome.err) == (
@@ -193,7 +201,7 @@ def test_no_docker_directory(tmp_path, capfd) -> None:
     )
 
 
-def test_a_configuration_that_is_no_text(app, capfd) -> None:
+def test_a_configuration_that_is_not_text(app, capfd) -> None:
     root = app()
     (root / "docker/dockerutils.cfg").write_bytes(b"[dev]\ncmd = \xe9\n")
     outcome = call(main, "dev", directory=root, capfd=capfd)
@@ -214,7 +222,7 @@ def test_a_configuration_that_is_a_directory(app, capfd) -> None:
     )
 
 
-# From here on the containers are real.
+# With real containers.
 
 
 def test_an_image_that_is_not_built(engine, app, capfd) -> None:
@@ -278,7 +286,7 @@ def test_latest_runs_the_newest_version_that_was_built(engine, app, capfd) -> No
         engine.docker("image", "rm", "-f", *tags)
 
 
-def test_stdout_is_the_containers_alone(engine, app) -> None:
+def test_stdout_has_only_the_output_of_the_container(engine, app) -> None:
     outcome = script("run-image", "box", "--", "sh", "-c", "echo out; echo err >&2; exit 3", directory=app())
     assert (outcome.status, outcome.out) == (3, "out\n")
     assert outcome.err.endswith("\n\nerr\n")
@@ -296,7 +304,7 @@ def test_stdout_is_the_containers_alone(engine, app) -> None:
         (["--", "sh", "-c", "kill -9 $$"], 137),
     ],
 )
-def test_the_status_is_dockers(engine, app, argv, status) -> None:
+def test_the_exit_status_is_that_of_docker(engine, app, argv, status) -> None:
     assert script("run-image", "box", *argv, directory=app()).status == status
 
 
@@ -304,7 +312,7 @@ def test_a_pipe_reaches_the_container(engine, app) -> None:
     assert script("run-image", "box", "-c", "tr a-z A-Z", directory=app(), stdin="a b\n").out == "A B\n"
 
 
-def test_what_is_shown_can_be_pasted(engine, app) -> None:
+def test_the_printed_line_can_be_pasted(engine, app) -> None:
     root = app(
         "[DEFAULT]\nenvironment = -e URL=http://$U:$P@h -e 'B=b  c' -e H=$HOME/x -e PATH=/bin:$PATH\nvolumes = -v {project_root}/docker:/mnt:ro\n"
     )
@@ -320,7 +328,7 @@ def test_what_is_shown_can_be_pasted(engine, app) -> None:
     assert pasted.stdout == outcome.out
 
 
-def test_no_secret_stands_in_the_arguments_of_any_process(engine, app) -> None:
+def test_no_secret_is_in_the_arguments_of_any_process(engine, app) -> None:
     root = app("[DEFAULT]\nenvironment = -e URL=http://$TOKEN@h -e TOKEN=$TOKEN\n")
     environ = {**os.environ, "TOKEN": SECRET, "AWS_SECRET_ACCESS_KEY": SECRET}
     command = [str(BIN / "run-image"), "box", "-e", "TOKEN", "-c", "sh -c 'echo $URL $AWS_SECRET_ACCESS_KEY; exec cat'"]
@@ -335,7 +343,7 @@ def test_no_secret_stands_in_the_arguments_of_any_process(engine, app) -> None:
     assert SECRET not in err
 
 
-def test_the_process_is_replaced_by_dockers(engine, app) -> None:
+def test_docker_replaces_the_process(engine, app) -> None:
     command = [str(BIN / "run-image"), "box", "--", "sh", "-c", "echo ready; exec cat"]
     with subprocess.Popen(
         command, cwd=app(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -394,7 +402,7 @@ def test_ctrl_c_in_a_terminal(engine, app) -> None:
     wait_for(lambda: not processes("sleep", "98764"))
 
 
-def test_stdout_that_is_no_terminal_gets_no_carriage_returns(engine, app, tmp_path) -> None:
+def test_output_to_a_file_has_no_carriage_returns(engine, app, tmp_path) -> None:
     root = app()
     child = pexpect.spawn("sh", ["-c", f"{BIN}/run-image box -- echo hello > out.txt"], cwd=str(root), timeout=60)
     child.expect(pexpect.EOF)
@@ -414,7 +422,7 @@ def test_a_kept_container(engine, app) -> None:
         engine.docker("rm", "-f", container)
 
 
-def test_volumes_that_are_relative_begin_at_the_root(engine, app) -> None:
+def test_relative_paths_are_relative_to_the_root(engine, app) -> None:
     root = app("[DEFAULT]\nargs = --env-file settings.env\n", **{"settings.env": "FROM_FILE=yes\n", "sub/x": ""})
     outcome = script("run-image", "box", "--", "sh", "-c", "echo $FROM_FILE", directory=root / "sub")
     assert outcome.out == "yes\n"

@@ -1,4 +1,4 @@
-"""run-image in a docked shell: on a real host, its files and ports brought near."""
+"""run-image in a docked shell: on a real host, with its files and ports."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def free_port() -> int:
 
 
 def fetch(port: int) -> bytes:
-    """What the web server says; nothing while it does not."""
+    """Return the answer of the web server; nothing while there is none."""
     try:
         with urlopen(f"http://localhost:{port}/", timeout=5) as answer:
             return bytes(answer.read())
@@ -80,7 +80,7 @@ def nothing_is_left(docked_shell: Docked) -> bool:
     return not any("alice_box" in line for line in docked_shell.host.engine.docker("ps", "-a").splitlines())
 
 
-def test_the_project_is_its_copy_on_the_dock(docked_shell: Docked) -> None:
+def test_project_root_is_the_copy_on_the_dock(docked_shell: Docked) -> None:
     copy = configure(docked_shell, "volumes = -v {project_root}:/p -v {root}/sub:/s -v {workdir}:/w")
     docked_shell.write({"sub/a": "from here\n"})
     outcome = docked_shell(main, "box", "--sync", "--", "sh", "-c", "cat /s/a; echo from there >/p/b", directory="sub")
@@ -179,14 +179,14 @@ def test_a_dock_that_is_gone_after_the_run_says_where_the_files_are(docked_shell
     )
 
 
-def test_the_status_is_the_containers_and_the_files_come_back_all_the_same(docked_shell: Docked) -> None:
+def test_a_failed_run_syncs_down_and_keeps_its_status(docked_shell: Docked) -> None:
     configure(docked_shell, "volumes = -v {project_root}:/p")
     outcome = docked_shell(main, "box", "--sync", "--", "sh", "-c", "echo all >/p/b; exit 7")
     assert outcome.status == 7
     assert (docked_shell.root / "b").read_text() == "all\n"
 
 
-def test_without_ports_and_sync_docker_takes_the_place_of_the_command(docked_shell: Docked) -> None:
+def test_without_ports_and_sync_docker_replaces_the_process(docked_shell: Docked) -> None:
     configure(docked_shell, "cmd = sleep 612")
     with start(docked_shell, "box") as child:
         wait_for(lambda: processes("sleep", "612"))
@@ -238,7 +238,7 @@ def test_a_container_that_does_not_start_leaves_no_port_behind(docked_shell: Doc
     assert not listens(port)
 
 
-def test_a_port_that_is_taken_here_is_told_before_anything_runs(docked_shell: Docked) -> None:
+def test_a_port_in_use_here_is_an_error_before_anything_runs(docked_shell: Docked) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -285,7 +285,7 @@ def test_a_connection_that_does_not_answer_is_replaced(docked_shell: Docked, mon
         os.kill(master, signal.SIGKILL)
 
 
-def test_a_dock_that_is_gone_is_told(docked_shell: Docked) -> None:
+def test_a_dock_that_is_gone_is_an_error(docked_shell: Docked) -> None:
     configure(docked_shell, "ports = -p 8000:80")
     dock = inventory.find("gpu", os.environ["HOME"])
     inventory.register(dock._replace(port=free_port()), os.environ["HOME"])
@@ -298,7 +298,7 @@ def dry(docked_shell: Docked, *argv: str) -> Outcome:
     return docked_shell(main, "box", "--dry-run", *argv)
 
 
-def test_a_dry_run_shows_it_all(docked_shell: Docked) -> None:
+def test_a_dry_run_prints_all_commands(docked_shell: Docked) -> None:
     copy = configure(docked_shell, "volumes = -v {project_root}:/p\nports = -p 8000-8001:80-81 -p [::1]:8002:82")
     up, forward, run, cancel, down, release = dry(docked_shell, "--sync").out.splitlines()
     listening = "-L 127.0.0.1:8000:localhost:8000 -L 127.0.0.1:8001:localhost:8001 -L '127.0.0.1:8002:[::1]:8002'"
@@ -311,14 +311,14 @@ def test_a_dry_run_shows_it_all(docked_shell: Docked) -> None:
     assert docked_shell.there(copy) == set()
 
 
-def test_of_a_detached_one_nothing_comes_back(docked_shell: Docked) -> None:
+def test_a_detached_run_is_not_synced_down(docked_shell: Docked) -> None:
     configure(docked_shell, "interactive = -d")
     up, run = dry(docked_shell, "--sync").out.splitlines()
     assert up.startswith("rsync ")
     assert run.startswith("docker run ")
 
 
-def test_a_path_of_this_machine_draws_a_warning(docked_shell: Docked, tmp_path: Path) -> None:
+def test_a_mounted_path_of_this_machine_causes_a_warning(docked_shell: Docked, tmp_path: Path) -> None:
     configure(
         docked_shell,
         f"volumes = -v {{root}}:/p -v {tmp_path}:/t -v named:/n -v /on/the/dock:/d"
@@ -330,9 +330,7 @@ def test_a_path_of_this_machine_draws_a_warning(docked_shell: Docked, tmp_path: 
     ]
 
 
-def test_sync_is_of_no_consequence_where_the_shell_is_not_docked(
-    docked_shell: Docked, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sync_does_nothing_outside_of_a_docked_shell(docked_shell: Docked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DOCK_MONIKER")
     configure(docked_shell, "volumes = -v {project_root}:/p")
     (line,) = dry(docked_shell, "--sync").out.splitlines()

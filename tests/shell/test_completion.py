@@ -1,4 +1,4 @@
-"""dockerutils completion, in real shells: what a press of TAB makes of a line, and that no name is ever evaluated."""
+"""dockerutils completion in real shells: the result of TAB, and that no name is ever evaluated."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.support import write_tree
 BIN = Path(sys.executable).parent
 SHELLS = ("bash", "zsh", "fish")
 
-# They show what they are called with, in the place of the commands that they are named after.
+# Functions that replace these commands and print their arguments.
 SHOWING = [
     *("build-image", "run-image", "transfer-image", "sync-up", "start-dock", "dockerutils", "image-script"),
     *("register-dock", "find-image", "create-dock"),
 ]
 _FUNCTION = "{}() {{ printf '4'2:; printf '<%s>' \"$@\"; printf ':2'4'\\n'; }}"
 
-# ^Xa lists on the line all that could stand there.
+# ^Xa inserts all possible completions.
 RC = {
     "bash": [
         "source <(dockerutils completion bash)",
@@ -62,7 +62,7 @@ ODD = ["$(touch HACKED)", "`touch HACKED`", ";touch HACKED", "it's odd", 'say "x
 
 
 class Terminal:
-    """A shell in a terminal, with completion as its user has it."""
+    """A shell in a terminal, with completion."""
 
     def __init__(self, shell: str, directory: Path) -> None:
         self._shell = shell
@@ -79,7 +79,7 @@ class Terminal:
         self.shown = ""
 
     def type(self, keys: str) -> list[str]:
-        """Type a line, and return the arguments that the command was called with then."""
+        """Type a line, and return the arguments of the command that runs."""
         self._child.expect_exact("ready> ")
         self._child.send(f"{keys}\r")
         self._child.expect(r"42:(.*?):24\r\n")
@@ -88,7 +88,7 @@ class Terminal:
         return re.findall("<(.*?)>", self._child.match[1])
 
     def do(self, line: str) -> None:
-        """Type a line that has nothing to show."""
+        """Type a line without output."""
         self._child.expect_exact("ready> ")
         self._child.send(f"{line}; echo do''ne\r")
         self._child.expect_exact("done\r\n")
@@ -145,13 +145,13 @@ SOURCED = {
 }
 
 
-def test_what_becomes_of_a_line(terminal, request) -> None:
+def test_lines_are_completed(terminal, request) -> None:
     fish = "[fish]" in request.node.name
     typed = TYPED if fish else TYPED | SOURCED
     assert {line: terminal.type(line) for line in typed} == typed
 
 
-def test_all_there_is(terminal, request) -> None:
+def test_all_completions_are_offered(terminal, request) -> None:
     if "[fish]" in request.node.name:
         # It has no key for that; but this has.
         def all_of(line: str) -> set[str]:
@@ -168,7 +168,7 @@ def test_all_there_is(terminal, request) -> None:
     )
 
 
-def test_odd_names_are_data(terminal, directory) -> None:
+def test_special_characters_are_not_evaluated(terminal, directory) -> None:
     for name in ODD:
         write_tree(directory, {f"odd/docker/{name}/Dockerfile": ""})
     write_tree(directory, {"odd/docker/new\nline/Dockerfile": ""})
@@ -186,7 +186,7 @@ def test_odd_names_are_data(terminal, directory) -> None:
     assert not list(directory.rglob("HACKED"))
 
 
-def test_faults_are_silent(terminal, directory) -> None:
+def test_errors_are_silent(terminal, directory) -> None:
     write_tree(
         directory, {"broken/docker/dev/Dockerfile": "", "broken/docker/dockerutils.cfg": "[run_image]\nx = 1\nx = 2\n"}
     )
@@ -205,7 +205,7 @@ def test_faults_are_silent(terminal, directory) -> None:
     assert not list(directory.rglob("HACKED"))
 
 
-def test_what_completed_source_before_still_does(directory) -> None:
+def test_an_earlier_completion_of_source_still_works(directory) -> None:
     terminal = Terminal("bash", directory)
     try:
         terminal.do("before() { COMPREPLY=(mine); }; complete -F before source")
@@ -217,7 +217,7 @@ def test_what_completed_source_before_still_does(directory) -> None:
     assert typed == [["mine"], ["dock", "gpu"]]
 
 
-def test_the_scripts_are_sound() -> None:
+def test_the_scripts_have_no_syntax_errors_and_all_options() -> None:
     for shell in SHELLS:
         script = subprocess.run([BIN / "dockerutils", "completion", shell], capture_output=True, text=True, check=True)
         subprocess.run([*START[shell][:1], "-n"], input=script.stdout, text=True, check=True)
