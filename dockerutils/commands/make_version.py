@@ -1,4 +1,4 @@
-"""Print a version made of the date, which sorts and can be a tag."""
+"""Print a version made from the current time (UTC), for use as a tag."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ def parser() -> program.Parser:
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument(
         "--date", dest="form", action="store_const", const=version_tags.DATE, default=version_tags.DATE,
-        help="yy.mm.dd, for what is built once a day at most (the default)",
+        help="print yy.mm.dd (default)",
     )  # fmt: skip
     forms.add_argument(
-        "--datetime", dest="form", action="store_const", const=version_tags.DATETIME, help="yyyymmdd-hhmmss"
-    )
+        "--datetime", dest="form", action="store_const", const=version_tags.DATETIME,
+        help="print yyyymmdd-hhmmss, for several builds a day",
+    )  # fmt: skip
     return parser
 
 
@@ -34,5 +35,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def handle(args: argparse.Namespace) -> None:
-    """Print the version of this moment, in UTC."""
+    """Print the version of this moment."""
     print(version_tags.make(args.form, time.gmtime()))

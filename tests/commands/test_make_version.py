@@ -1,4 +1,4 @@
-"""make-version: versions of now."""
+"""make-version: versions from the current time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support import call
 @pytest.mark.parametrize(
     ("argv", "form"), [([], "%y.%m.%d"), (["--date"], "%y.%m.%d"), (["--datetime"], "%Y%m%d-%H%M%S")]
 )
-def test_the_moment_in_utc(argv, form, tmp_path, capfd) -> None:
+def test_the_current_time_in_utc(argv, form, tmp_path, capfd) -> None:
     before = time.strftime(form, time.gmtime())
     outcome = call(main, *argv, directory=tmp_path, capfd=capfd)
     after = time.strftime(form, time.gmtime())
