@@ -1,4 +1,4 @@
-"""List the images of the project: their names, whether they are built, how many run."""
+"""List the project's images."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from dockerutils.docker import engine
 from dockerutils.project.project import LATEST, Image
 
 _EXAMPLES = """\
-  ls-image                      a table
-  ls-image --json | jq .        for programs: sizes in bytes, times in ISO 8601"""
+  ls-image                      print a table
+  ls-image --json | jq .        print JSON: sizes in bytes, times in ISO 8601"""
 
 
 class Row(NamedTuple):
-    """One image: `created` is when it was built, None when it is not; `size` is in bytes."""
+    """An image. `created` is when it was built, `size` is in bytes; both are None if it is not built."""
 
     image: str
     kind: str
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def handle(args: argparse.Namespace) -> None:
-    """Ask the engine about every image of the project, and lay the answers out."""
+    """Print a row for each image of the project."""
     images = program.project().images()
     known, containers = engine.survey(image.reference for image in images if image.tag != LATEST)
     rows = [_row(image, known.get(image.reference), containers.count(image.reference)) for image in images]
@@ -69,15 +69,10 @@ def _cells(row: Row, now: datetime) -> tuple[str, ...]:
         if row.built
         else "no"
     )
-    size = "" if row.size is None else megabytes(row.size)
+    size = "" if row.size is None else engine.human_size(row.size)
     return row.image, row.kind, row.reference, built, size, str(row.running) if row.running else ""
 
 
 def _time(text: str) -> datetime:
-    """Read the engine's RFC 3339 time, whose fraction of a second has up to nine digits."""
+    """Parse the engine's RFC 3339 time. Its fraction of a second has up to nine digits, too many for Python 3.10."""
     return datetime.fromisoformat(text[:19]).replace(tzinfo=timezone.utc)
-
-
-def megabytes(size: int) -> str:
-    """Return a size in bytes in docker's own unit, of 1,000,000 bytes."""
-    return f"{size / 1e6:.1f} MB"

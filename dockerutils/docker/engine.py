@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,9 @@ from dockerutils.core.errors import DockerutilsError
 
 Record = dict[str, Any]
 
-_NO_IMAGE = "none:none"  # docker inspects at least one
+_NO_IMAGE = "none:none"  # docker image inspect needs an argument
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_THOUSAND = 1000
 
 _TIMEOUT = 5.0  # seconds for the socket to answer
 
@@ -87,13 +90,40 @@ def tags(repository: str) -> list[str]:
 
 
 def survey(references: Iterable[str]) -> tuple[dict[str, Record], list[str]]:
-    """Return the records as `inspect` does, and the image of each running container as its command named it."""
-    wanted = list(references)
+    """Return the records as `inspect` does, and the image of each running container, as `references` spells it.
+
+    A record's Size is that of `docker image ls`: with the containerd store `docker image inspect` has another one.
+    """
+    wanted = list(dict.fromkeys(references))
     containers = ["docker", "ps", "--no-trunc", "--format", "{{.Image}}"]
-    inspected, running = process.capture_all([_inspection(wanted or [_NO_IMAGE]), containers])
+    listing = ["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}\t{{.Size}}"]
+    inspected, running, listed = process.capture_all([_inspection(wanted or [_NO_IMAGE]), containers, listing])
     if running.status:
         raise refusal(running.stderr)
-    return _records(wanted, inspected), running.stdout.split()
+    records = _records(wanted, inspected)
+    for line in listed.stdout.splitlines():
+        name, _, size = line.partition("\t")
+        for each in records:
+            if _is_same(name, each):
+                records[each] = {**records[each], "Size": _more_exact(records[each]["Size"], size)}
+    used = [next((each for each in wanted if _is_same(name, each)), name) for name in running.stdout.split()]
+    return records, used
+
+
+def human_size(size: float) -> str:
+    """Return a size in bytes as docker writes it."""
+    unit = 0
+    while size >= _THOUSAND and unit < len(_UNITS) - 1:
+        size, unit = size / _THOUSAND, unit + 1
+    return f"{size:.3g}{_UNITS[unit]}"
+
+
+def _more_exact(size: int, listed: str) -> int:
+    """Return `size` if docker lists it as `listed`, such as `1.99MB`, else the number of bytes in `listed`."""
+    match = re.fullmatch(r"([\d.]+(?:e\+\d+)?) ?([kMGTP]?B)", listed)
+    if match is None or human_size(size) == match[1] + match[2]:
+        return size
+    return round(float(match[1]) * float(_THOUSAND) ** _UNITS.index(match[2]))
 
 
 def _inspection(references: Sequence[str]) -> list[str]:
@@ -106,11 +136,15 @@ def _records(wanted: Sequence[str], answer: process.Captured) -> dict[str, Recor
     import json
 
     try:
-        records = [(set(record["RepoTags"] or ()), record) for record in json.loads(answer.stdout)]
+        records = [(record["RepoTags"] or (), record) for record in json.loads(answer.stdout)]
     except (ValueError, KeyError, TypeError, RecursionError):  # the engine ended meanwhile, or is not one
         raise DockerutilsError("docker image inspect did not print its JSON; check the engine: docker info") from None
-    found = ((name, next((record for tags, record in records if familiar(name) in tags), None)) for name in wanted)
-    return {name: record for name, record in found if record is not None}
+    return {name: record for name in wanted for tags, record in records if any(_is_same(tag, name) for tag in tags)}
+
+
+def _is_same(tag: str, name: str) -> bool:
+    """Return whether an engine's tag is the image `name`: podman puts localhost/ before the name of a local image."""
+    return familiar(tag) in (familiar(name), f"localhost/{familiar(name)}")
 
 
 def familiar(reference: str) -> str:

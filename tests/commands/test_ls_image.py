@@ -1,4 +1,4 @@
-"""ls-image: the images of a project as the engine knows them."""
+"""ls-image: the images of a project."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 
 import pytest
 
-from dockerutils.commands.ls_image import main, megabytes
+from dockerutils.commands.ls_image import main
 from tests.support import call, script, write_tree
+from tests.testbed import images
 
 CONFIG = """
 [run_image]
@@ -32,7 +33,18 @@ def root(tmp_path):
     )
 
 
-def test_table_and_json(engine, root, capfd) -> None:
+@pytest.fixture
+def containerd_engine(_containerd, monkeypatch):
+    """Point docker at an engine with the containerd image store."""
+    images.add_busybox(_containerd)
+    for name, value in _containerd.client(os.environ["DOCKER_CONFIG"]).items():
+        monkeypatch.setenv(name, value)
+    return _containerd
+
+
+@pytest.mark.parametrize("store", ["engine", "containerd_engine"])
+def test_table_and_json(request, store, root, capfd) -> None:
+    engine = request.getfixturevalue(store)
     script("build-image", "dev", directory=root)
     container = script("run-image", "dev", "-k", "--", "sleep", "1000", directory=root).out.strip()
     try:
@@ -40,6 +52,8 @@ def test_table_and_json(engine, root, capfd) -> None:
         records = {
             record["image"]: record for record in json.loads(call(main, "--json", directory=root, capfd=capfd).out)
         }
+        listing = engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}} {{.Size}}")
+        sizes = dict(line.split() for line in listing.splitlines())
     finally:
         engine.docker("rm", "-f", container)
         engine.docker("image", "rm", "app-dev:alice")
@@ -50,7 +64,8 @@ def test_table_and_json(engine, root, capfd) -> None:
         ["box", "configuration-only", "local/busybox:latest"],
         ["absent", "configuration-only", "local/absent:alice"],
     ]
-    assert rows[1][-2:] == ["MB", "1"]
+    assert rows[1][-2:] == [sizes["app-dev:alice"], "1"]
+    assert rows[3][-1] == sizes["local/busybox:latest"]
     assert rows[4][3:] == ["no"]
     dev, absent = records["dev"], records["absent"]
     assert (dev["kind"], dev["built"], dev["running"], records["shell"]["running"]) == ("directory", True, 1, 1)
@@ -62,7 +77,7 @@ def test_table_and_json(engine, root, capfd) -> None:
     }  # fmt: skip
 
 
-def test_a_version_that_is_not_there_is_listed_as_it_is_written(engine, tmp_path, capfd) -> None:
+def test_a_tag_without_a_version_is_shown_as_configured(engine, tmp_path, capfd) -> None:
     files = {"docker/dev/Dockerfile": "FROM x\n", "docker/dockerutils.cfg": "[dev]\ntag = {latest}\n"}
     outcome = call(main, directory=write_tree(tmp_path / "app", files), capfd=capfd)
     assert outcome.out.splitlines()[1].split() == ["dev", "directory", "app-dev:{latest}", "no"]
@@ -76,7 +91,3 @@ def test_no_engine(root, capfd) -> None:
         f"ls-image: no Docker Engine answers at {os.environ['DOCKER_HOST']}; "
         "start it, or point DOCKER_HOST or docker context use at one that runs\n",
     )
-
-
-def test_megabytes() -> None:
-    assert megabytes(1_960_000) == "2.0 MB"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from dockerutils.core.errors import DockerutilsError
@@ -43,3 +45,51 @@ def test_an_answer_that_is_not_json_is_one_line(answer, tmp_path, monkeypatch) -
 def test_nothing_is_asked_about_no_image(monkeypatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert engine.inspect([]) == {}
+
+
+PODMAN = """\
+#!/bin/sh
+case "$*" in
+"image inspect"*nothing*) echo '[]'; echo 'Error: inspecting object: nothing:x: image not known' >&2; exit 125;;
+"image inspect"*) cat <<'X'
+[{"Id": "bfb1ddc8", "RepoTags": ["localhost/app-dev:alice", "localhost/app-dev:1"], "Size": 1986012}]
+X
+    echo 'Error: inspecting object: absent:x: image not known' >&2; exit 125;;
+"image ls"*) printf 'localhost/app-dev:alice\\t1.99 MB\\n';;
+ps*) echo localhost/app-dev:alice; echo docker.io/library/absent:x;;
+esac
+"""
+
+
+@pytest.fixture
+def podman(tmp_path, monkeypatch) -> None:
+    """Put a docker on PATH that writes what podman 4.3 writes."""
+    (tmp_path / "docker").write_text(PODMAN)
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+
+def test_podman_s_names_of_local_images(podman) -> None:
+    found = engine.inspect(["app-dev:alice", "absent:x"])
+    assert {name: record["Id"] for name, record in found.items()} == {"app-dev:alice": "bfb1ddc8"}
+    assert engine.inspect(["localhost/app-dev:1", "x"]).keys() == {"localhost/app-dev:1"}
+
+
+def test_podman_s_error_for_an_absent_image(podman) -> None:
+    assert engine.inspect(["nothing:x"]) == {}
+    assert not engine.has_image("nothing:x", {"DOCKER_HOST": "tcp://x"})
+
+
+def test_a_survey_of_podman(podman) -> None:
+    found, running = engine.survey(["app-dev:alice", "absent:x", "app-dev:alice"])
+    assert found.keys() == {"app-dev:alice"}
+    assert found["app-dev:alice"]["Size"] == 1986012
+    assert running == ["app-dev:alice", "absent:x"]
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0B"), (999, "999B"), (1_000, "1kB"), (1_985_472, "1.99MB"), (289_312_345, "289MB"), (1.5e18, "1.5e+03PB")],
+)
+def test_sizes_are_written_as_docker_writes_them(size, text) -> None:
+    assert engine.human_size(size) == text
