@@ -149,6 +149,7 @@ def test_the_jobs_of_ci_systems_publish(engine, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("DOCKER_PASSWORD", "s3cret")
     with registry.serving(engine, "localhost", user="carol", password="s3cret") as there:
         monkeypatch.setenv("REGISTRY", there.host)
+        monkeypatch.setenv("DOCKER_REGISTRY", there.host)
         for number, lines in enumerate(_jobs()):
             tag = f"v{number}"
             project = write_tree(tmp_path / f"job{number}", files)

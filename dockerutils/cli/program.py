@@ -15,6 +15,7 @@ from typing import Any
 
 from dockerutils.core import console
 from dockerutils.core.errors import DockerutilsError, Terminated, UserError
+from dockerutils.core.process import spawn
 from dockerutils.docker import references
 from dockerutils.project.project import Project, find
 
@@ -262,7 +263,7 @@ def _open_standard_streams() -> None:
 
 
 def _handle_signals() -> dict[int, Any]:
-    """Make SIGINT raise KeyboardInterrupt, and SIGTERM and SIGHUP raise Terminated; return the handlers from before.
+    """Make SIGINT raise KeyboardInterrupt, and the other signals Terminated; return the handlers from before.
 
     Signals that are ignored, as under nohup, stay ignored. After a signal, further ones are ignored for a moment: a
     burst of Ctrl-C would break off the cleanup of children before it defers signals.
@@ -278,7 +279,7 @@ def _handle_signals() -> dict[int, Any]:
             raise KeyboardInterrupt
         raise Terminated(signum)
 
-    current = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    current = {each: signal.getsignal(each) for each in spawn.SIGNALS}
     # Whoever calls a command from Python may have a SIGINT handler.
     if current[signal.SIGINT] not in (signal.SIG_DFL, signal.default_int_handler):
         del current[signal.SIGINT]

@@ -1,10 +1,11 @@
-"""Print the newest version of an image that the engine has, or a registry."""
+"""Print the newest version of an image."""
 
 from __future__ import annotations
 
 import argparse
 import os
 from collections.abc import Sequence
+from functools import partial
 
 from dockerutils.cli import program
 from dockerutils.core import console
@@ -14,16 +15,22 @@ from dockerutils.registries import credentials
 
 _EXAMPLES = """\
   find-image org/tools                                  org/tools:26.11.20
-  find-image org/tools --remote                         look into Docker Hub too
-  docker run --rm "$(find-image org/tools)" ls          run the newest"""
+  find-image org/tools --remote                         also ask Docker Hub
+  docker run --rm "$(find-image org/tools)" ls          run the newest version"""
+_ENVIRONMENT = """\
+  DOCKER_USERNAME, DOCKER_PASSWORD   login for Docker Hub, or for DOCKER_REGISTRY (default: docker's own logins)
+  DOCKER_REGISTRY                    registry of that login, host[:port] (default: docker.io)
+  AWS_PROFILE, AWS_REGION ...        for ECR, as for the aws command"""
+
+_warn = partial(console.warn, "find-image")
 
 
 def parser() -> program.Parser:
     """Return the parser of find-image."""
-    parser = program.Parser("find-image", f"{__doc__}", _EXAMPLES)
-    parser.add_argument("name", metavar="NAME", help="the image's name, without a tag")
-    parser.add_argument("--remote", action="store_true", help="look into the registry that the name leads to, too")
-    parser.add_argument("--all", action="store_true", help="print every version, the newest first")
+    parser = program.Parser("find-image", f"{__doc__}", _EXAMPLES, environment=_ENVIRONMENT)
+    parser.add_argument("name", metavar="NAME", help="image name without a tag")
+    parser.add_argument("--remote", action="store_true", help="also ask the registry in the name (default: docker.io)")
+    parser.add_argument("--all", action="store_true", help="print all versions, newest first")
     return parser
 
 
@@ -33,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def handle(args: argparse.Namespace) -> None:
-    """Look through the tags; those that are no version, as `latest`, do not count."""
+    """Print the newest version, or all of them; other tags, such as `latest`, do not count."""
     if fault := references.fault_in_repository(args.name):
         raise UserError(fault)
     found = version_tags.newest_first(everywhere(args.name) if args.remote else local(args.name))
@@ -46,30 +53,29 @@ def handle(args: argparse.Namespace) -> None:
 
 
 def everywhere(name: str) -> set[str]:
-    """Return the tags of the registry and those of the engine, if there is one, which a job of CI may do without."""
+    """Return the tags of the registry, and those of the engine if one answers."""
     found = set(remote(name))
     try:
         found.update(local(name))
     except DockerutilsError as error:
-        console.warn("find-image", f"{str(error).partition(';')[0]}; only the registry was looked into")
+        _warn(f"{str(error).partition(';')[0]}; only the registry was searched")
     return found
 
 
 def local(name: str) -> list[str]:
-    """Return the tags that the engine has; it knows the images of Docker Hub by their short names alone."""
-    host, path = credentials.place(name)
-    return engine.tags(path.removeprefix("library/") if host == credentials.HUB else name)
+    """Return the tags that the engine has."""
+    host, path = references.split_registry(name)
+    return engine.tags(path if host == references.HUB else name)
 
 
 def remote(name: str) -> list[str]:
-    """Return the tags that the registry has, asked with the login that publish-image would use."""
+    """Return the tags that the registry has."""
     from dockerutils.aws import api
 
-    host, path = credentials.place(name)
+    host, path = references.split_registry(name)
     if ecr := api.registry(host):
         return api.Session(os.environ, dry_run=False).tags(ecr, path)
-    # What is half a login is bad usage, and told before the network is.
-    login = credentials.given(os.environ) or credentials.stored(host, os.environ)
-    from dockerutils.registries import client
+    login = credentials.find(host, os.environ)  # before the slow import: it reports bad usage
+    from dockerutils.registries.client import Client
 
-    return client.tags(host, path, login)
+    return Client(host, path, login, _warn).tags()

@@ -1,4 +1,4 @@
-"""Push an image of the project to Docker Hub, ECR or another registry."""
+"""Push an image to Docker Hub, ECR or another registry."""
 
 from __future__ import annotations
 
@@ -6,34 +6,39 @@ import argparse
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import NamedTuple
 
 from dockerutils.aws import api
 from dockerutils.cli import program
-from dockerutils.core import console, process
+from dockerutils.core import complaints, console, process, retries
+from dockerutils.core.complaints import Registry
 from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
 from dockerutils.core.process import Command, Input
+from dockerutils.core.retries import TemporaryFailure
 from dockerutils.core.shell_words import Word
 from dockerutils.docker import engine, references
+from dockerutils.docker.references import HUB
 from dockerutils.project.ini import Value
 from dockerutils.project.project import Image, Project, renamed
-from dockerutils.registries import credentials
-from dockerutils.registries.credentials import HUB
+from dockerutils.registries import credentials, private_config
 
 _EXAMPLES = """\
   publish-image prod                  push what publication_tag names
   publish-image prod -t 1.2           publish <project>-prod:1.2
-  publish-image prod --dry-run        show the commands"""
+  publish-image prod --dry-run        print the commands"""
 _ENVIRONMENT = """\
-  DOCKER_USERNAME, DOCKER_PASSWORD   to log in with, when set; else docker's own credentials serve
-  AWS_PROFILE, AWS_REGION ...        for ECR, as the aws command has them"""
+  DOCKER_USERNAME, DOCKER_PASSWORD   login for Docker Hub, or for DOCKER_REGISTRY (default: docker's own logins)
+  DOCKER_REGISTRY                    registry of that login, host[:port] (default: docker.io)
+  AWS_PROFILE, AWS_REGION ...        for ECR, as for the aws command"""
 
 _HUB_NAMES = ("docker_hub", "docker", HUB)
-_HOST = r"(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)(?::\d+)?|[A-Za-z0-9-]+:\d+"
+
+_warn = partial(console.warn, "publish-image")
 
 
 class Destination(NamedTuple):
-    """Where an image goes: its full name and tag there, the registry's host, and for ECR what the host says."""
+    """Where an image goes: its full name and tag there, the registry's host, and its ECR registry if it is one."""
 
     reference: str
     host: str
@@ -44,8 +49,8 @@ class Destination(NamedTuple):
         """The full name without the tag."""
         return references.split(self.reference)[0]
 
-    def of(self, account: str) -> Destination:
-        """Return it with the AWS account filled in."""
+    def in_account(self, account: str) -> Destination:
+        """Return this destination with the AWS account filled in."""
         host = api.filled_in(self.host, account)
         return Destination(api.filled_in(self.reference, account), host, api.registry(host) if self.ecr else None)
 
@@ -54,8 +59,8 @@ def parser() -> program.Parser:
     """Return the parser of publish-image."""
     parser = program.Parser("publish-image", f"{__doc__}", _EXAMPLES, environment=_ENVIRONMENT)
     parser.add_image()
-    parser.add_argument("-i", "--image-name", metavar="NAME", help="publish the image called NAME")
-    parser.add_argument("-t", "--image-tag", metavar="TAG", help="publish the image tagged TAG")
+    parser.add_argument("-i", "--image-name", metavar="NAME", help="publish the image with this name")
+    parser.add_argument("-t", "--image-tag", metavar="TAG", help="publish the image with this tag")
     parser.add_dry_run()
     return parser
 
@@ -66,39 +71,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def handle(args: argparse.Namespace) -> None:
-    """Log in, tag, push, and print on stdout what the registries call the image from now on."""
+    """Log in, tag and push; print the digest of each tag on stdout."""
     project = program.project()
     image = renamed(project.image(args.image, args.image_tag), args.image_name, args.image_tag)
     for warning in project.config.unknown_keys(image.name):
-        console.warn("publish-image", warning)
+        _warn(warning)
     session = api.Session(project.environ, dry_run=args.dry_run)
-    # All that can be wrong with the configuration shows before the first command runs, and the first call is made.
+    # Find all configuration errors before the first command runs, and before AWS is called.
     wanted = destinations(project, image, session)
-    credentials_given = credentials.given(project.environ)
+    from_environment = {each.host for each in wanted if credentials.from_environment(each.host, project.environ)}
     if not args.dry_run:
         require(project, image)
     if any(api.ACCOUNT in each.host for each in wanted):
         account = session.account()
-        wanted = [each.of(account) for each in wanted]
-    logins = {each.host: login(each, session, project) for each in wanted if each.ecr or credentials_given}
+        wanted = [each.in_account(account) for each in wanted]
+    logins = {each.host: login(each, session, project) for each in wanted if each.ecr or each.host in from_environment}
     own: AbstractContextManager[dict[str, str]]
-    own = nullcontext({}) if args.dry_run else credentials.private(project.environ, logins)
+    own = nullcontext({}) if args.dry_run else private_config.private(project.environ, logins)
     with own as env:
         for host, command in logins.items():
-            log_in(host, command, env, dry_run=args.dry_run)
+            run(command, f"no login at {host}", host, env, dry_run=args.dry_run)
         for repository, ecr in {each.repository: each.ecr for each in wanted}.items():
             if ecr:
                 session.ensure_repository(ecr, repository.partition("/")[2])
         for each in wanted:
-            publish(image, each, env, dry_run=args.dry_run)
+            publish(image, each, project, env, dry_run=args.dry_run)
 
 
 def destinations(project: Project, image: Image, session: api.Session) -> list[Destination]:
-    """Return where the section says that the image goes; the AWS account is left open where it is the caller's."""
+    """Return where the image's section sends it. The caller's AWS account is still api.ACCOUNT."""
     settings = project.settings(image.name)
     repo, value = settings.value("image_repo"), settings.value("publication_tag")
-    if repo and repo.text not in (*_HUB_NAMES, "aws") and not re.fullmatch(_HOST, repo.text):
-        raise repo.error(f"{repo.text!r} is no registry; write docker_hub, aws or host[:port]")
+    if repo and repo.text not in (*_HUB_NAMES, "aws") and not references.is_registry(repo.text):
+        raise repo.error(f"{repo.text!r} is not a registry; use docker_hub, aws or host[:port]")
     fields = {
         "account": lambda: api.ACCOUNT,
         "region": lambda: session.region,
@@ -110,24 +115,26 @@ def destinations(project: Project, image: Image, session: api.Session) -> list[D
         tags = [f"{api.ACCOUNT}.dkr.ecr.{session.region}.amazonaws.com/{image.repository}:{image.tag}"]
     if not tags:
         where = value or repo
-        fault = "there is no publication_tag; write publication_tag = NAME:TAG, the full name to push"
+        fault = "publication_tag is missing; add publication_tag = NAME:TAG, the full name to push"
         raise where.error(fault) if where else UserError(f"{project.config.path}: [{image.name}]: {fault}")
     return [destination(tag, repo, value) for tag in dict.fromkeys(tags)]
 
 
 def destination(tag: str, repo: Value | None, value: Value | None) -> Destination:
-    """Return the destination that one publication tag names; UserError when it is not where image_repo says."""
+    """Return the destination of one publication tag; UserError if image_repo names another registry."""
     shown = tag.replace(api.ACCOUNT, "0" * 12)
     repository, own_tag = references.split(shown)
     fault = references.fault_in_repository(repository) or references.fault_in_tag(own_tag)
     if fault or "@" in shown:
-        fault = f"{shown!r} is no full name and tag; write it as [registry/]name:tag"
+        fault = f"{shown!r} is not a full name and tag; write it as [registry/]name:tag"
         raise value.error(fault) if value else UserError(fault)
-    host = credentials.registry(tag)
+    host = references.registry(tag)
     ecr = api.registry(host)
     if repo and not _agrees(repo.text, host, ecr):
-        raise repo.error(f"{repo.text} is not where {shown} leads, which is {credentials.registry(shown)}; correct one")
-    # Whoever names the host, and not aws, has credentials for it, by a helper for example.
+        raise repo.error(
+            f"{repo.text} is not the registry of {shown}, {references.registry(shown)}; correct one of them"
+        )
+    # A section that names ECR's host instead of aws brings its own credentials, a credential helper for example.
     return Destination(api.shown(tag), host, ecr if not repo or repo.text == "aws" else None)
 
 
@@ -136,7 +143,7 @@ def _agrees(repo: str, host: str, ecr: api.Registry | None) -> bool:
 
 
 def require(project: Project, image: Image) -> None:
-    """See that the engine has the image."""
+    """Raise DockerutilsError if the engine does not have the image."""
     if engine.has_image(image.reference, project.environ):
         return
     if image.directory is None:
@@ -145,7 +152,7 @@ def require(project: Project, image: Image) -> None:
 
 
 def login(where: Destination, session: api.Session, project: Project) -> Command:
-    """Compose `docker login`; the password comes by stdin."""
+    """Return the `docker login` command; it reads the password from stdin."""
     if where.ecr:
         user, password = api.USER, session.password(where.ecr.region)
     else:
@@ -155,43 +162,78 @@ def login(where: Destination, session: api.Session, project: Project) -> Command
     return Command(["docker", "login", "--username", user, "--password-stdin", *host], stdin=password)
 
 
-def log_in(host: str, command: Command, env: Mapping[str, str], *, dry_run: bool) -> None:
-    """Run `docker login`, which stores what it was given in the configuration that `env` names."""
-    try:
-        process.run(command, dry_run=dry_run, unshown=env, to_stderr=True)
-    except CommandFailed as failure:
-        raise CommandFailed(
-            failure.status, f"no login at {host}; docker says why above: correct the user and password, or try later"
-        ) from None
+def run(command: Command, failed: str, host: str, env: Mapping[str, str], *, dry_run: bool) -> None:
+    """Run a docker command that talks to the registry `host`; try again after a temporary failure.
+
+    `env` names the docker configuration. The error begins with `failed`.
+    """
+
+    def attempt() -> None:
+        try:
+            process.run(command, dry_run=dry_run, unshown=env, to_stderr=True, keep_stderr=True)
+        except CommandFailed as failure:
+            registry = Registry(host, host, credentials.how_to_log_in(host))
+            why, is_temporary = complaints.explain_registry(failure.stderr, registry)
+            if is_temporary:
+                raise TemporaryFailure(f"{failed}: {why}", status=failure.status) from None
+            raise CommandFailed(failure.status, f"{failed}: {why}") from None
+
+    retries.retry(attempt, _warn)
 
 
-def publish(image: Image, where: Destination, env: Mapping[str, str], *, dry_run: bool) -> None:
+def publish(image: Image, where: Destination, project: Project, env: Mapping[str, str], *, dry_run: bool) -> None:
     """Tag and push, and print `<repository>@sha256:...`."""
     process.run(Command(["docker", "tag", image.reference, where.reference]), dry_run=dry_run, to_stderr=True)
-    command = Command(["docker", "push", where.reference])
-    try:
-        process.run(command, dry_run=dry_run, unshown=env, to_stderr=True)
-    except CommandFailed as failure:
-        raise CommandFailed(
-            failure.status,
-            f"{where.reference} was not pushed; docker says why above: when access is denied, run docker login first, "
-            "or set DOCKER_USERNAME and DOCKER_PASSWORD",
-        ) from None
+    push = Command(["docker", "push", where.reference])
+    run(push, f"{where.reference} was not pushed", where.host, env, dry_run=dry_run)
     if not dry_run:
-        print(f"{where.repository}@{digest(where, env)}", flush=True)
+        print(f"{where.repository}@{digest(where, project, env)}", flush=True)
 
 
-def digest(where: Destination, env: Mapping[str, str]) -> str:
-    """Return the digest of what was pushed."""
+def digest(where: Destination, project: Project, env: Mapping[str, str]) -> str:
+    """Return the digest that the registry has for the tag; DockerutilsError if the engine pushed another one.
+
+    If only the engine can reach the registry, return the engine's digest, with a warning.
+    """
+    pushed = engine_digests(where)
+    found = registry_digest(where, project, env)
+    if not found:
+        return pushed.pop() if len(pushed) == 1 else digest_of_push(where, env)
+    if pushed and found not in pushed:
+        raise DockerutilsError(
+            f"{where.host} has {found} for {where.reference}, but docker pushed {', '.join(sorted(pushed))}; "
+            "check who else pushes this tag, and publish again"
+        )
+    return found
+
+
+def engine_digests(where: Destination) -> set[str]:
+    """Return the digests that the engine knows of the image in this repository."""
     record = engine.inspect([where.reference]).get(where.reference, {})
     pairs = (each.split("@") for each in record.get("RepoDigests") or ())
-    familiar = where.repository.removeprefix(f"{HUB}/").removeprefix("library/")
-    digests = {value for name, value in pairs if name == familiar}
-    if len(digests) == 1:
-        return str(digests.pop())
-    # The engine knows several of this repository. Another push moves nothing, and tells the digest, but not in a tongue
-    # made for programs: so only here.
-    said = process.capture(["docker", "--config", env["DOCKER_CONFIG"], "push", where.reference]).stdout
-    if found := re.search(r"\bdigest: (sha256:[0-9a-f]{64})", said):
+    return {digest for name, digest in pairs if name == engine.familiar(where.repository)}
+
+
+def digest_of_push(where: Destination, env: Mapping[str, str]) -> str:
+    """Return the digest that docker prints when it pushes again, which sends nothing: its text is not made for this."""
+    text = process.capture(["docker", "--config", env["DOCKER_CONFIG"], "push", where.reference]).stdout
+    if found := re.search(r"\bdigest: (sha256:[0-9a-f]{64})", text):
         return found[1]
-    raise DockerutilsError(f"{where.reference} was pushed, but docker does not tell its digest; ask the registry")
+    raise DockerutilsError(f"{where.reference} was pushed, but docker does not print its digest; ask the registry")
+
+
+def registry_digest(where: Destination, project: Project, env: Mapping[str, str]) -> str:
+    """Return the digest that the registry has for the tag, an empty string if it cannot be reached from here."""
+    from dockerutils.registries import client, http
+
+    host, name = references.split_registry(where.repository)
+    is_far = project.docked or engine.local_socket(project.environ) is None
+    if is_far and http.is_local(host.partition(":")[0]):
+        _warn(f"{host} is a registry on the engine's machine; the digest of {where.reference} is the engine's")
+        return ""
+    login = credentials.stored(host, {**project.environ, **env})
+    try:
+        return client.Client(host, name, login, _warn).digest(references.split(where.reference)[1])
+    except http.Unreachable as error:
+        _warn(f"{str(error).partition('; ')[0]}; the digest of {where.reference} is the engine's")
+        return ""

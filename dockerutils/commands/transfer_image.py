@@ -17,7 +17,6 @@ from dockerutils.core.progress import Lines, Meter, amount
 from dockerutils.docker import references
 from dockerutils.docks import inventory, remote
 from dockerutils.docks.remote import RemoteHost
-from dockerutils.registries import credentials
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -94,10 +93,11 @@ def transfer(reference: str, hosts: Sequence[RemoteHost]) -> None:
     from dockerutils.transfer import delivery, destination
 
     lines = Lines()
+    full_name = "/".join(references.split_registry(reference))
     # Children end first, and with them what the threads wait for.
     with ThreadPoolExecutor(2 * len(hosts)) as pool, process.children() as children:
         probes = [pool.submit(destination.probe, each, children) for each in hosts]
-        image = delivery.source("/".join(credentials.place(reference)), children, inventory.undocked(os.environ))
+        image = delivery.source(full_name, children, inventory.undocked(os.environ))
         deliveries = [pool.submit(deliver, reference, image, each, children, lines) for each in probes]
         errors = [error for each in deliveries if (error := each.exception())]
     for error in errors[:-1]:

@@ -22,7 +22,7 @@ class Host(NamedTuple):
 class Complaint(NamedTuple):
     """A row of the table. `problem` and `remedy` are templates, see `_fields`; `on_dock` is the remedy for a dock.
 
-    A row that is `remote` only applies to a host behind ssh.
+    A row that is `remote` only applies to a host behind ssh. After a `temporary` one another attempt may succeed.
     """
 
     pattern: str
@@ -30,6 +30,19 @@ class Complaint(NamedTuple):
     remedy: str
     on_dock: str = ""
     remote: bool = False
+    temporary: bool = False
+
+
+class Registry(NamedTuple):
+    """A registry, as a message names it, its directory in /etc/docker/certs.d, and how to log in there."""
+
+    name: str = "the registry"
+    directory: str = "HOST[:PORT]"
+    log_in: str = "run docker login, or set DOCKER_USERNAME and DOCKER_PASSWORD"
+
+    def fields(self) -> dict[str, str]:
+        """Return what the templates of a row name."""
+        return {"registry": self.name, "directory": self.directory, "log_in": self.log_in}
 
 
 _AT = r"(?: at (?P<at>\w+://[^\s\"';,]*[^\s\"';,.:]))?"
@@ -124,49 +137,67 @@ _TABLE = (
     # a registry
     Complaint(
         r"server gave HTTP response to HTTPS client",
-        "the registry speaks plain HTTP: {said}",
+        "{registry} speaks plain HTTP: {said}",
         "add it to insecure-registries in the engine's /etc/docker/daemon.json",
     ),
     Complaint(
         r"x509:",
-        "the engine does not trust the registry's certificate: {said}",
-        "put its CA certificate at /etc/docker/certs.d/HOST[:PORT]/ca.crt on the engine's host",
+        "the engine does not trust {registry}'s certificate: {said}",
+        "put its CA certificate at /etc/docker/certs.d/{directory}/ca.crt on the engine's host",
     ),
     Complaint(
-        r"dial tcp|no such host|i/o timeout|TLS handshake timeout",
-        "the registry does not answer: {said}",
+        r"dial tcp|no such host",
+        "{registry} does not answer: {said}",
         "check its name, that it is up, and that the engine's host reaches it",
     ),
     Complaint(
-        r"(?i)toomanyrequests|too many requests",
-        "the registry accepts no more requests for now: {said}",
+        r"(?i)toomanyrequests|too many requests|\b429\b",
+        "{registry} accepts no more requests for now: {said}",
         "try again later",
+        temporary=True,
     ),
     Complaint(
-        r"(?i)unexpected (?:HTTP )?status\S* .*5\d\d|\b5\d\d (?:Internal Server|Bad Gateway|Service Unav|Gateway Time)",
-        "the registry failed: {said}",
+        r"(?i)unexpected (?:HTTP )?status\S* .*5\d\d|\b5\d\d (?:Internal Server|Bad Gateway|Service Unav|Gateway Time)"
+        r"|HTTP 5\d\d\b",
+        "{registry} failed: {said}",
         "try again later",
+        temporary=True,
     ),
     Complaint(
-        r"(?i)unauthorized|access .*denied|denied:|no basic auth credentials|authentication required",
-        "the registry denied access: {said}",
-        "run docker login, or set DOCKER_USERNAME and DOCKER_PASSWORD; check the name of the repository",
+        r"(?i)connection reset|broken pipe|\bEOF\b|closed network connection|handshake timeout|i/o timeout"
+        r"|client\.timeout|deadline exceeded",
+        "the connection to {registry} broke: {said}",
+        "try again later",
+        temporary=True,
+    ),
+    # Engines with the classic image store also say so if the registry's first answer was 429 or 5xx.
+    Complaint(
+        r"(?i)unauthorized: authentication required",
+        "{registry} denied access: {said}",
+        "{log_in}; check the name of the repository",
+        temporary=True,
+    ),
+    Complaint(
+        r"(?i)unauthorized|access .*denied|denied(?::|$)|no basic auth credentials|authentication required|\b40[13]\b",
+        "{registry} denied access: {said}",
+        "{log_in}; check the name of the repository",
     ),
     Complaint(r"(?i)no space left on device", "the disk is full: {said}", "free some space"),
 )
 
 
-def explain(stderr: str, host: Host | None = None, program: str = "docker") -> str:
+def explain(stderr: str, host: Host | None = None, program: str = "docker", registry: Registry | None = None) -> str:
     """Return what `program` means by its stderr: what is wrong; what to do.
 
     `host` is the host behind ssh that it was about, if it was about one; docker names it in some of its messages.
+    `registry` is the registry that it was about, if it is known.
     """
     stderr = stderr[-_LONGEST:]
     host = host or _host_of_docker(stderr)
     for row in _TABLE:
         match = re.search(row.pattern, stderr) if host or not row.remote else None
         if match:
-            fields = _fields(stderr, host, match)
+            fields = _fields(stderr, host, match) | (registry or Registry()).fields()
             remedy = row.on_dock if host and host.is_dock and row.on_dock else row.remedy
             return f"{row.problem}; {remedy}".format(**fields)
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
@@ -174,6 +205,12 @@ def explain(stderr: str, host: Host | None = None, program: str = "docker") -> s
     if host:
         return f"{host.name}: {program} said: {said}; see what this says: {host.login}"
     return f"{program} said: {said}; see docker info"
+
+
+def explain_registry(stderr: str, registry: Registry) -> tuple[str, bool]:
+    """Return what docker means when a login or push failed, and whether another attempt may succeed."""
+    row = next((row for row in _TABLE if not row.remote and re.search(row.pattern, stderr[-_LONGEST:])), None)
+    return explain(stderr, registry=registry), bool(row and row.temporary)
 
 
 def explain_ssh(stderr: str, host: Host) -> str:
@@ -190,7 +227,8 @@ def changed_host_key(stderr: str) -> str:
 
 def are_missing_images(stderr: str) -> bool:
     """Return whether docker's only complaint is that images do not exist."""
-    return all("no such image" in line.lower() for line in stderr.splitlines() if line.strip())
+    missing = ("no such image", "image not known")  # docker's words, and podman's
+    return all(any(each in line.lower() for each in missing) for line in stderr.splitlines() if line.strip())
 
 
 def is_refused_connection(stderr: str) -> bool:

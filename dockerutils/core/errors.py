@@ -18,15 +18,19 @@ class UserError(DockerutilsError):
 
 
 class CommandFailed(DockerutilsError):
-    """A child failed with an exit status. The message is empty if the child has printed its own."""
+    """A child failed with an exit status. The message is empty if the child has printed its own.
 
-    def __init__(self, status: int, message: str = "") -> None:
+    `stderr` is what the child wrote there, if that was kept (see process.run).
+    """
+
+    def __init__(self, status: int, message: str = "", stderr: str = "") -> None:
         super().__init__(message)
         self.status = status
+        self.stderr = stderr
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP arrived; raised in the main thread, so that every `finally` runs."""
+    """SIGTERM, SIGHUP or SIGQUIT arrived; raised in the main thread, so that every `finally` runs."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)

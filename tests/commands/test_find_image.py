@@ -1,4 +1,4 @@
-"""find-image: the newest version that the engine has, or a registry."""
+"""find-image: the newest version that the engine or a registry has."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ ECR = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com"
 
 
 def _no_engine() -> str:
-    return f"find-image: warning: no Docker Engine answers at {os.environ['DOCKER_HOST']}; only the registry was looked into\n"
+    return f"find-image: warning: no Docker Engine answers at {os.environ['DOCKER_HOST']}; only the registry was searched\n"
 
 
 def test_the_registry_and_the_engine(engine, tmp_path, capfd) -> None:
@@ -94,18 +94,18 @@ def test_the_registry_and_the_engine(engine, tmp_path, capfd) -> None:
         )  # fmt: skip
 
 
-def test_the_registry_alone_where_there_is_no_engine(tmp_path, capfd, monkeypatch) -> None:
+def test_only_the_registry_without_an_engine(tmp_path, capfd, monkeypatch) -> None:
     with registry.listening(str(tmp_path)) as real:
         real.add_tags("org/x", "1.0")
         name = f"{real.host}/org/x"
         assert call(main, name, "--remote", directory=tmp_path, capfd=capfd) == (0, f"{name}:1.0\n", _no_engine())
         monkeypatch.setenv("PATH", "/nonexistent")
         outcome = call(main, name, "--remote", directory=tmp_path, capfd=capfd)
-        told = "find-image: warning: docker was not found on PATH; only the registry was looked into\n"
-        assert outcome == (0, f"{name}:1.0\n", told)
+        message = "find-image: warning: docker was not found on PATH; only the registry was searched\n"
+        assert outcome == (0, f"{name}:1.0\n", message)
 
 
-def test_the_login_is_that_of_the_environment_or_else_dockers(tmp_path, capfd, monkeypatch) -> None:
+def test_the_login_is_the_environment_s_or_docker_s(tmp_path, capfd, monkeypatch) -> None:
     with registry.listening(str(tmp_path / "r"), user="carol", password=MARKER) as real:
         real.add_tags("org/x", "1.0")
         name = f"{real.host}/org/x"
@@ -115,18 +115,21 @@ def test_the_login_is_that_of_the_environment_or_else_dockers(tmp_path, capfd, m
             assert MARKER not in outcome.err
             return outcome
 
-        remedy = f"correct the name, or run: docker login {real.host}, or set DOCKER_USERNAME and DOCKER_PASSWORD"
-        told = f"find-image: {real.host} shows no org/x without a login (401); {remedy}\n"
-        assert find() == (1, "", told)
+        login = f"run docker login {real.host}, or set DOCKER_REGISTRY={real.host}, DOCKER_USERNAME and DOCKER_PASSWORD"
+        message = f"find-image: {real.host} shows no org/x without a login (401); correct the name, or {login}\n"
+        assert find() == (1, "", message)
         config = Path(os.environ["DOCKER_CONFIG"], "config.json")
         config.parent.mkdir()
         config.write_text(f'{{"auths": {{"{real.host}": {{"username": "carol", "password": "{MARKER}"}}}}}}')
         assert find() == (0, f"{name}:1.0\n", _no_engine())
         config.write_text("{}")
         monkeypatch.setenv("DOCKER_PASSWORD", MARKER)
-        told = "find-image: DOCKER_PASSWORD is set, but DOCKER_USERNAME is not; set both, or neither to use docker's own logins\n"
-        assert find() == (2, "", told)
+        message = "find-image: DOCKER_PASSWORD is set but DOCKER_USERNAME is not; set both, or neither to use docker's own logins\n"
+        assert find() == (2, "", message)
         monkeypatch.setenv("DOCKER_USERNAME", "carol")
+        message = f"find-image: {real.host} shows no org/x without a login (401); correct the name, or {login}\n"
+        assert find() == (1, "", message)  # that login is Docker Hub's
+        monkeypatch.setenv("DOCKER_REGISTRY", real.host)
         assert find() == (0, f"{name}:1.0\n", _no_engine())
 
 
@@ -144,7 +147,7 @@ def test_ecr(aws, tmp_path, capfd) -> None:
 
 
 def test_what_docker_pushed_with_what_docker_trusts_and_knows(engine, tmp_path) -> None:
-    """Where the engine is: with its /etc/hosts, the authorities in its /etc/docker, and the file of docker login."""
+    """Runs in the engine's namespaces: with its /etc/hosts, its /etc/docker, and the file of docker login."""
     with registry.serving(engine, "found.example", port=5443, user="carol", password=MARKER) as real:
         name = f"{real.host}/org/x"
         login = ["docker", "login", "-u", "carol", "--password-stdin", real.host]
@@ -159,4 +162,4 @@ def test_what_docker_pushed_with_what_docker_trusts_and_knows(engine, tmp_path) 
         assert (found.returncode, found.stdout, found.stderr) == (0, f"{name}:1.10\n", "")
     outside = script("find-image", name, "--remote", directory=tmp_path)
     assert (outside.status, outside.out) == (1, "")
-    assert outside.err.startswith("find-image: found.example:5443 is not found in the DNS; ")
+    assert outside.err.startswith("find-image: found.example:5443 was not found in the DNS; ")

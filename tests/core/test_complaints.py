@@ -233,6 +233,44 @@ def test_a_push(stderr: str, problem: str, remedy: str) -> None:
     assert complaints.explain(f"The push refers to repository [x/y]\n{stderr}") == f"{problem}: {said}; {remedy}"
 
 
+@pytest.mark.parametrize(
+    ("stderr", "problem", "is_temporary"),
+    [
+        ("login attempt to http://r/v2/ failed with status: 429 Too Many Requests", "r.example accepts no more requests for now", True),
+        ('error parsing HTTP 429 response body: unexpected end of JSON input: ""', "r.example accepts no more requests for now", True),
+        ("toomanyrequests: You have reached your limit", "r.example accepts no more requests for now", True),
+        ("login attempt to http://r/v2/ failed with status: 503 Service Unavailable", "r.example failed", True),
+        ("received unexpected HTTP status: 500 Internal Server Error", "r.example failed", True),
+        ("unexpected status from HEAD request to http://127.0.0.1:4/v2/x/blobs/sha256:3d0c: 502 Bad Gateway", "r.example failed", True),
+        ("unexpected status from PUT request to http://127.0.0.1:4/v2/x/manifests/1: 599", "r.example failed", True),
+        ("error parsing HTTP 500 response body: invalid character", "r.example failed", True),
+        ('Put "http://127.0.0.1:41045/v2/x/manifests/1": EOF', "the connection to r.example broke", True),
+        ("read tcp 10.0.0.1:5->10.0.0.2:443: read: connection reset by peer", "the connection to r.example broke", True),
+        ("net/http: TLS handshake timeout", "the connection to r.example broke", True),
+        ("unauthorized: authentication required", "r.example denied access", True),
+        ("no basic auth credentials", "r.example denied access", False),
+        ("denied", "r.example denied access", False),
+        ("denied: requested access to the resource is denied", "r.example denied access", False),
+        ("unexpected status from PUT request to http://r/v2/x/manifests/1: 403 Forbidden", "r.example denied access", False),
+        ("login attempt to http://r/v2/ failed with status: 401 Unauthorized", "r.example denied access", False),
+        ('Get "http://127.0.0.1:1/v2/": dial tcp 127.0.0.1:1: connect: connection refused', "r.example does not answer", False),
+        ('Get "https://r.example/v2/": dial tcp 10.0.0.1:443: i/o timeout', "r.example does not answer", False),
+        ('Get "https://r.example/v2/": dial tcp: lookup r.example: no such host', "r.example does not answer", False),
+        ("http: server gave HTTP response to HTTPS client", "r.example speaks plain HTTP", False),
+        ("tls: failed to verify certificate: x509: certificate signed by unknown authority", "the engine does not trust r.example's certificate", False),
+        ("{strange}", "docker said", False),
+    ],
+)  # fmt: skip
+def test_a_registry(stderr: str, problem: str, is_temporary: bool) -> None:
+    """The texts are those of engines 20.10, 26.1 (both image stores) and 28."""
+    explained, temporary = complaints.explain_registry(
+        f"{stderr}\n", complaints.Registry("r.example", "r.example", "log in")
+    )
+    assert explained.startswith(f"{problem}: {stderr}; ")
+    assert temporary == is_temporary
+    assert ("log in" in explained) == ("denied access" in problem)
+
+
 def test_stderr_of_any_length_takes_little_time() -> None:
     assert complaints.explain("command [ssh " * 1_000_000).startswith("docker said: ")
 

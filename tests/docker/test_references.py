@@ -1,4 +1,4 @@
-"""References to images, and what makes their parts valid."""
+"""Image references: their parts, and what makes them valid."""
 
 from __future__ import annotations
 
@@ -33,6 +33,36 @@ def test_a_valid_component_stays(text: str) -> None:
 )
 def test_split(reference: str, parts: tuple[str, str]) -> None:
     assert references.split(reference) == parts
+
+
+@pytest.mark.parametrize(
+    ("reference", "host", "path"),
+    [
+        ("org/x:1", "docker.io", "org/x:1"),
+        ("x:1", "docker.io", "library/x:1"),
+        ("docker.io/org/x:1", "docker.io", "org/x:1"),
+        ("docker.io/x:1", "docker.io", "library/x:1"),
+        ("index.docker.io/org/x:1", "docker.io", "org/x:1"),
+        ("localhost/x:1", "localhost", "x:1"),
+        ("localhost:5000/x:1", "localhost:5000", "x:1"),
+        ("registry:5000/x:1", "registry:5000", "x:1"),
+        ("quay.io/org/x:1", "quay.io", "org/x:1"),
+        ("x.y:1", "docker.io", "library/x.y:1"),
+    ],
+)
+def test_the_registry_of_a_reference(reference: str, host: str, path: str) -> None:
+    assert references.split_registry(reference) == (host, path)
+    assert references.registry(reference) == host
+
+
+@pytest.mark.parametrize("text", ["docker.io", "localhost", "localhost:5000", "registry:5000", "r.example:5000"])
+def test_valid_registries(text: str) -> None:
+    assert references.is_registry(text)
+
+
+@pytest.mark.parametrize("text", ["", "org", "quay", "r.example/x", "https://r.example", "a b.c", "r.example:x"])
+def test_invalid_registries(text: str) -> None:
+    assert not references.is_registry(text)
 
 
 @pytest.mark.parametrize("repository", ["a", "a/b", "h.example:5000/a/b-c", "A.example/b", "a__b.c"])

@@ -1,62 +1,24 @@
-"""A docker configuration of the run's own, judged by docker itself where it matters."""
+"""The user's logins: in the environment, in docker's file, and from credential helpers."""
 
 from __future__ import annotations
 
 import json
 import os
-import stat
-import tempfile
 from pathlib import Path
 
 import pytest
 
-from dockerutils.core import process
-from dockerutils.core.errors import DockerutilsError, Terminated, UserError
+from dockerutils.core.errors import DockerutilsError, UserError
 from dockerutils.registries import credentials
 from dockerutils.registries.credentials import Login
 
-USERS = {
-    "auths": {"other.example": {"auth": "YTpi"}},
-    "credsStore": "mine",
-    "credHelpers": {"gcr.io": "gcloud"},
-    "proxies": {"default": {"httpProxy": "http://proxy.example:3128"}},
-    "currentContext": "far",
-}
-
 
 @pytest.fixture
-def users_own(isolated, tmp_path, monkeypatch) -> Path:
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+def docker_config(isolated) -> Path:
+    """Return the user's docker configuration directory, which is empty."""
     directory = Path(os.environ["DOCKER_CONFIG"])
     directory.mkdir()
     return directory
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left(tmp_path):
-    yield
-    assert not list(tmp_path.glob("tmp/*"))
-
-
-@pytest.mark.parametrize(
-    ("reference", "host", "path"),
-    [
-        ("org/x:1", "docker.io", "org/x:1"),
-        ("x:1", "docker.io", "library/x:1"),
-        ("docker.io/org/x:1", "docker.io", "org/x:1"),
-        ("docker.io/x:1", "docker.io", "library/x:1"),
-        ("index.docker.io/org/x:1", "docker.io", "org/x:1"),
-        ("localhost/x:1", "localhost", "x:1"),
-        ("localhost:5000/x:1", "localhost:5000", "x:1"),
-        ("registry:5000/x:1", "registry:5000", "x:1"),
-        ("quay.io/org/x:1", "quay.io", "org/x:1"),
-        ("x.y:1", "docker.io", "library/x.y:1"),
-    ],
-)
-def test_the_place_of_a_reference(reference, host, path) -> None:
-    assert credentials.place(reference) == (host, path)
-    assert credentials.registry(reference) == host
 
 
 CAROL = Login("carol", "a:b")
@@ -80,14 +42,14 @@ HUBS_KEY = "https://index.docker.io/v1/"
         ({"auths": {"r.example": {"auth": "eDo=", "identitytoken": "t"}}}, Login("<token>", "t")),
     ],
 )
-def test_logins_in_dockers_file(users_own, settings, login) -> None:
-    (users_own / "config.json").write_text(json.dumps(settings))
+def test_stored_logins(docker_config, settings, login) -> None:
+    (docker_config / "config.json").write_text(json.dumps(settings))
     assert credentials.stored("r.example", os.environ) == login
 
 
-def test_docker_hubs_login_in_dockers_file(users_own) -> None:
+def test_the_stored_login_of_docker_hub(docker_config) -> None:
     assert credentials.stored("docker.io", os.environ) is None
-    (users_own / "config.json").write_text(json.dumps({"auths": {HUBS_KEY: {"auth": AUTH}}}))
+    (docker_config / "config.json").write_text(json.dumps({"auths": {HUBS_KEY: {"auth": AUTH}}}))
     assert credentials.stored("docker.io", os.environ) == CAROL
 
 
@@ -95,16 +57,16 @@ def test_docker_hubs_login_in_dockers_file(users_own) -> None:
     ("settings", "message"),
     [
         ({"auths": []}, None),
-        ({"auths": [1]}, "{path}: auths is no JSON object; mend it, or remove it"),
-        ({"credHelpers": "x"}, "{path}: credHelpers is no JSON object; mend it, or remove it"),
+        ({"auths": [1]}, "{path}: auths is not a JSON object; correct or remove it"),
+        ({"credHelpers": "x"}, "{path}: credHelpers is not a JSON object; correct or remove it"),
         *(
-            ({"auths": {"r.example": found}}, "{path} has a login for r.example that cannot be read; run docker login again")
+            ({"auths": {"r.example": found}}, "{path}: the login for r.example is not valid; run docker login again")
             for found in ({"auth": "%"}, {"auth": "/w=="}, {"auth": 1}, "x")
         ),
     ],
 )  # fmt: skip
-def test_what_is_no_login_in_dockers_file(users_own, settings, message) -> None:
-    path = users_own / "config.json"
+def test_invalid_stored_logins(docker_config, settings, message) -> None:
+    path = docker_config / "config.json"
     path.write_text(json.dumps(settings))
     if message is None:
         assert credentials.stored("r.example", os.environ) is None
@@ -115,10 +77,10 @@ def test_what_is_no_login_in_dockers_file(users_own, settings, message) -> None:
 
 
 @pytest.fixture
-def helper(users_own, tmp_path, monkeypatch):
-    """Return a function that makes docker-credential-mine, which notes its stdin and is docker's store, of a body."""
+def helper(docker_config, tmp_path, monkeypatch):
+    """Return a function that makes docker-credential-mine from a shell script; it logs its arguments and stdin."""
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    (users_own / "config.json").write_text(
+    (docker_config / "config.json").write_text(
         json.dumps({"credsStore": "gone", "credHelpers": {"r.example": "mine", HUBS_KEY: "mine"}})
     )
 
@@ -132,7 +94,7 @@ def helper(users_own, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("host", "key"), [("r.example", "r.example"), ("docker.io", HUBS_KEY)])
-def test_a_login_of_a_credential_helper(helper, host, key) -> None:
+def test_the_login_of_a_credential_helper(helper, host, key) -> None:
     log = helper("""echo '{"ServerURL": "x", "Username": "carol", "Secret": "a:b"}'""")
     assert credentials.stored(host, os.environ) == CAROL
     assert log.read_text() == f"get: {key}\n"
@@ -142,7 +104,7 @@ def test_a_login_of_a_credential_helper(helper, host, key) -> None:
     "body",
     ["echo credentials not found in native keychain; exit 1", """echo '{"Username": "", "Secret": ""}'"""],
 )
-def test_a_credential_helper_that_has_none(helper, body) -> None:
+def test_a_credential_helper_without_a_login(helper, body) -> None:
     helper(body)
     assert credentials.stored("r.example", os.environ) is None
 
@@ -150,131 +112,103 @@ def test_a_credential_helper_that_has_none(helper, body) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("echo locked; exit 1", "docker-credential-mine gives no login for r.example, and says: locked"),
-        ("echo x >&2; echo no session >&2; exit 2", "docker-credential-mine gives no login for r.example, and says: no session"),
-        ("exit 3", "docker-credential-mine gives no login for r.example, and says: nothing"),
-        ("echo {", "docker-credential-mine answers what is no login for r.example"),
-        ("echo []", "docker-credential-mine answers what is no login for r.example"),
-        ("echo {}", "docker-credential-mine answers what is no login for r.example"),
+        ("echo locked; exit 1", "docker-credential-mine failed for r.example: locked"),
+        ("echo x >&2; echo no session >&2; exit 2", "docker-credential-mine failed for r.example: no session"),
+        ("exit 3", "docker-credential-mine failed for r.example: exit status 3"),
+        ("echo {", "docker-credential-mine returned no valid login for r.example"),
+        ("echo []", "docker-credential-mine returned no valid login for r.example"),
+        ("head -c 200000 /dev/zero | tr '\\0' '['", "docker-credential-mine returned no valid login for r.example"),
+        ("echo {}", "docker-credential-mine returned no valid login for r.example"),
     ],
 )  # fmt: skip
-def test_a_credential_helper_that_fails(helper, users_own, body, message) -> None:
+def test_a_credential_helper_that_fails(helper, docker_config, body, message) -> None:
     helper(body)
     with pytest.raises(DockerutilsError) as caught:
         credentials.stored("r.example", os.environ)
-    assert str(caught.value) == f"{message}; mend it, or take it out of {users_own}/config.json"
+    assert str(caught.value) == f"{message}; fix it, or remove it from {docker_config}/config.json"
 
 
-def test_a_credential_helper_that_is_not_there(helper, users_own) -> None:
-    told = f"docker-credential-gone was not found on PATH; mend it, or take it out of {users_own}/config.json"
+def test_a_missing_credential_helper(helper, docker_config) -> None:
+    message = f"docker-credential-gone was not found on PATH; fix it, or remove it from {docker_config}/config.json"
     with pytest.raises(DockerutilsError) as caught:
         credentials.stored("other.example", os.environ)
-    assert str(caught.value) == told
+    assert str(caught.value) == message
 
 
-def test_a_login_in_the_environment() -> None:
-    both = {"DOCKER_USERNAME": "carol", "DOCKER_PASSWORD": "a:b"}
-    assert credentials.given(both) == CAROL
-    assert credentials.given({**dict.fromkeys(both, ""), "PATH": "x"}) is None
-    for present, missing in (list(both), list(both)[::-1]):
-        with pytest.raises(UserError) as caught:
-            credentials.given({present: "x"})
-        assert str(caught.value) == (
-            f"{present} is set, but {missing} is not; set both, or neither to use docker's own logins"
-        )
+BOTH = {"DOCKER_USERNAME": "carol", "DOCKER_PASSWORD": "a:b"}
 
 
-def test_what_is_shown_to_a_registry() -> None:
-    assert Login("zoë", "pässword").basic == "Basic em/Dqzpww6Rzc3dvcmQ="
+@pytest.mark.parametrize(
+    ("registry", "host", "login"),
+    [
+        ("", "docker.io", CAROL),
+        ("", "ghcr.io", None),
+        ("", "localhost:5000", None),
+        ("", "docker.io.example", None),
+        ("docker.io", "docker.io", CAROL),
+        ("index.docker.io", "docker.io", CAROL),
+        ("https://index.docker.io/v1/", "docker.io", CAROL),
+        ("registry-1.docker.io", "docker.io", CAROL),
+        ("ghcr.io", "ghcr.io", CAROL),
+        ("ghcr.io", "docker.io", None),
+        ("https://GHCR.io/", "ghcr.io", CAROL),
+        ("r.example:5000", "r.example:5000", CAROL),
+        ("r.example:5000", "r.example", None),
+        ("r.example", "r.example.evil", None),
+    ],
+)
+def test_the_login_in_the_environment_is_for_one_registry(registry, host, login) -> None:
+    assert credentials.from_environment(host, {**BOTH, "DOCKER_REGISTRY": registry}) == login
 
 
-def test_all_settings_hold_but_logins_are_written_here(users_own) -> None:
-    text = json.dumps(USERS)
-    (users_own / "config.json").write_text(text)
-    for name in ("cli-plugins", "contexts", "buildx"):
-        (users_own / name).mkdir()
-    with credentials.private(os.environ, ["r.example:5000", "docker.io"]) as env:
-        directory = Path(env["DOCKER_CONFIG"])
-        config = directory / "config.json"
-        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
-        assert stat.S_IMODE(config.stat().st_mode) == 0o600
-        ours = {"r.example:5000": "", "https://index.docker.io/v1/": ""}
-        assert json.loads(config.read_text()) == {**USERS, "credHelpers": {"gcr.io": "gcloud", **ours}}
-        for name in ("cli-plugins", "contexts", "buildx"):
-            assert (directory / name).samefile(users_own / name)
-    assert not directory.exists()
-    assert (users_own / "config.json").read_text() == text
-    assert sorted(os.listdir(users_own)) == ["buildx", "cli-plugins", "config.json", "contexts"]
+def test_no_login_in_the_environment() -> None:
+    assert credentials.from_environment("docker.io", {**dict.fromkeys(BOTH, ""), "PATH": "x"}) is None
 
 
-def test_no_login_is_new(users_own) -> None:
-    (users_own / "config.json").write_text(json.dumps(USERS))
-    with credentials.private(os.environ, []) as env:
-        assert json.loads(Path(env["DOCKER_CONFIG"], "config.json").read_text()) == USERS
+@pytest.mark.parametrize("host", ["docker.io", "other.example"])
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"DOCKER_USERNAME": "x"}, "DOCKER_USERNAME is set but DOCKER_PASSWORD is not; set both, or neither to use docker's own logins"),
+        ({"DOCKER_PASSWORD": "x"}, "DOCKER_PASSWORD is set but DOCKER_USERNAME is not; set both, or neither to use docker's own logins"),
+        ({**BOTH, "DOCKER_REGISTRY": "org"}, "DOCKER_REGISTRY is 'org', which is not a registry; set it to docker.io or host[:port]"),
+        ({**BOTH, "DOCKER_REGISTRY": "https://"}, "DOCKER_REGISTRY is 'https://', which is not a registry; set it to docker.io or host[:port]"),
+    ],
+)  # fmt: skip
+def test_an_invalid_login_in_the_environment(environ, host, message) -> None:
+    with pytest.raises(UserError) as caught:
+        credentials.from_environment(host, environ)
+    assert str(caught.value) == message
 
 
-def test_docker_sees_the_users_contexts_and_plugins(users_own, monkeypatch) -> None:
-    monkeypatch.delenv("DOCKER_HOST")
-    create = ["docker", "context", "create", "far", "--docker", "host=tcp://far.example:2375"]
-    assert process.capture(create).status == 0
-    assert process.capture(["docker", "context", "use", "far"]).status == 0
-    (users_own / "cli-plugins").mkdir()
-    plugin = users_own / "cli-plugins" / "docker-hello"
-    metadata = '{"SchemaVersion": "0.1.0", "Vendor": "x", "Version": "1", "ShortDescription": "x"}'
-    plugin.write_text(f"#!/bin/sh\n[ $1 = docker-cli-plugin-metadata ] && echo '{metadata}' || echo hi\n")
-    plugin.chmod(0o755)
-    with credentials.private(os.environ, ["r.example"]) as env:
-        docker = ["docker", "--config", env["DOCKER_CONFIG"]]
-        assert process.capture([*docker, "context", "inspect", "-f", "{{.Name}}"]).stdout == "far\n"
-        assert process.capture([*docker, "hello"]).stdout == "hi\n"
+def test_the_environment_wins_over_the_stored_login_of_its_registry_only(docker_config) -> None:
+    stored = {"auth": "ZTpm"}
+    (docker_config / "config.json").write_text(json.dumps({"auths": {"ghcr.io": stored, HUBS_KEY: stored}}))
+    environ = {**os.environ, **BOTH}
+    assert credentials.find("docker.io", environ) == CAROL
+    assert credentials.find("ghcr.io", environ) == Login("e", "f")
+    assert credentials.find("quay.io", environ) is None
 
 
-@pytest.mark.parametrize("registries", [[], ["r.example"]])
-def test_the_user_has_no_configuration(users_own, registries) -> None:
-    users_own.rmdir()
-    with credentials.private({**os.environ, "DOCKER_CONFIG": ""}, registries) as env:
-        assert os.listdir(env["DOCKER_CONFIG"]) == (["config.json"] if registries else [])
-    assert not users_own.exists()
-
-
-def test_a_null_where_docker_takes_one(users_own) -> None:
-    (users_own / "config.json").write_text('{"credHelpers": null}')
-    with credentials.private(os.environ, ["r.example"]) as env:
-        assert json.loads(Path(env["DOCKER_CONFIG"], "config.json").read_text()) == {"credHelpers": {"r.example": ""}}
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "\x00", "\udcff"])
-def test_a_file_that_is_none_of_dockers(users_own, text) -> None:
-    path = users_own / "config.json"
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "{path} is not valid: "),
+        ("\x00", "{path} is not valid: "),
+        ("\udcff", "{path} is not valid: "),
+        ("[]", "{path} is not a JSON object; correct or remove it"),
+        ("[" * 200_000, "{path} is nested too deeply; correct or remove it"),
+    ],
+    ids=["cut off", "NUL", "not UTF-8", "a list", "nested"],
+)
+def test_an_invalid_docker_configuration_file(docker_config, text, message) -> None:
+    path = docker_config / "config.json"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    told = rf"^{path} (cannot be read|holds no JSON object)\b.*; mend it, or remove it$"
-    with pytest.raises(DockerutilsError, match=told), credentials.private(os.environ, []):
-        pytest.fail("it was read")
+    with pytest.raises(DockerutilsError) as caught:
+        credentials.stored("r.example", os.environ)
+    assert str(caught.value).startswith(message.format(path=path))
+    assert str(caught.value).endswith("; correct or remove it")
 
 
-@pytest.mark.parametrize("event", [Terminated(15), KeyboardInterrupt(), DockerutilsError("x")])
-def test_it_is_removed_whatever_happens(users_own, event) -> None:
-    def interrupted() -> None:
-        with credentials.private(os.environ, ["r.example"]) as env:
-            Path(env["DOCKER_CONFIG"], "more").write_text("x")
-            raise event
-
-    with pytest.raises(type(event)):
-        interrupted()
-
-
-def test_a_second_interrupt_does_not_keep_it(users_own, monkeypatch) -> None:
-    import shutil
-
-    remove, calls = shutil.rmtree, []
-
-    def interrupted(path, **options) -> None:
-        calls.append(path)
-        if len(calls) == 1:
-            raise KeyboardInterrupt
-        remove(path, **options)
-
-    monkeypatch.setattr(shutil, "rmtree", interrupted)
-    with pytest.raises(KeyboardInterrupt), credentials.private(os.environ, []):
-        pass
-    assert len(calls) == 2
+def test_the_authorization_header_is_utf_8() -> None:
+    assert Login("zoë", "pässword").basic == "Basic em/Dqzpww6Rzc3dvcmQ="

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
+from tests.testbed import web
 from tests.testbed.aws import free_port
 from tests.testbed.engine import Engine
+from tests.testbed.relay import relaying
 
 # An address reserved for documentation: docker treats 127.0.0.0/8 as insecure and would not check the certificate.
 _ADDRESS = "192.0.2.3"
@@ -64,11 +66,18 @@ def listening(
 
 @contextlib.contextmanager
 def serving(
-    engine: Engine, host: str, *, port: int | None = None, user: str = "", password: str = "", trusted: bool = True
+    engine: Engine,
+    host: str,
+    *,
+    port: int | None = None,
+    user: str = "",
+    password: str = "",
+    trusted: bool = True,
+    near: bool = True,
 ) -> Iterator[Registry]:
     """Start a registry in the network of an engine, with TLS unless `host` is localhost, and stop it.
 
-    Without `port` it is 443, on localhost one that is free. `trusted`: the engine knows its certificate.
+    `near`: the one on localhost is also reached from here, at the same port; see `reachable` for others. Without `port` it is 443, on localhost one that is free. `trusted`: the engine knows its certificate.
     """
     if port is None:
         port = free_port_of(engine) if host == "localhost" else 443
@@ -88,9 +97,31 @@ def serving(
             _trust(pid, name, config["http"]["tls"]["certificate"])
     # In the pid namespace of the engine, so that the kernel ends both together.
     start = ["nsenter", f"--target={pid}", "--net", "--pid"]
-    with _running([*start, "docker-registry", "serve"], config, directory, pid, port):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_running([*start, "docker-registry", "serve"], config, directory, pid, port))
+        if local and near:
+            stack.enter_context(relaying(address, port, server=pid, listen=port))
         _await_name(engine, name)
         yield Registry(name, directory)
+
+
+@contextlib.contextmanager
+def reachable(engine: Engine, registry: Registry) -> Iterator[str]:
+    """Yield the URL of a proxy that leads from here to a registry under a name, in the engine's network."""
+    host, _, port = registry.host.partition(":")
+    with (
+        relaying(_ADDRESS, int(port or 443), server=daemon(engine)) as relay,
+        web.proxying({f"{host}:{port or 443}": relay.port}) as proxy,
+    ):
+        yield proxy.url
+
+
+@contextlib.contextmanager
+def shared(engine: Engine, host: str) -> Iterator[None]:
+    """Let an engine reach a server `127.0.0.1:port` of this process's network at the same place."""
+    address, _, port = host.partition(":")
+    with relaying(address, int(port), clients=daemon(engine), listen=int(port)):
+        yield
 
 
 def free_port_of(engine: Engine) -> int:

@@ -56,7 +56,7 @@ def serving(answer: Callable[[Asked], Reply], tls: Mapping[str, str] | None = No
                 self.end_headers()
                 self.wfile.write(reply.body)
 
-        do_GET = do_POST = _answer  # noqa: N815 - their names there
+        do_GET = do_HEAD = do_POST = _answer  # noqa: N815 - their names there
 
         def log_message(self, *_: object) -> None:
             pass

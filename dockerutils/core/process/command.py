@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from dockerutils.core import console, shell_words
 from dockerutils.core.errors import CommandFailed, Terminated
@@ -46,23 +46,31 @@ class Command(NamedTuple):
 
 
 def run(
-    command: Command, *, dry_run: bool = False, unshown: Mapping[str, str] | None = None, to_stderr: bool = False
+    command: Command,
+    *,
+    dry_run: bool = False,
+    unshown: Mapping[str, str] | None = None,
+    to_stderr: bool = False,
+    keep_stderr: bool = False,
 ) -> None:
     """Print `command`, execute it and wait for it; CommandFailed carries its status if that is not 0.
 
     SIGINT and SIGTERM are passed on, and the child has ended when this returns or raises. `unshown` are variables of
     the child that the printed line omits: what they name is gone before anybody can paste it. With `to_stderr` the
-    child's stdout goes to our stderr.
+    child's stdout goes to our stderr. With `keep_stderr` its stderr is shown when it has ended, with control characters
+    escaped, and CommandFailed carries it too.
     """
     if _announce(command, dry_run=dry_run):
         return
     text = command.stdin.read().encode() if command.stdin else None
     child = None
+    # Not a pipe: it could fill up while a child that gets SIGQUIT writes its stack.
+    stderr = _temporary_file() if keep_stderr else None
     try:
         with spawn.deferred_signals():
             child = spawn.start(
                 command.argv,
-                Streams(PIPE if command.stdin else None, STDERR if to_stderr else None),
+                Streams(PIPE if command.stdin else None, STDERR if to_stderr else None, stderr),
                 environ={**os.environ, **command.env, **(unshown or {})},
                 directory=command.directory,
             )
@@ -71,8 +79,26 @@ def run(
         if child:
             _end(child, interruption)
         raise
+    finally:
+        kept = _show(stderr) if stderr else ""
     if status := spawn.status(child):
-        raise CommandFailed(status)
+        raise CommandFailed(status, stderr=kept)
+
+
+def _temporary_file() -> IO[bytes]:
+    import tempfile
+
+    return tempfile.TemporaryFile()
+
+
+def _show(file: IO[bytes]) -> str:
+    """Show a child's stderr, close the file, and return the text."""
+    with file:
+        file.seek(0)
+        text = file.read().decode(errors="replace")
+    for line in text.splitlines():
+        print(console.one_line(line), file=sys.stderr, flush=True)
+    return text
 
 
 def replace(command: Command, *, dry_run: bool = False) -> None:

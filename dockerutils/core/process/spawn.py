@@ -14,6 +14,8 @@ from dockerutils.core.errors import DockerutilsError
 if TYPE_CHECKING:
     from subprocess import Popen
 
+# The signals that end a command, and its children with it.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 # Seconds that a child gets to end after a signal, before SIGKILL.
 PATIENCE = 10.0
 # subprocess.PIPE and DEVNULL, and the descriptor of our stderr: constants, so that -h does not import subprocess.
@@ -82,7 +84,7 @@ def end(children: Iterable[Popen[bytes]], patience: float | None = None) -> None
 
 @contextmanager
 def deferred_signals() -> Iterator[None]:
-    """Defer SIGINT, SIGTERM and SIGHUP to the end of the block, where one of them would leave a child behind.
+    """Defer SIGINT, SIGTERM, SIGHUP and SIGQUIT to the end of the block, where one of them would leave a child behind.
 
     Signals that are ignored stay ignored. Python handles signals in the main thread; elsewhere there is nothing to do.
     """
@@ -92,7 +94,7 @@ def deferred_signals() -> Iterator[None]:
         yield
         return
     arrived: list[int] = []
-    handled = [each for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if callable(signal.getsignal(each))]
+    handled = [each for each in SIGNALS if callable(signal.getsignal(each))]
     before = {each: signal.signal(each, lambda signum, _: arrived.append(signum)) for each in handled}
     try:
         yield
