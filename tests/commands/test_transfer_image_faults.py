@@ -236,6 +236,16 @@ def test_connection_cut_with_a_containerd_store(bed) -> None:
     assert layered_images.stored_files(bed.there)[ingest] == []
 
 
+def test_link_that_is_dead(bed) -> None:
+    """No packet arrives any more, and nothing says so."""
+    try:
+        outcome = bed.run_with(lambda bed, _: os.kill(bed.relay.pid, signal.SIGSTOP))
+    finally:
+        os.kill(bed.relay.pid, signal.SIGCONT)
+    assert (outcome.status, outcome.out, _lines(outcome)) == (255, "", [_CUT_OFF.format(to=bed.to)])
+    bed.is_as_before()
+
+
 def test_engine_here_stops_in_the_middle(bed, ssh_home, tmp_path) -> None:
     # More than the pipes and sockets between the engines hold.
     layered_images.import_image(bed.here, f"{layered_images.NAME}:large", 40_000_000)

@@ -35,11 +35,12 @@ _UNDER_WAY = 1 << 24
 
 
 class Relay(NamedTuple):
-    """A running relay: its address and counters."""
+    """A running relay: its address, counters and process."""
 
     address: str
     port: int
     counters: mmap.mmap
+    pid: int
 
     @property
     def sent(self) -> int:
@@ -90,7 +91,7 @@ def relaying(
             assert child.stdout is not None
             if not child.stdout.readline():
                 raise RuntimeError("no relay came up")
-            yield Relay("127.0.0.1", listener.getsockname()[1], counters)
+            yield Relay("127.0.0.1", listener.getsockname()[1], counters, child.pid)
 
 
 def _listening(pid: int | None, port: int) -> socket.socket:
