@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import time
 from collections.abc import Sequence
@@ -107,15 +108,18 @@ def survey(dock: Dock) -> Found:
     running = []
     for line in lines:
         if line.startswith("server "):
-            with suppress(ValueError, RecursionError):  # Jupyter can be writing it at this moment
+            with suppress(ValueError, RecursionError):  # an incomplete file, or a hostile dock
                 record = json.loads(line.removeprefix("server "))
-                if (
-                    isinstance(record, dict)
-                    and record.get("port") in listening
-                    and isinstance(record.get("token"), str)
-                ):
+                if _is_ours(record) and record["port"] in listening:
                     running.append(record)
     return Found(listening, [line.removeprefix("program ") for line in lines if line.startswith("program ")], running)
+
+
+def _is_ours(record: object) -> bool:
+    """Return whether a record of Jupyter has a port, and a token that a URL can contain."""
+    if not isinstance(record, dict) or not isinstance(record.get("port"), int):
+        return False
+    return re.fullmatch(r"[A-Za-z0-9._~-]+", str(record.get("token"))) is not None
 
 
 def start(dock: Dock, found: Found, args: argparse.Namespace) -> None:

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from dockerutils.commands import nb_dock
 from dockerutils.commands.nb_dock import main
+from dockerutils.core.process import Captured
+from dockerutils.docks.records import Dock
+from dockerutils.docks.remote import RemoteHost
 from dockerutils.notebooks import server
 from tests.commands.conftest import Docked
 from tests.support import wait_for
@@ -238,3 +242,17 @@ def test_a_dock_whose_host_does_not_answer(docked: Docked) -> None:
     outcome = docked(main)
     assert outcome.status == 255
     assert re.fullmatch(r"nb-dock: dock gpu refused the connection: .*Connection refused; check .*\n", outcome.err)
+
+
+def test_what_a_hostile_dock_writes_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    dock = Dock("gpu", "203.0.113.7", "me", "203.0.113.7", "203.0.113.7")
+    lines = [
+        "   0: 0100007F:22B8 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 1 1 x 100 0",
+        "x 00000000:zzzz 00000000:0000 0A",
+        *("server {", "server 1", "server []", "server {}", 'server {"port": []}', "server " + "[" * 100_000),
+        'server {"port": 8888, "token": "\\u001b[8m"}',
+        'server {"port": 8889, "token": "good"}',
+        'server {"port": 8888, "token": "good"}',
+    ]
+    monkeypatch.setattr(RemoteHost, "capture", lambda *_: Captured(0, "\n".join(lines), ""))
+    assert nb_dock.survey(dock) == ({8888}, [], [{"port": 8888, "token": "good"}])
