@@ -256,11 +256,13 @@ def test_a_second_run_with_the_same_port_leaves_the_first_its_port(docked_shell:
     port = free_port()
     configure(docked_shell, f"cmd = {WEB}\nports = -p {port}:80")
     with start(docked_shell, "box") as child:
-        assert wait_for(lambda: fetch(port)) == b"hello\n"
-        assert docked_shell(main, "box").status == 125
-        assert fetch(port) == b"hello\n"
-        child.send_signal(signal.SIGTERM)
-        child.communicate(timeout=60)
+        try:
+            assert wait_for(lambda: fetch(port)) == b"hello\n"
+            assert docked_shell(main, "box").status == 125
+            assert fetch(port) == b"hello\n"
+        finally:
+            child.send_signal(signal.SIGTERM)
+            child.communicate(timeout=60)
     assert not listens(port)
 
 
