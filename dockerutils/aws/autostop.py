@@ -1,13 +1,14 @@
-"""A dock that stops by itself when nobody has used it for some hours: what is put there for that, and taken away.
+"""Autostop: a dock that stops itself when it was not used for some hours.
 
-`shell/autostop` decides, with `busy_kernels.py`; a timer of systemd (man 5 systemd.timer) asks it each minute.
+A systemd timer (man 5 systemd.timer) on the dock runs `shell/autostop`, with `busy_kernels.py`, every minute.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
 
-from dockerutils.core.errors import UserError
 from dockerutils.core.process import Command, Input
 from dockerutils.docks.records import Dock
 
@@ -16,7 +17,7 @@ _SCRIPT, _UNIT = f"/usr/local/sbin/{_NAME}", f"/etc/systemd/system/{_NAME}"
 _KERNELS = f"/usr/local/lib/{_NAME}-kernels.py"
 _TIMER = """\
 [Unit]
-Description=Look each minute whether this dock is in use
+Description=Check every minute whether this dock is used
 
 [Timer]
 OnActiveSec=1min
@@ -29,27 +30,31 @@ WantedBy=timers.target
 _LARGEST = 8760.0  # a year
 
 
-def hours(text: str, *, least: float) -> float:
-    """Return the number that `--autostop` was given; UserError for one that is none, or not above `least`."""
-    import re
-
-    if re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4})?", text) and least <= (number := float(text)) <= _LARGEST:
+def hours(text: str) -> float:
+    """Return the value of `--autostop HOURS`, where 0 means never; an argparse type."""
+    if re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4})?", text) and (number := float(text)) <= _LARGEST:
         return number
-    off = ", or 0 for never" if not least else ""
-    raise UserError(f"--autostop: {text!r} is no number of hours; write one above 0, 1.5 for example{off}")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of hours; write for example 1.5, or 0 for never")
+
+
+def positive_hours(text: str) -> float:
+    """Return the value of `--autostop HOURS` above 0; an argparse type."""
+    if number := hours(text):
+        return number
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of hours above 0; write for example 1.5")
 
 
 def installation(after: float, port: int = 22) -> str:
-    """Return the lines of sh that root runs on a dock: it stops after so many hours, for 0 never by itself."""
+    """Return the shell script that root runs on a dock to install autostop, or with 0 hours to remove it."""
     if not after:
         return (
             f"if [ -e {_UNIT}.timer ]; then systemctl disable --now {_NAME}.timer; fi && "
             f"rm -f {_SCRIPT} {_KERNELS} {_UNIT}.service {_UNIT}.timer && systemctl daemon-reload\n"
         )
-    # What /run has is gone when a dock starts anew.
+    # /run is empty after a restart.
     service = f"""\
 [Unit]
-Description=Stop this dock when it was not in use for {after:g} h
+Description=Stop this dock when it was not used for {after:g} h
 
 [Service]
 Type=oneshot
@@ -72,13 +77,13 @@ def _text(name: str) -> str:
 
 
 def encoded(script: str) -> str:
-    """Return the line of shell that writes a script, without anything that would have to be quoted."""
+    """Return the shell command that prints a script; it needs no quoting."""
     import base64
 
     return f"echo {base64.b64encode(script.encode()).decode()} | base64 -d"
 
 
 def command(dock: Dock, after: float) -> Command:
-    """Return what makes a dock stop after so many hours, or never by itself."""
+    """Return the command that sets autostop on a dock to so many hours, 0 for never."""
     script = installation(after, dock.port or 22)
     return Command(["ssh", dock.host, "--", "sudo -n sh"], stdin=Input(encoded(script), lambda: script))

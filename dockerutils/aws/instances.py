@@ -1,4 +1,4 @@
-"""Docks on AWS that a command is about: which, on whose word, and the instances that they are."""
+"""The instances of docks: which one is a dock, in what state it is, and the user's consent to change it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from dockerutils.aws.api import Session
-from dockerutils.aws.ec2 import TERMINATED, Ec2, Instance, is_ip
+from dockerutils.aws.ec2 import RUN, TERMINATED, TOOL, Ec2, Instance, filter_list, is_ip
+from dockerutils.aws.session import Session
 from dockerutils.core import console
 from dockerutils.core.errors import DockerutilsError, UserError
 from dockerutils.core.progress import Lines
@@ -17,86 +17,164 @@ from dockerutils.docks.records import Dock
 from dockerutils.project import project
 
 
-class Ship(NamedTuple):
-    """A dock and the instance that it is."""
+class DockInstance(NamedTuple):
+    """A dock and the id of its instance."""
 
     dock: Dock
     instance: str
 
 
-Fleet = dict[str, list[Ship]]  # by region
+class Consent(NamedTuple):
+    """What the user wants to do with docks (`stop`), and whether `-y` agrees to it."""
+
+    verb: str
+    yes: bool = False
 
 
-def chosen(names: Sequence[str], environ: Mapping[str, str], home: str) -> list[Dock]:
-    """Return the docks of these names, each once; that where the shell is docked, if there are no names."""
+def choose(names: Sequence[str], environ: Mapping[str, str], home: str, *, incomplete: bool = False) -> list[Dock]:
+    """Return the docks with these names, each once; without names the one that the shell is docked to."""
     wanted: Sequence[str | None] = names or [None]
-    return list(dict.fromkeys(inventory.choose(name, environ, home) for name in wanted))
+    return list(dict.fromkeys(inventory.choose(name, environ, home, incomplete=incomplete) for name in wanted))
 
 
-def agree(question: str, *, yes: bool, dry_run: bool) -> None:
-    """Ask on the terminal, unless that was answered by -y; DockerutilsError for a no, UserError without a terminal."""
+def confirm(question: str, *, yes: bool, dry_run: bool) -> None:
+    """Ask on the terminal, unless `yes`; DockerutilsError for a no, UserError without a terminal."""
     if yes or dry_run:
         return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UserError(f"there is no terminal to ask on: {question} Add -y for yes")
+    if not _has_terminal():
+        raise UserError(f"{question} There is no terminal to ask on; add -y for yes")
     if not console.agreed(question):
         raise DockerutilsError("nothing was done; answer y, or add -y")
 
 
-def locate(those: Sequence[Dock], session: Session, home: str) -> Fleet:
-    """Return the instances of docks, by region; one whose instance is not known is found by its address, and noted."""
-    fleet: Fleet = {}
-    for number, dock in enumerate(those):
+def locate(
+    docks: Sequence[Dock], session: Session, environ: Mapping[str, str], home: str, consent: Consent
+) -> dict[str, list[DockInstance]]:
+    """Return the instances of docks, by region.
+
+    A dock whose instance is not known is found by its public address, and the record is completed. An instance that
+    create-dock did not make for this user is used only if the user agrees on the terminal; `-y` does not count.
+    """
+    by_region: dict[str, list[DockInstance]] = {}
+    for number, dock in enumerate(docks):
         region = dock.region or session.region
-        instance = dock.instance_id or Ec2(session, region).at(dock.ip, f"instance{number or ''}")
-        if not instance:
+        if dock.instance_id:
+            by_region.setdefault(region, []).append(DockInstance(dock, dock.instance_id))
+            continue
+        ec2 = Ec2(session, region)
+        variable = f"instance{number or ''}"
+        instance = at_address(ec2, dock.ip, {"tag:tool": [TOOL], "tag:user": [user(environ)]}, variable)
+        if session.dry_run:
+            by_region.setdefault(region, []).append(DockInstance(dock, instance))
+            continue
+        found = ec2.instances([instance]).get(instance) if instance else _foreign(dock, ec2, consent)
+        if not found:
             raise DockerutilsError(
-                f"{dock.moniker} is not on AWS: no instance in {region} has the address {dock.ip}; if it is in another "
-                f"region, set AWS_REGION"
+                f"no instance in {region} has the public address {dock.ip} of {dock.moniker}; "
+                "if the dock is on AWS, set AWS_REGION to its region"
             )
-        found = dock
-        if dock.instance_id is None and not session.dry_run:
-            found = dock._replace(instance_id=instance, region=region)
-            inventory.change(dock, found, home)
-        fleet.setdefault(region, []).append(Ship(found, instance))
-    return fleet
+        complete = dock._replace(
+            instance_id=found.id, region=region, account=found.account, run=found.tags.get(RUN) or dock.run
+        )
+        inventory.change(dock, complete, home)
+        by_region.setdefault(region, []).append(DockInstance(complete, found.id))
+    return by_region
 
 
-def there(ec2: Ec2, ships: Sequence[Ship]) -> dict[str, Instance]:
-    """Return the instances, by id; DockerutilsError when one is gone."""
-    found = ec2.instances([ship.instance for ship in ships])
-    for dock, instance in ships:
-        if instance not in found or found[instance].state in {"shutting-down", TERMINATED}:
-            name = dock.moniker
-            raise DockerutilsError(f"the instance of {name}, {instance}, was terminated; run: destroy-dock {name}")
+def at_address(ec2: Ec2, address: str, filters: Mapping[str, Sequence[str]], variable: str = "instance") -> str:
+    """Return the id of the instance with that public address or name, nothing if none has it.
+
+    Private addresses do not count: every network has the same ones.
+    """
+    where = {"ip-address" if is_ip(address) else "dns-name": [address]}
+    query = "Reservations[].Instances[].InstanceId|[0]"
+    return ec2.call("describe-instances", {"Filters": filter_list({**where, **filters})}, query, variable) or ""
+
+
+def of_product(ec2: Ec2, address: str) -> str:
+    """Return the id of the instance of a product that we provisioned, found by a public or private address."""
+    kinds = ("ip-address", "private-ip-address") if is_ip(address) else ("dns-name", "private-dns-name")
+    found = (next(iter(ec2.matching({kind: [address]})), "") for kind in kinds)
+    return next(filter(None, found), "")
+
+
+def _foreign(dock: Dock, ec2: Ec2, consent: Consent) -> Instance | None:
+    """Return an instance that others made and that has the dock's address, if the user agrees."""
+    instance = at_address(ec2, dock.ip, {})
+    if not instance:
+        return None
+    found = ec2.instances([instance])[instance]
+    name = found.tags.get("Name") or "none"
+    fact = f"instance {instance} (Name: {name}) has the address of {dock.moniker}, but is not a dock that you created"
+    if consent.yes or not _has_terminal():
+        raise DockerutilsError(f"{fact}; to {consent.verb} it, run the command on a terminal without -y")
+    if not console.agreed(f"{fact[0].upper()}{fact[1:]}. {consent.verb.capitalize()} it?"):
+        raise DockerutilsError("nothing was done; answer y")
     return found
 
 
-def names(those: Sequence[Dock]) -> str:
+def require(ec2: Ec2, docks: Sequence[DockInstance]) -> dict[str, Instance]:
+    """Return the instances, by id; DockerutilsError when one is gone, or belongs to another account."""
+    found = ec2.instances([each.instance for each in docks])
+    for dock, instance in docks:
+        if instance not in found:
+            require_account(dock, ec2.session)
+        if instance not in found or found[instance].state in {"shutting-down", TERMINATED}:
+            raise DockerutilsError(gone(dock))
+    return found
+
+
+def gone(dock: Dock) -> str:
+    """Return the message about a dock whose instance does not exist any more."""
+    return f"instance {dock.instance_id} of {dock.moniker} was terminated; run: destroy-dock {dock.moniker}"
+
+
+def require_account(dock: Dock, session: Session) -> None:
+    """Raise DockerutilsError unless the credentials are for the dock's account: others do not see its instance."""
+    if not session.dry_run and (fault := fault_in_account(dock, session.account)):
+        raise DockerutilsError(fault)
+
+
+def fault_in_account(dock: Dock, account: str) -> str:
+    """Return why credentials for `account` do not tell whether the dock's instance exists, nothing if they do."""
+    if dock.account == account:
+        return ""
+    what = f"AWS account {account} has no instance {dock.instance_id or ''}".rstrip()
+    if dock.account:
+        return f"{what}: {dock.moniker} belongs to account {dock.account}; set AWS_PROFILE to a profile of that account"
+    return (
+        f"{what}; if {dock.moniker} is in another account, set AWS_PROFILE; if it was terminated, "
+        f"run: unregister-dock {dock.moniker}"
+    )
+
+
+def names(docks: Sequence[Dock]) -> str:
     """Return the docks as a question names them."""
-    return ", ".join(f"{dock.moniker} at {dock.ip}" for dock in those)
+    return ", ".join(
+        f"{dock.moniker} (incomplete)" if dock.is_incomplete else f"{dock.moniker} at {dock.ip}" for dock in docks
+    )
 
 
 def user(environ: Mapping[str, str]) -> str:
-    """Return who calls, as tags and names of AWS can have it."""
+    """Return the user's name in characters that AWS takes in tags and names."""
     return re.sub(r"[^A-Za-z0-9_.-]", "-", project.login_name(environ))[:60]
 
 
-def shown(ships: Sequence[Ship], lines: Lines) -> Callable[[Mapping[str, Instance]], None]:
-    """Return what shows, of instances that are looked at, in what state each is."""
+def progress(docks: Sequence[DockInstance], lines: Lines) -> Callable[[Mapping[str, Instance]], None]:
+    """Return a function that shows the states of instances."""
 
     def show(found: Mapping[str, Instance]) -> None:
-        for dock, instance in ships:
+        for dock, instance in docks:
             if instance in found:
                 lines.update(dock.moniker, f"{dock.moniker}: {found[instance].state}")
 
     return show
 
 
-def followed(dock: Dock, instance: Instance, home: str) -> Dock:
-    """Write into the record of a dock where it is now, and return it.
+def update_address(dock: Dock, instance: Instance, home: str) -> Dock:
+    """Write the instance's address into the record of a dock, and return the dock.
 
-    The address that is its own within its network stays; a name is trusted to lead to it.
+    A private address stays if it is still the instance's, and so does a host name.
     """
     if not instance.address or instance.private == dock.ip or not is_ip(dock.ip) or instance.address == dock.ip:
         return dock
@@ -107,3 +185,7 @@ def followed(dock: Dock, instance: Instance, home: str) -> Dock:
     moved = dock._replace(address=address, hostname=hostname, ip=instance.address)
     inventory.change(dock, moved, home)
     return moved
+
+
+def _has_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()

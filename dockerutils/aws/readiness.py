@@ -1,4 +1,4 @@
-"""Docks that come up: their host keys, and the time until ssh and docker answer."""
+"""Waiting for a new or restarted dock: its host keys, then ssh, then docker."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dockerutils.core.process import Captured
 from dockerutils.docks import remote, ssh_config
 from dockerutils.docks.records import Dock
 
-# Seconds that an attempt to connect may take, and that host keys are waited for when sshd answers already, or when
-# nothing answers at all: it may be reached by way of another host only.
+# Seconds: the limit of an attempt to connect; how long to wait for host keys when sshd answers already; and when
+# nothing answers, because the dock can be reached through another host only.
 _CONNECT, KEYS_AFTER, KEYS_AT_ALL = 5, 60.0, 180.0
 TICK = 1.0
 
@@ -23,7 +23,7 @@ _ENGINE = "version -f {{.Server.Version}}"
 
 
 def host_keys(ec2: Ec2, instance: str, address: str, deadline: float) -> list[str]:
-    """Return the host keys that an instance has written on its console, as `ssh-ed25519 AAAA…`; none if none come."""
+    """Return the host keys that an instance writes to its console, as `ssh-ed25519 AAAA…`, or none."""
     began, answered = time.monotonic(), 0.0
     while True:
         if keys := keys_on(ec2.console(instance)):
@@ -37,29 +37,29 @@ def host_keys(ec2: Ec2, instance: str, address: str, deadline: float) -> list[st
 
 
 def keys_on(text: str) -> list[str]:
-    """Return the keys between the marks that cloud-init puts around them on the console, the last time."""
+    """Return the keys in the last block that cloud-init wrote to the console."""
     blocks = re.findall(r"BEGIN SSH HOST KEY KEYS-+(.*?)-+END SSH HOST KEY KEYS", text, re.DOTALL)
     return re.findall(r"((?:ssh|ecdsa)-[a-z0-9@.-]+ AAAA[A-Za-z0-9+/]+=*)", blocks[-1]) if blocks else []
 
 
 def await_docker(
-    those: Sequence[Dock], home: str, deadline: float, show: Callable[[str], None], *, sudo: bool
+    docks: Sequence[Dock], home: str, deadline: float, show: Callable[[str], None], *, sudo: bool
 ) -> list[str]:
-    """Wait until docker answers over ssh at each of the docks; return for each why it does not, nothing if it does.
+    """Wait until docker answers over ssh on each dock; return for each why it does not, nothing if it does.
 
-    Each attempt logs in anew: who has just been let use docker is so only then. `sudo`: as root will do as well.
+    Each attempt is a new login, because a login sees the groups from its start. With `sudo`, docker as root counts.
     """
     ask = f"docker {_ENGINE}" + (f" 2>/dev/null || sudo -n docker {_ENGINE}" if sudo else "")
-    script = f"sh -c {shlex.quote(f'{remote.USUAL_PLACES}; {ask}')}"  # sh's own: a user's shell may be another one
-    probes = [ssh_config.login(dock, home, script, _CONNECT) for dock in those]
+    script = f"sh -c {shlex.quote(f'{remote.USUAL_PLACES}; {ask}')}"  # a user's shell can be another one
+    probes = [ssh_config.login(dock, home, script, _CONNECT) for dock in docks]
 
     show("waiting for ssh")
     answers = process.capture_within(probes, max(0.0, deadline - time.monotonic()), lambda answer: again(answer, show))
-    return [_reason(dock, answer) for dock, answer in zip(those, answers, strict=True)]
+    return [_reason(dock, answer) for dock, answer in zip(docks, answers, strict=True)]
 
 
 def again(answer: Captured, show: Callable[[str], None]) -> bool:
-    """Tell whether to ask a dock again, and show what is waited for; a host that is another one is asked once."""
+    """Return whether to ask a dock again, and show the progress; a changed host key is final."""
     if answer.status == 0 or complaints.changed_host_key(answer.stderr):
         return False
     show("waiting for ssh" if answer.status == ssh_config.SSH_FAILED else "ssh answers; waiting for docker")
@@ -71,13 +71,13 @@ def _reason(dock: Dock, answer: Captured | None) -> str:
         return ""
     if answer and complaints.changed_host_key(answer.stderr):
         return complaints.changed_host_key(answer.stderr)
-    late = f"{dock.moniker} has not answered in time"
+    late = f"{dock.moniker} did not answer in time"
     if answer is None:
-        return f"{late}: ssh to {dock.ip} said nothing; see whether its network lets port {dock.port or 22} in"
-    said = " ".join(answer.stderr.split()) or "nothing"
+        return f"{late}: no answer from ssh to {dock.ip}; check that its network admits port {dock.port or 22}"
+    output = " ".join(answer.stderr.split()) or "no message"
     if answer.status == ssh_config.SSH_FAILED:
-        return f"{late}: ssh said: {said}; see whether its network lets it in, or allow more time with -t"
-    return f"{late}: docker there said: {said}; allow more time with -t"
+        return f"{late}: ssh: {output}; check that its network admits this machine, or allow more time with -t"
+    return f"{late}: docker on the dock: {output}; allow more time with -t"
 
 
 def _answers(address: str) -> bool:
@@ -91,11 +91,11 @@ def _answers(address: str) -> bool:
 
 
 def warn_unverified(command: str, dock: Dock) -> None:
-    """Tell that the first connection cannot be verified."""
-    message = f"AWS does not tell the host keys of {dock.moniker}; those of the first connection are taken for its own"
+    """Warn that the first connection cannot be verified."""
+    message = f"AWS did not return the host keys of {dock.moniker}; the keys of the first connection are trusted"
     console.warn(command, message)
 
 
 def failure(reasons: Sequence[str]) -> DockerutilsError | None:
-    """Return the first of the reasons as an error, None when there is none."""
+    """Return the first reason as an error, None if all are empty."""
     return next((DockerutilsError(reason) for reason in reasons if reason), None)

@@ -1,4 +1,4 @@
-"""Docks as products of AWS Service Catalog: provisioned, and terminated again.
+"""Docks as products of AWS Service Catalog.
 
 The calls: https://docs.aws.amazon.com/servicecatalog/latest/dg/API_Reference.html
 """
@@ -11,22 +11,23 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from dockerutils.aws.api import Call, Refused, Session
 from dockerutils.aws.ec2 import TOOL
+from dockerutils.aws.errors import Refused
+from dockerutils.aws.session import Call, Session
 from dockerutils.core.errors import DockerutilsError
-from dockerutils.core.rollback import Undo
+from dockerutils.core.rollback import Rollback
 
 TICK = 1.0
-# A product that somebody has interrupted can be terminated only when it is there. Seconds.
-_COMES_TO_AN_END = 1800.0
+# A product can be terminated only when its provisioning has ended. Seconds.
+PROVISIONING = 1800.0
 _INSTANCE = re.compile(r"i-[0-9a-f]{8,17}")
 _ADDRESS = re.compile(r"(?i)(?:public|private)?_?(?:ip|dns)")
 
 
 class Product(NamedTuple):
-    """What is to be provisioned, for whom, and under what name; `version` None is the newest that is not deprecated.
+    """What to provision, for whom and as what; `version` None is the newest version that is not deprecated.
 
-    `parameters` are values by key. The product has to have all of those keys but InstanceName.
+    `parameters` are values by key. The product must have all of those keys except InstanceName.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Product(NamedTuple):
 
 
 class Provisioned(NamedTuple):
-    """A provisioned product: its id, and what its outputs tell, which is one of instance and address at least."""
+    """A provisioned product: its id, and the instance or the address in its outputs, or both."""
 
     id: str
     instance: str | None
@@ -45,51 +46,55 @@ class Provisioned(NamedTuple):
 
 
 class Catalog:
-    """Service Catalog in one region: the session's, when none is named."""
+    """Service Catalog in one region, by default the session's."""
 
     def __init__(self, session: Session, region: str = "") -> None:
         self._session = session
         self._region = region or session.region
         self._dry_run = session.dry_run
 
-    def provision(self, wanted: Product, deadline: float, undo: Undo) -> Provisioned | None:
-        """Provision a product and wait until it is there; what is made is noted in `undo`. None in a dry run."""
+    def provision(self, wanted: Product, run: str, deadline: float, rollback: Rollback) -> Provisioned | None:
+        """Provision a product and wait for it, recorded in `rollback`. None in a dry run."""
         of = {"Name": wanted.name}
-        product = self._ask("describe-product", of, "ProductViewSummary.ProductId", "product")
-        version = self._ask("describe-product", of, _version(wanted.version), "version")
+        product = self._call("describe-product", of, "ProductViewSummary.ProductId", "product")
+        version = self._call("describe-product", of, _version(wanted.version), "version")
         if not version:
             what = f"version {wanted.version!r}" if wanted.version else "version that is not deprecated"
-            raise DockerutilsError(f"{wanted.name} has no {what}; name one with --product-version")
-        path = self._ask("list-launch-paths", {"ProductId": product}, "LaunchPathSummaries[0].Id", "path")
+            raise DockerutilsError(f"{wanted.name} has no {what}; name another one with --product-version")
+        path = self._call("list-launch-paths", {"ProductId": product}, "LaunchPathSummaries[0].Id", "path")
         if not path:
-            raise DockerutilsError(f"no launch path leads to {wanted.name}; have the identity that calls granted one")
-        asked = {
+            raise DockerutilsError(
+                f"{wanted.name} has no launch path for you; grant this IAM identity access to its portfolio"
+            )
+        parameters = {
             "ProductId": product,
             "ProvisioningArtifactId": version,
             "PathId": path,
-            "ProvisionedProductName": wanted.moniker.replace("+", "-"),
+            "ProvisionedProductName": _product_name(wanted.moniker),
             "ProvisioningParameters": self._parameters(wanted, product, version, path),
             "Tags": [
                 {"Key": "Name", "Value": wanted.moniker},
                 {"Key": "user", "Value": wanted.user},
                 {"Key": "tool", "Value": TOOL},
             ],
-            # The same for each time that this request is sent, so that AWS provisions it once.
-            "ProvisionToken": _token(),
+            # AWS provisions one product for a token, however often the request arrives.
+            "ProvisionToken": _run_token(run),
         }
-        made: list[tuple[str, str]] = []  # the product and the record of its making, once AWS has told them
-        token = asked["ProvisionToken"]
-        name = asked["ProvisionedProductName"]
-        with undo.making(f"product {name}", lambda: self._by_hand(made, name), lambda: self._remove(made, name, token)):
-            detail = self._ask("provision-product", asked, "RecordDetail.[ProvisionedProductId,RecordId]")
+        made: list[tuple[str, str]] = []  # the ids of the product and of the record of its provisioning
+
+        def remove() -> str:
+            return self._remove_provisioned(made[0]) if made else self.remove(wanted.moniker, run)
+
+        with rollback.making(f"product {wanted.moniker}", lambda: f"destroy-dock {wanted.moniker}", remove):
+            detail = self._call("provision-product", parameters, "RecordDetail.[ProvisionedProductId,RecordId]")
             if detail:
                 made.append((detail[0], detail[1]))
         return None if self._dry_run else self._outcome(made[0], deadline)
 
     def terminate(self, product: str, deadline: float) -> bool:
-        """Terminate a provisioned product, and wait until it is gone; tell whether it was there."""
+        """Terminate a provisioned product and wait until it is gone; return whether it existed."""
         try:
-            record = self._ask("terminate-provisioned-product", _termination(product), "RecordDetail.RecordId")
+            record = self._call("terminate-provisioned-product", _termination(product), "RecordDetail.RecordId")
         except Refused as error:
             if error.code != "ResourceNotFoundException":
                 raise
@@ -98,10 +103,33 @@ class Catalog:
             self._until(record, deadline)
         return True
 
+    def remove(self, moniker: str, run: str) -> str:
+        """Terminate what `provision` made in a run, if anything; return what was done."""
+        name = _product_name(moniker)
+        query = f"ProvisionedProducts[?IdempotencyToken=='{_run_token(run)}'].[Id,LastRecordId]|[0]"
+        if self._dry_run:
+            query = query.replace("[Id,LastRecordId]", "Id")
+        search = {"Filters": {"SearchQuery": [f"name:{name}"]}}
+        found = self._call("search-provisioned-products", search, query, "product")
+        if self._dry_run:
+            self.terminate(found, 0)
+            return ""
+        return self._remove_provisioned((found[0], found[1])) if found else ""
+
+    def _remove_provisioned(self, made: tuple[str, str]) -> str:
+        product, record = made
+        deadline = time.monotonic() + PROVISIONING
+        try:
+            self._until(record, deadline)
+        except DockerutilsError as error:
+            if isinstance(error, Refused):
+                raise
+        return f"product {product}" if self.terminate(product, deadline) else ""
+
     def _parameters(self, wanted: Product, product: str, version: str, path: str) -> list[dict[str, str]]:
-        asked = {"ProductId": product, "ProvisioningArtifactId": version, "PathId": path}
+        parameters = {"ProductId": product, "ProvisioningArtifactId": version, "PathId": path}
         query = "ProvisioningArtifactParameters[].ParameterKey"
-        known = self._ask("describe-provisioning-parameters", asked, query)
+        known = self._call("describe-provisioning-parameters", parameters, query)
         if self._dry_run:
             known = list(wanted.parameters)
         for key in wanted.parameters:
@@ -114,52 +142,29 @@ class Catalog:
         instance = next(filter(_INSTANCE.fullmatch, outputs.values()), None)
         address = next((value for key, value in outputs.items() if _ADDRESS.search(key)), None)
         if not instance and not address:
-            told = ", ".join(outputs) or "nothing"
+            present = ", ".join(outputs) or "none"
             raise DockerutilsError(
-                f"the product tells neither its instance nor its address, but {told}; have it do that"
+                f"the product has no output with its instance id or address (outputs: {present}); add one"
             )
         return Provisioned(made[0], instance, address)
 
     def _until(self, record: str, deadline: float) -> dict[str, str]:
-        """Wait until what a record is of has been done, and return its outputs by key."""
+        """Wait until the operation of a record has succeeded, and return its outputs by key."""
         query = "[RecordDetail.Status,RecordDetail.RecordErrors[].Description,RecordOutputs[].[OutputKey,OutputValue]]"
         while True:
-            status, errors, outputs = self._ask("describe-record", {"Id": record}, query)
+            status, errors, outputs = self._call("describe-record", {"Id": record}, query)
             if status == "SUCCEEDED":
                 return {key: value for key, value in outputs or () if value is not None}
             if status == "FAILED":
-                why = "; ".join(errors or ()) or "it does not say why"
-                raise DockerutilsError(f"Service Catalog has failed: {why}; mend that and run the command again")
+                why = "; ".join(errors or ()) or "no reason given"
+                raise DockerutilsError(f"Service Catalog failed: {why}; fix this and try again")
             if time.monotonic() > deadline:
                 raise DockerutilsError(f"Service Catalog takes too long: {record} is {status}; allow more time with -t")
             time.sleep(TICK)
 
-    def _remove(self, made: list[tuple[str, str]], name: str, token: str) -> str:
-        deadline = time.monotonic() + _COMES_TO_AN_END
-        if made:
-            product, record = made[0]
-            try:
-                self._until(record, deadline)
-            except DockerutilsError as error:
-                if isinstance(error, Refused):
-                    raise
-        else:
-            found = {"Filters": {"SearchQuery": [f"name:{name}"]}}
-            ours = f"ProvisionedProducts[?IdempotencyToken=='{token}'].Id|[0]"
-            product = self._ask("search-provisioned-products", found, ours)
-            if not product:
-                return ""
-        return f"product {name}" if self.terminate(product, deadline) else ""
-
-    def _by_hand(self, made: list[tuple[str, str]], name: str) -> str:
-        which = {"ProvisionedProductId": made[0][0]} if made else {"ProvisionedProductName": name}
-        return self._session.line(self._call("terminate-provisioned-product", which))
-
-    def _call(self, operation: str, parameters: Mapping[str, Any], query: str = "") -> Call:
-        return Call("servicecatalog", operation, parameters, self._region, query)
-
-    def _ask(self, operation: str, parameters: Mapping[str, Any], query: str = "", variable: str = "") -> Any:
-        return self._session.ask(self._call(operation, parameters, query), variable=variable)
+    def _call(self, operation: str, parameters: Mapping[str, Any], query: str = "", variable: str = "") -> Any:
+        call = Call("servicecatalog", operation, parameters, self._region, query)
+        return self._session.call(call, variable=variable)
 
 
 def _version(name: str | None) -> str:
@@ -178,3 +183,11 @@ def _token() -> str:
     import secrets
 
     return f"{TOOL}-{secrets.token_hex(8)}"
+
+
+def _run_token(run: str) -> str:
+    return f"{TOOL}-{run}"
+
+
+def _product_name(moniker: str) -> str:
+    return moniker.replace("+", "-")

@@ -1,4 +1,4 @@
-"""Destroy docks on AWS, with all that is on their disks, and forget them."""
+"""Destroy docks on AWS, with everything on their disks."""
 
 from __future__ import annotations
 
@@ -7,28 +7,34 @@ import os
 import time
 from collections.abc import Sequence
 
-from dockerutils.aws import instances
-from dockerutils.aws.api import Session
-from dockerutils.aws.ec2 import TERMINATED, Ec2
-from dockerutils.aws.instances import Ship
+from dockerutils.aws import incomplete, instances, resources
+from dockerutils.aws.ec2 import RUN, TERMINATED, Ec2, Instance
+from dockerutils.aws.instances import Consent, DockInstance
 from dockerutils.aws.service_catalog import Catalog
+from dockerutils.aws.session import Session
 from dockerutils.cli import program
 from dockerutils.core import console
-from dockerutils.core.errors import DockerutilsError
+from dockerutils.core.errors import DockerutilsError, UserError
 from dockerutils.core.progress import Lines
 from dockerutils.docks import contexts, forwarding, inventory
 from dockerutils.docks.records import Dock
 
 _COMMAND = "destroy-dock"
 _EXAMPLES = """\
-  destroy-dock gpu             when you have said y
-  destroy-dock gpu big -y      two, at the same time"""
+  destroy-dock gpu             ask, then destroy
+  destroy-dock gpu big -y      two at the same time, without asking
+  destroy-dock --leftovers     what interrupted commands left on AWS"""
 
 
 def parser() -> program.Parser:
     """Return the parser of destroy-dock."""
     parser = program.aws_dock_parser(_COMMAND, f"{__doc__}", _EXAMPLES, timeout="900")
     parser.add_yes()
+    parser.add_argument(
+        "--leftovers",
+        action="store_true",
+        help="list what create-dock made for you in the region and no dock here uses; remove it",
+    )
     return parser
 
 
@@ -38,55 +44,128 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def handle(args: argparse.Namespace) -> None:
-    """Terminate the instances, see them gone, forget the docks; last, delete what was made for them alone."""
+    """Terminate the instances, delete what was made for them, and finally forget the docks."""
     home = os.path.expanduser("~")
     deadline = time.monotonic() + program.seconds(args.timeout)
-    chosen = instances.chosen(args.docks, os.environ, home)
-    question = f"Destroy {instances.names(chosen)}, with all that is on the disk?"
-    instances.agree(question, yes=args.yes, dry_run=args.dry_run)
-    session = Session(os.environ, dry_run=args.dry_run)
-    regions = instances.locate(chosen, session, home)
-    for region, ships in regions.items():
-        _destroy(Ec2(session, region), Catalog(session, region), ships, deadline, home)
-
-
-def _destroy(ec2: Ec2, catalog: Catalog, ships: Sequence[Ship], deadline: float, home: str) -> None:
-    """Destroy the docks of one region."""
-    products = [ship.dock.provisioned_product for ship in ships if ship.dock.provisioned_product]
-    ids = [ship.instance for ship in ships if not ship.dock.provisioned_product]
-    if ec2.dry_run:
-        for product in products:
-            catalog.terminate(product, deadline)
-        if ids:
-            ec2.terminate(ids)
+    if args.leftovers:
+        if args.docks:
+            raise UserError("--leftovers cannot be used with a dock; run the command twice")
+        _remove_leftovers(args, home)
         return
-    before = ec2.instances(ids) if ids else {}
-    alive = [each for each in ids if each in before and before[each].state != TERMINATED]
-    if alive:
-        ec2.terminate(alive)
+    chosen = instances.choose(args.docks, os.environ, home, incomplete=True)
+    question = f"Destroy {instances.names(chosen)}, with everything on the disk?"
+    instances.confirm(question, yes=args.yes, dry_run=args.dry_run)
+    session = Session(os.environ, dry_run=args.dry_run)
+    complete = [dock for dock in chosen if not dock.is_incomplete]
+    by_region = instances.locate(complete, session, os.environ, home, Consent("destroy", args.yes))
+    for dock in chosen:
+        if dock.is_incomplete:
+            removed = incomplete.remove(dock, session, home)
+            if not args.dry_run:
+                console.note(_COMMAND, f"{dock.moniker} is destroyed: {_list(removed)}")
+    for region, docks in by_region.items():
+        _destroy(Ec2(session, region), Catalog(session, region), docks, deadline, home)
+
+
+def _destroy(ec2: Ec2, catalog: Catalog, docks: Sequence[DockInstance], deadline: float, home: str) -> None:
+    """Destroy the docks of one region."""
+    own = [each for each in docks if not each.dock.provisioned_product]
+    known = _known(ec2, own)
+    live = [each for each in own if ec2.dry_run or _is_live(known.get(each.instance))]
+    if not ec2.dry_run:
+        for each in docks:
+            forwarding.hang_up(each.dock)
+    if live:
+        _terminate(ec2, live, deadline)
+    products = [each for each in docks if each not in own and _terminate_product(each.dock, catalog, ec2, deadline)]
+    for each in docks:
+        _delete_resources(ec2, each.dock, known.get(each.instance))
+        if not ec2.dry_run:
+            _forget(each.dock, home)
+            what = "is destroyed" if each in live + products else "was terminated before"
+            console.note(_COMMAND, f"{each.dock.moniker} {what}: instance {each.instance}")
+
+
+def _terminate(ec2: Ec2, docks: Sequence[DockInstance], deadline: float) -> None:
+    """Terminate instances and wait until they are gone."""
+    ids = [each.instance for each in docks]
+    ec2.terminate(ids)
+    if ec2.dry_run:
+        ec2.call("wait instance-terminated", {"InstanceIds": ids})
+        return
     lines = Lines()
-    for ship in ships:
-        forwarding.hang_up(ship.dock)
-    if alive:
-        ec2.until(alive, {TERMINATED}, deadline, instances.shown(ships, lines))
-    gone = [each for each in products if catalog.terminate(each, deadline)]
-    for dock, instance in ships:
+    ec2.until(ids, {TERMINATED}, deadline, instances.progress(docks, lines))
+    for dock, _ in docks:
         lines.end(dock.moniker)
-        _forget(dock, home)
-        what = "is destroyed" if instance in alive or dock.provisioned_product in gone else "was gone already"
-        console.note(_COMMAND, f"{dock.moniker} {what}: instance {instance}")
-    try:
-        for what in ec2.tidy(list(before.values())):
-            console.note(_COMMAND, f"deleted, since nothing has it any more: {what}")
-    except DockerutilsError as error:
-        console.warn(_COMMAND, f"a key pair or security group may be left: {error}")
+
+
+def _delete_resources(ec2: Ec2, dock: Dock, instance: Instance | None) -> None:
+    """Delete the key pair and the security group that create-dock made for a dock."""
+    run = dock.run or (instance.tags.get(RUN) if instance else None)
+    if run and not dock.provisioned_product:
+        for what in (resources.remove_key(ec2, run), resources.remove_group(ec2, run)):
+            if what and not ec2.dry_run:
+                console.note(_COMMAND, f"deleted: {what}")
+
+
+def _known(ec2: Ec2, docks: Sequence[DockInstance]) -> dict[str, Instance]:
+    """Return the instances that AWS knows; DockerutilsError when another account can have the others."""
+    if ec2.dry_run or not docks:
+        return {}
+    known = ec2.instances([each.instance for each in docks])
+    for dock, instance in docks:
+        if instance not in known:
+            instances.require_account(dock, ec2.session)
+    return known
+
+
+def _is_live(instance: Instance | None) -> bool:
+    return instance is not None and instance.state != TERMINATED
+
+
+def _terminate_product(dock: Dock, catalog: Catalog, ec2: Ec2, deadline: float) -> bool:
+    assert dock.provisioned_product
+    if catalog.terminate(dock.provisioned_product, deadline):
+        return True
+    instances.require_account(dock, ec2.session)
+    return False
 
 
 def _forget(dock: Dock, home: str) -> None:
-    inventory.unregister(dock.address, home)
+    """Remove the docker context, and last the record: until then the command can be run again."""
     if os.environ.get("DOCK_MONIKER") == dock.moniker:
         console.warn(_COMMAND, f"this shell is docked to {dock.moniker}; run: castoff")
     try:
         contexts.drop(dock, dry_run=False)
     except DockerutilsError as error:
-        console.warn(_COMMAND, f"a docker context {dock.host} may be left: {error}")
+        console.warn(_COMMAND, f"the docker context {dock.host} may remain: {error}")
+    inventory.unregister(dock.address, home)
+
+
+def _remove_leftovers(args: argparse.Namespace, home: str) -> None:
+    """List what no record here leads to, and remove it. A dry run makes only the calls that list it."""
+    session = Session(os.environ, dry_run=False)
+    ec2 = Ec2(session)
+    docks = inventory.known(home)
+    found = resources.leftovers(
+        ec2,
+        instances.user(os.environ),
+        {dock.run for dock in docks if dock.run},
+        {dock.instance_id for dock in docks if dock.instance_id},
+    )
+    for leftover in found:
+        console.note(_COMMAND, f"{leftover.name}: {', '.join(leftover.what)}")
+    if not found:
+        console.note(_COMMAND, f"nothing is left in {ec2.region}")
+        return
+    question = f"Remove all of this from {ec2.region}? It includes docks that you created on other machines."
+    instances.confirm(question, yes=args.yes, dry_run=args.dry_run)
+    removing = Ec2(Session(os.environ, dry_run=args.dry_run), ec2.region)
+    for leftover in found:
+        removed = resources.remove_all(removing, leftover.run)
+        if not args.dry_run:
+            console.note(_COMMAND, f"removed: {_list(removed)}")
+
+
+def _list(removed: Sequence[str]) -> str:
+    return ", ".join(removed) or "nothing was left on AWS"

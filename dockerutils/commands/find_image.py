@@ -70,11 +70,12 @@ def local(name: str) -> list[str]:
 
 def remote(name: str) -> list[str]:
     """Return the tags that the registry has."""
-    from dockerutils.aws import api
+    from dockerutils.aws import ecr as aws
+    from dockerutils.aws.session import Session
 
     host, path = references.split_registry(name)
-    if ecr := api.registry(host):
-        return api.Session(os.environ, dry_run=False).tags(ecr, path)
+    if ecr := aws.registry(host):
+        return aws.tags(Session(os.environ, dry_run=False), ecr, path)
     login = credentials.find(host, os.environ)  # before the slow import: it reports bad usage
     from dockerutils.registries.client import Client
 

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
-import queue
 import re
 import shlex
-import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from dockerutils.aws.api import Session
-from dockerutils.aws.ec2 import TERMINATED, Ec2, Instance, is_ip
+from dockerutils.aws import states
+from dockerutils.aws.ec2 import TERMINATED, Instance, is_ip
 from dockerutils.cli import program
 from dockerutils.core import complaints, console, process
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.core.process import Captured
 from dockerutils.docks import inventory, remote, ssh_config
 from dockerutils.docks.records import Dock
-
-if TYPE_CHECKING:
-    # For each region, its instances by id, or why there are none.
-    Answers = queue.SimpleQueue[tuple[str, dict[str, Instance] | DockerutilsError]]
 
 _EXAMPLES = """\
   ls-dock                      a table
@@ -90,11 +83,11 @@ def handle(args: argparse.Namespace) -> None:
     if on_aws := [dock for dock in complete if dock.instance_id and dock.region]:
         # AWS is asked meanwhile. Until it has answered, a dock there may have given its address to another machine,
         # unless ssh is connected to it.
-        answers = _ask_aws(on_aws, seconds)
+        query = states.Query(on_aws, os.environ, seconds)
         halfway = deadline - seconds / 2
         first = [dock for dock in complete if dock not in on_aws or remote.of(dock).is_connected]
         rows |= _ask(first, halfway)
-        instances = _instances(answers, on_aws, halfway)
+        instances = query.result(halfway, _warn)
         rows |= {dock: row for dock, instance in instances.items() if (row := _absent(dock, instance))}
     rows |= _ask([dock for dock in listed if dock not in rows], deadline)
     late = f"did not answer in {seconds:g} s; check that it is up, or wait longer with -t"
@@ -116,76 +109,22 @@ def _show(args: argparse.Namespace, rows: Sequence[Row]) -> None:
 
 
 def _incomplete(dock: Dock) -> Row:
-    return Row(dock.moniker, "", INCOMPLETE, reason=inventory.INCOMPLETE.format(dock.moniker))
+    return Row(dock.moniker, "", INCOMPLETE, reason=f"{dock.moniker} {inventory.INCOMPLETE.format(dock.moniker)}")
 
 
-def _ask_aws(docks: Sequence[Dock], seconds: float) -> Answers:
-    """Ask AWS for the instances of docks, one call for each region, all at the same time; the queue gets the answers.
-
-    The threads are daemons: one that AWS keeps waiting does not keep the command from ending.
-    """
-    answers: Answers = queue.SimpleQueue()
-
-    def put(region: str, ask: Callable[[], dict[str, Instance]]) -> None:
-        try:
-            answers.put((region, ask()))
-        except DockerutilsError as error:
-            answers.put((region, error))
-
-    def begin() -> None:
-        session = Session(os.environ, dry_run=False, seconds=seconds)
-        for region, ids in _ids(docks).items():
-            try:
-                ec2 = Ec2(session, region)
-                ec2.connect()  # boto3 makes clients in one thread only
-            except DockerutilsError as error:
-                answers.put((region, error))
-            else:
-                ask = functools.partial(ec2.instances, ids)
-                threading.Thread(target=put, args=(region, ask), daemon=True).start()
-
-    threading.Thread(target=begin, daemon=True).start()
-    return answers
+def _warn(message: str) -> None:
+    console.warn("ls-dock", message)
 
 
-def _ids(docks: Sequence[Dock]) -> dict[str, list[str]]:
-    """Return the ids of the docks' instances, by region."""
-    ids: dict[str, list[str]] = {}
-    for dock in docks:
-        ids.setdefault(dock.region or "", []).append(dock.instance_id or "")
-    return ids
-
-
-def _instances(answers: Answers, docks: Sequence[Dock], deadline: float) -> dict[Dock, Instance | None]:
-    """Return the instances of docks, None for one that AWS does not know; without an answer, none."""
-    found: dict[str, dict[str, Instance]] = {}
-    waiting = set(_ids(docks))
-    while waiting:
-        try:
-            region, answer = answers.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            for region in sorted(waiting):
-                _warn(region, "AWS did not answer in time; wait longer with -t")
-            break
-        waiting.remove(region)
-        if isinstance(answer, DockerutilsError):
-            _warn(region, str(answer))
-        else:
-            found[region] = answer
-    return {dock: found[dock.region].get(dock.instance_id or "") for dock in docks if dock.region in found}
-
-
-def _warn(region: str, reason: str) -> None:
-    console.warn("ls-dock", f"the states of instances in {region} are missing: {reason}")
-
-
-def _absent(dock: Dock, instance: Instance | None) -> Row | None:
+def _absent(dock: Dock, instance: Instance) -> Row | None:
     """Return the row of a dock that is not asked, because of what AWS says about it."""
-    row = _row(dock)._replace(state=instance.state if instance else TERMINATED)
+    row = _row(dock)._replace(state=instance.state)
     if row.state in {TERMINATED, "shutting-down"}:
         gone = f"instance {dock.instance_id} of dock {dock.moniker} was terminated"
         return row._replace(reason=f"{gone}; run: destroy-dock {dock.moniker}")
-    if instance is None or row.state != RUNNING:
+    if row.state == states.UNKNOWN:
+        return row._replace(reason=instance.reason)
+    if row.state != RUNNING:
         return row
     if dock.ip in {instance.public, instance.private} or not is_ip(dock.ip):
         return None

@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import NamedTuple
 
-from dockerutils.aws import api
+from dockerutils.aws import ecr as aws
+from dockerutils.aws.session import Session
 from dockerutils.cli import program
 from dockerutils.core import complaints, console, process, retries
 from dockerutils.core.complaints import Registry
@@ -42,7 +43,7 @@ class Destination(NamedTuple):
 
     reference: str
     host: str
-    ecr: api.Registry | None
+    ecr: aws.Registry | None
 
     @property
     def repository(self) -> str:
@@ -51,8 +52,8 @@ class Destination(NamedTuple):
 
     def in_account(self, account: str) -> Destination:
         """Return this destination with the AWS account filled in."""
-        host = api.filled_in(self.host, account)
-        return Destination(api.filled_in(self.reference, account), host, api.registry(host) if self.ecr else None)
+        host = aws.with_account(self.host, account)
+        return Destination(aws.with_account(self.reference, account), host, aws.registry(host) if self.ecr else None)
 
 
 def parser() -> program.Parser:
@@ -76,14 +77,14 @@ def handle(args: argparse.Namespace) -> None:
     image = renamed(project.image(args.image, args.image_tag), args.image_name, args.image_tag)
     for warning in project.config.unknown_keys(image.name):
         _warn(warning)
-    session = api.Session(project.environ, dry_run=args.dry_run)
+    session = Session(project.environ, dry_run=args.dry_run)
     # Find all configuration errors before the first command runs, and before AWS is called.
     wanted = destinations(project, image, session)
     from_environment = {each.host for each in wanted if credentials.from_environment(each.host, project.environ)}
     if not args.dry_run:
         require(project, image)
-    if any(api.ACCOUNT in each.host for each in wanted):
-        account = session.account()
+    if any(aws.ACCOUNT in each.host for each in wanted):
+        account = session.account
         wanted = [each.in_account(account) for each in wanted]
     logins = {each.host: login(each, session, project) for each in wanted if each.ecr or each.host in from_environment}
     own: AbstractContextManager[dict[str, str]]
@@ -93,26 +94,26 @@ def handle(args: argparse.Namespace) -> None:
             run(command, f"no login at {host}", host, env, dry_run=args.dry_run)
         for repository, ecr in {each.repository: each.ecr for each in wanted}.items():
             if ecr:
-                session.ensure_repository(ecr, repository.partition("/")[2])
+                aws.ensure_repository(session, ecr, repository.partition("/")[2])
         for each in wanted:
             publish(image, each, project, env, dry_run=args.dry_run)
 
 
-def destinations(project: Project, image: Image, session: api.Session) -> list[Destination]:
-    """Return where the image's section sends it. The caller's AWS account is still api.ACCOUNT."""
+def destinations(project: Project, image: Image, session: Session) -> list[Destination]:
+    """Return where the image's section sends it. The caller's AWS account is still aws.ACCOUNT."""
     settings = project.settings(image.name)
     repo, value = settings.value("image_repo"), settings.value("publication_tag")
     if repo and repo.text not in (*_HUB_NAMES, "aws") and not references.is_registry(repo.text):
         raise repo.error(f"{repo.text!r} is not a registry; use docker_hub, aws or host[:port]")
     fields = {
-        "account": lambda: api.ACCOUNT,
+        "account": lambda: aws.ACCOUNT,
         "region": lambda: session.region,
         "image": lambda: image.repository,
         "tag": lambda: image.tag,
     }
     tags = settings.tags("publication_tag", fields)
     if not tags and repo and repo.text == "aws":
-        tags = [f"{api.ACCOUNT}.dkr.ecr.{session.region}.amazonaws.com/{image.repository}:{image.tag}"]
+        tags = [f"{aws.ACCOUNT}.dkr.ecr.{session.region}.amazonaws.com/{image.repository}:{image.tag}"]
     if not tags:
         where = value or repo
         fault = "publication_tag is missing; add publication_tag = NAME:TAG, the full name to push"
@@ -122,23 +123,23 @@ def destinations(project: Project, image: Image, session: api.Session) -> list[D
 
 def destination(tag: str, repo: Value | None, value: Value | None) -> Destination:
     """Return the destination of one publication tag; UserError if image_repo names another registry."""
-    shown = tag.replace(api.ACCOUNT, "0" * 12)
+    shown = tag.replace(aws.ACCOUNT, "0" * 12)
     repository, own_tag = references.split(shown)
     fault = references.fault_in_repository(repository) or references.fault_in_tag(own_tag)
     if fault or "@" in shown:
         fault = f"{shown!r} is not a full name and tag; write it as [registry/]name:tag"
         raise value.error(fault) if value else UserError(fault)
     host = references.registry(tag)
-    ecr = api.registry(host)
+    ecr = aws.registry(host)
     if repo and not _agrees(repo.text, host, ecr):
         raise repo.error(
             f"{repo.text} is not the registry of {shown}, {references.registry(shown)}; correct one of them"
         )
     # A section that names ECR's host instead of aws brings its own credentials, a credential helper for example.
-    return Destination(api.shown(tag), host, ecr if not repo or repo.text == "aws" else None)
+    return Destination(aws.with_account_variable(tag), host, ecr if not repo or repo.text == "aws" else None)
 
 
-def _agrees(repo: str, host: str, ecr: api.Registry | None) -> bool:
+def _agrees(repo: str, host: str, ecr: aws.Registry | None) -> bool:
     return ecr is not None if repo == "aws" else host == (HUB if repo in _HUB_NAMES else repo)
 
 
@@ -151,14 +152,14 @@ def require(project: Project, image: Image) -> None:
     raise DockerutilsError(f"{image.reference} is not built yet; run: {project.build_command(image)}")
 
 
-def login(where: Destination, session: api.Session, project: Project) -> Command:
+def login(where: Destination, session: Session, project: Project) -> Command:
     """Return the `docker login` command; it reads the password from stdin."""
     if where.ecr:
-        user, password = api.USER, session.password(where.ecr.region)
+        user, password = aws.USER, aws.password(session, where.ecr.region)
     else:
         user = Word(project.environ["DOCKER_USERNAME"], "$DOCKER_USERNAME")
         password = Input("printenv DOCKER_PASSWORD", lambda: project.environ["DOCKER_PASSWORD"])
-    host = [] if where.host == HUB else [api.shown(where.host)]
+    host = [] if where.host == HUB else [aws.with_account_variable(where.host)]
     return Command(["docker", "login", "--username", user, "--password-stdin", *host], stdin=password)
 
 

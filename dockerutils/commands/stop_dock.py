@@ -1,4 +1,4 @@
-"""Stop docks on AWS: what is on their disks stays, and only that is paid for."""
+"""Stop docks on AWS. Their disks stay, and only the disks cost."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import time
 from collections.abc import Sequence
 
 from dockerutils.aws import instances
-from dockerutils.aws.api import Session
 from dockerutils.aws.ec2 import STOPPED, Ec2
+from dockerutils.aws.session import Session
 from dockerutils.cli import program
 from dockerutils.core import console
 from dockerutils.core.progress import Lines
@@ -17,8 +17,8 @@ from dockerutils.docks import forwarding
 
 _COMMAND = "stop-dock"
 _EXAMPLES = """\
-  stop-dock                    where this shell is docked, when you have said y
-  stop-dock gpu big -y         two, at the same time"""
+  stop-dock                    ask, then stop the dock of this shell
+  stop-dock gpu big -y         two at the same time, without asking"""
 
 
 def parser() -> program.Parser:
@@ -37,26 +37,23 @@ def handle(args: argparse.Namespace) -> None:
     """Stop the instances, and wait until they have stopped."""
     home = os.path.expanduser("~")
     deadline = time.monotonic() + program.seconds(args.timeout)
-    docks = instances.chosen(args.docks, os.environ, home)
-    instances.agree(f"Stop {instances.names(docks)}?", yes=args.yes, dry_run=args.dry_run)
+    chosen = instances.choose(args.docks, os.environ, home)
+    instances.confirm(f"Stop {instances.names(chosen)}?", yes=args.yes, dry_run=args.dry_run)
     session = Session(os.environ, dry_run=args.dry_run)
-    regions = instances.locate(docks, session, home)
-    for region, ships in regions.items():
+    by_region = instances.locate(chosen, session, os.environ, home, instances.Consent("stop", args.yes))
+    for region, docks in by_region.items():
         ec2 = Ec2(session, region)
         if not args.dry_run:
-            instances.there(ec2, ships)
-        ec2.stop([ship.instance for ship in ships])
+            instances.require(ec2, docks)
+        ec2.stop([each.instance for each in docks])
     if args.dry_run:
         return
     lines = Lines()
-    for dock in docks:
+    for dock in chosen:
         forwarding.hang_up(dock)
-    for region, ships in regions.items():
-        Ec2(session, region).until(
-            [ship.instance for ship in ships], {STOPPED}, deadline, instances.shown(ships, lines)
-        )
-        for ship in ships:
-            lines.end(ship.dock.moniker)
-            console.note(
-                _COMMAND, f"{ship.dock.moniker} has stopped; to start it again: start-dock {ship.dock.moniker}"
-            )
+    for region, docks in by_region.items():
+        ids = [each.instance for each in docks]
+        Ec2(session, region).until(ids, {STOPPED}, deadline, instances.progress(docks, lines))
+        for dock, _ in docks:
+            lines.end(dock.moniker)
+            console.note(_COMMAND, f"{dock.moniker} has stopped; to start it, run: start-dock {dock.moniker}")

@@ -1,4 +1,4 @@
-"""All or nothing: what a run has made is taken away again when the run fails, or is interrupted."""
+"""All or nothing: when a command fails or is interrupted, what it created is removed."""
 
 from __future__ import annotations
 
@@ -11,33 +11,34 @@ from dockerutils.core.errors import DockerutilsError, Terminated
 
 
 class Step(NamedTuple):
-    """How to take one thing away: `remove` returns what that was, nothing when there was none.
+    """How to remove one thing: `remove` returns what it removed, nothing if there was nothing.
 
-    `what` names it, and `by_hand` returns the line that removes it, for the case that `remove` fails.
+    `what` names the thing, and `remedy` returns the command line that removes it, for when `remove` fails.
     """
 
     what: str
-    by_hand: Callable[[], str]
+    remedy: Callable[[], str]
     remove: Callable[[], str]
 
 
-class Undo:
-    """The things that a run makes."""
+class Rollback:
+    """Records what a command creates. `is_incomplete` is set when a step of the rollback fails."""
 
     def __init__(self) -> None:
+        self.is_incomplete = False
         self._steps: list[Step] = []
 
-    def add(self, what: str, by_hand: Callable[[], str], remove: Callable[[], str]) -> None:
-        """Note how to take a thing away; see Step."""
-        self._steps.append(Step(what, by_hand, remove))
+    def add(self, what: str, remedy: Callable[[], str], remove: Callable[[], str]) -> None:
+        """Record how to remove a thing; see Step."""
+        self._steps.append(Step(what, remedy, remove))
 
     @contextmanager
-    def making(self, what: str, by_hand: Callable[[], str], remove: Callable[[], str]) -> Iterator[None]:
-        """Note how to take away what the block makes: also when it fails, unless the error says that nothing was made.
+    def making(self, what: str, remedy: Callable[[], str], remove: Callable[[], str]) -> Iterator[None]:
+        """Record what the block creates, also when the block raises, unless the error says that nothing was created.
 
-        Signals wait for its end, so that it is known what was made.
+        Signals are deferred until the block ends, so that its outcome is known.
         """
-        self.add(what, by_hand, remove)
+        self.add(what, remedy, remove)
         with process.deferred_signals():
             try:
                 yield
@@ -47,31 +48,32 @@ class Undo:
                 raise
 
     def run(self, command: str, done: str) -> None:
-        """Take all of it away, what was made last first; tell what is gone, and what is left and how to remove it."""
+        """Remove everything, the newest first; report what was removed, and how to remove what could not be."""
         removed = []
-        left = []
+        failed = []
         for step in reversed(self._steps):
             try:
                 removed.append(step.remove())
             except (DockerutilsError, OSError) as error:
-                left.append((step, str(error)))
+                failed.append((step, str(error)))
             except (KeyboardInterrupt, Terminated):
-                left.append((step, "interrupted"))
+                failed.append((step, "interrupted"))
+            self.is_incomplete = bool(failed)
         if any(removed):
             console.note(command, f"{done}: {', '.join(filter(None, removed))}")
-        for step, reason in left:
-            console.warn(command, f"{step.what} may be left: {reason}; to mend that, run: {step.by_hand()}")
+        for step, reason in failed:
+            console.warn(command, f"{step.what} may not be {done}: {reason}; run: {step.remedy()}")
 
 
 @contextmanager
-def all_or_nothing(command: str, done: str = "removed again") -> Iterator[Undo]:
-    """Give what takes note of the things that the block makes; they are taken away unless it comes to its end.
+def all_or_nothing(command: str, done: str = "removed") -> Iterator[Rollback]:
+    """Run a block that records what it creates; if it raises, remove that.
 
-    `done` is what is said of what was taken away.
+    `done` is the word for it in the report.
     """
-    undo = Undo()
+    rollback = Rollback()
     try:
-        yield undo
+        yield rollback
     except BaseException:
-        undo.run(command, done)
+        rollback.run(command, done)
         raise

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import http.server
 import json
 import os
+import re
 import shutil
 import ssl
 import subprocess
@@ -15,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from dockerutils.aws import autostop
-from dockerutils.core.errors import UserError
 from dockerutils.shell import busy_kernels
 
 SCRIPT = Path(busy_kernels.__file__).parent / "autostop"
@@ -164,14 +165,16 @@ def test_a_state_that_is_no_good_counts_as_use(dock, text) -> None:
     assert [dock.stops(hour) for hour in (9, 10.99, 11)] == [False, False, True]
 
 
-@pytest.mark.parametrize("text", ["0", "x", "-1", "nan", "inf", "1e3", "9999"])
-def test_hours_that_are_none(text) -> None:
-    with pytest.raises(UserError) as caught:
-        autostop.hours(text, least=0.0001)
-    assert str(caught.value) == f"--autostop: {text!r} is no number of hours; write one above 0, 1.5 for example"
+@pytest.mark.parametrize("text", ["x", "-1", "nan", "inf", "1e3", "9999"])
+def test_what_is_not_a_number_of_hours(text) -> None:
+    message = f"^{re.escape(repr(text))} is not a number of hours; write for example 1.5, or 0 for never$"
+    with pytest.raises(argparse.ArgumentTypeError, match=message):
+        autostop.hours(text)
 
 
-def test_the_hours_of_a_dock_that_is_there() -> None:
-    assert (autostop.hours("0", least=0), autostop.hours("1.5", least=0)) == (0, 1.5)
-    with pytest.raises(UserError, match=r"1\.5 for example, or 0 for never$"):
-        autostop.hours("x", least=0)
+def test_numbers_of_hours() -> None:
+    assert (autostop.hours("0"), autostop.positive_hours("1.5")) == (0, 1.5)
+    with pytest.raises(
+        argparse.ArgumentTypeError, match=r"^'0' is not a number of hours above 0; write for example 1\.5$"
+    ):
+        autostop.positive_hours("0")

@@ -1,4 +1,4 @@
-"""Docks that come up: the keys on a console, and what is said of one that does not answer."""
+"""Waiting for docks: the keys on a console, and the reasons why a dock does not answer."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def test_the_keys_on_a_console(text, keys) -> None:
         (Captured(0, "26.1\n", ""), ""),
         (
             None,
-            "gpu has not answered in time: ssh to 203.0.113.7 said nothing; see whether its network lets port 22 in",
+            "gpu did not answer in time: no answer from ssh to 203.0.113.7; check that its network admits port 22",
         ),
         (
             Captured(ssh_config.SSH_FAILED, "", "ssh: connect: timed out\r\n"),
-            "gpu has not answered in time: ssh said: ssh: connect: timed out; see whether its network lets it in, or allow "
+            "gpu did not answer in time: ssh: ssh: connect: timed out; check that its network admits this machine, or allow "
             "more time with -t",
         ),
         (
             Captured(127, "", "sh: docker: not found\n"),
-            "gpu has not answered in time: docker there said: sh: docker: not found; allow more time with -t",
+            "gpu did not answer in time: docker on the dock: sh: docker: not found; allow more time with -t",
         ),
-        (Captured(1, "", ""), "gpu has not answered in time: docker there said: nothing; allow more time with -t"),
+        (Captured(1, "", ""), "gpu did not answer in time: docker on the dock: no message; allow more time with -t"),
     ],
 )
 def test_why_a_dock_does_not_answer(answer, reason) -> None:
@@ -63,7 +63,7 @@ def test_the_first_failure_counts() -> None:
 
 
 @pytest.mark.parametrize(("after", "at_all"), [(0.0, 60.0), (60.0, 0.0)])
-def test_keys_are_not_waited_for_for_ever(after, at_all, monkeypatch) -> None:
+def test_the_wait_for_keys_ends(after, at_all, monkeypatch) -> None:
     """Neither where something answers, nor where nothing does."""
     monkeypatch.setattr(readiness, "KEYS_AFTER", after)
     monkeypatch.setattr(readiness, "KEYS_AT_ALL", at_all)

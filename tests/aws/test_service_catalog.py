@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import secrets
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,11 +11,11 @@ import boto3  # type: ignore[import-untyped]
 import pytest
 from botocore.stub import ANY, Stubber  # type: ignore[import-untyped]
 
-from dockerutils.aws import api, service_catalog
-from dockerutils.aws.api import Session
+from dockerutils.aws import service_catalog
 from dockerutils.aws.service_catalog import Catalog, Product, Provisioned
+from dockerutils.aws.session import Session
 from dockerutils.core.errors import DockerutilsError
-from dockerutils.core.rollback import Undo, all_or_nothing
+from dockerutils.core.rollback import Rollback, all_or_nothing
 from tests.testbed import aws as testbed
 
 DOCK = Product("dock", None, "gpu", "alice", {"InstanceName": "gpu", "InstanceType": "t3.large"})
@@ -26,9 +26,9 @@ FOR_EVER = float("inf")
 def says(isolated, monkeypatch) -> Iterator[Stubber]:
     """Return what is told beforehand how the service answers; in the end it has been asked all of that."""
     client = boto3.client("servicecatalog", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
-    real = api.Session._client
+    real = Session._client
     monkeypatch.setattr(
-        api.Session,
+        Session,
         "_client",
         lambda self, name, region: client if name == "servicecatalog" else real(self, name, region),
     )
@@ -71,7 +71,7 @@ def provisioning(version: str = "pa-3", **parameters: str) -> dict[str, Any]:
         "ProvisionedProductName": "gpu",
         "ProvisioningParameters": [{"Key": key, "Value": value} for key, value in parameters.items()],
         "Tags": ANY,
-        "ProvisionToken": ANY,
+        "ProvisionToken": "dockerutils-product-feed",
     }
 
 
@@ -93,8 +93,8 @@ def terminated(says: Stubber) -> None:
 
 
 def attempt(wanted: Product = DOCK, deadline: float = FOR_EVER) -> Provisioned | None:
-    with all_or_nothing("create-dock") as undo:
-        return there().provision(wanted, deadline, undo)
+    with all_or_nothing("create-dock") as rollback:
+        return there().provision(wanted, "product-feed", deadline, rollback)
 
 
 def test_a_product_is_provisioned(says, capfd) -> None:
@@ -138,16 +138,15 @@ def test_no_such_product(says) -> None:
     with pytest.raises(DockerutilsError) as caught:
         attempt()
     assert str(caught.value) == (
-        "AWS refused DescribeProduct: No product (ResourceNotFoundException); correct the name; it has to be one of this "
-        "region"
+        "AWS refused DescribeProduct: No product (ResourceNotFoundException); correct the name, or the region"
     )
 
 
 @pytest.mark.parametrize(
     ("version", "message"),
     [
-        (None, "dock has no version that is not deprecated; name one with --product-version"),
-        ("v`2'\"", "dock has no version 'v`2\\'\"'; name one with --product-version"),
+        (None, "dock has no version that is not deprecated; name another one with --product-version"),
+        ("v`2'\"", "dock has no version 'v`2\\'\"'; name another one with --product-version"),
     ],
 )
 def test_no_such_version(says, version, message) -> None:
@@ -161,7 +160,7 @@ def test_no_launch_path(says) -> None:
     described(says)
     says.add_response("list_launch_paths", {"LaunchPathSummaries": []})
     with pytest.raises(
-        DockerutilsError, match=r"^no launch path leads to dock; have the identity that calls granted one"
+        DockerutilsError, match=r"^dock has no launch path for you; grant this IAM identity access to its portfolio"
     ):
         attempt()
 
@@ -174,10 +173,8 @@ def test_what_fails_is_terminated(says, capfd) -> None:
     terminated(says)
     with pytest.raises(DockerutilsError) as caught:
         attempt()
-    assert str(caught.value) == (
-        "Service Catalog has failed: No capacity.; Rolled back; mend that and run the command again"
-    )
-    assert capfd.readouterr().err.endswith("\ncreate-dock: removed again: product gpu\n")
+    assert str(caught.value) == ("Service Catalog failed: No capacity.; Rolled back; fix this and try again")
+    assert capfd.readouterr().err.endswith("\ncreate-dock: removed: product pp-1\n")
 
 
 def test_outputs_that_lead_nowhere(says) -> None:
@@ -187,7 +184,8 @@ def test_outputs_that_lead_nowhere(says) -> None:
     record(says, "SUCCEEDED")
     terminated(says)
     with pytest.raises(
-        DockerutilsError, match=r"^the product tells neither its instance nor its address, but Bucket; have it"
+        DockerutilsError,
+        match=r"^the product has no output with its instance id or address \(outputs: Bucket\); add one",
     ):
         attempt()
 
@@ -204,36 +202,36 @@ def test_a_deadline_that_passes(says, capfd) -> None:
         DockerutilsError, match=r"^Service Catalog takes too long: rec-1 is IN_PROGRESS; allow more time"
     ):
         attempt(deadline=0)
-    assert "removed again: product gpu" in capfd.readouterr().err
+    assert "removed: product pp-1" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("was_made", [True, False])
-def test_what_may_have_been_made_is_looked_for(says, was_made, capfd, monkeypatch) -> None:
-    monkeypatch.setattr(secrets, "token_hex", lambda _: "feed")
+def test_what_may_have_been_made_is_found_by_its_token(says, was_made, capfd) -> None:
     prepared(says)
     says.add_client_error("provision_product", "InternalFailure", http_status_code=500)
-    found = [{"Id": "pp-0", "IdempotencyToken": "other"}]
+    found = [{"Id": "pp-0", "IdempotencyToken": "other", "LastRecordId": "rec-0"}]
     if was_made:
-        found.append({"Id": "pp-1", "IdempotencyToken": "dockerutils-feed"})
+        found.append({"Id": "pp-1", "IdempotencyToken": "dockerutils-product-feed", "LastRecordId": "rec-1"})
     asked = {"Filters": {"SearchQuery": ["name:gpu"]}}
     says.add_response("search_provisioned_products", {"ProvisionedProducts": found}, asked)
     if was_made:
+        record(says, "IN_PROGRESS")
+        record(says, "SUCCEEDED")
         terminated(says)
     with pytest.raises(DockerutilsError, match=r"^AWS refused ProvisionProduct"):
         attempt()
-    assert ("removed again" in capfd.readouterr().err) == was_made
+    assert ("removed: " in capfd.readouterr().err) == was_made
 
 
-def test_what_cannot_be_terminated_is_told(says, capfd) -> None:
+def test_what_cannot_be_terminated_is_reported(says, capfd) -> None:
     prepared(says)
     says.add_response("provision_product", STARTED)
     says.add_client_error("describe_record", "ExpiredTokenException")
     says.add_client_error("describe_record", "ExpiredTokenException")
     with pytest.raises(DockerutilsError):
         attempt()
-    assert capfd.readouterr().err.endswith(
-        "to mend that, run: aws servicecatalog terminate-provisioned-product --region us-east-1 --provisioned-product-id "
-        "pp-1\n"
+    assert re.search(
+        r"product gpu may not be removed: AWS refused .*; run: destroy-dock gpu\n$", capfd.readouterr().err
     )
 
 
@@ -248,13 +246,14 @@ def test_terminated_and_gone_already(says) -> None:
 
 
 def test_dry_run(says, capfd) -> None:
-    assert there(dry_run=True).provision(DOCK, FOR_EVER, Undo()) is None
+    assert there(dry_run=True).provision(DOCK, "product-feed", FOR_EVER, Rollback()) is None
     assert there(dry_run=True).terminate("pp-1", FOR_EVER)
+    assert there(dry_run=True).remove("gpu", "product-feed") == ""
     lines = capfd.readouterr().out.splitlines()
     variables = "product=prod-1; version=pa-3; path=path-1"
     read = [testbed.parsed(line, variables) for line in lines]
     assert [operation for operation, _ in read] == [
         "DescribeProduct", "DescribeProduct", "ListLaunchPaths", "DescribeProvisioningParameters", "ProvisionProduct",
-        "TerminateProvisionedProduct",
+        "TerminateProvisionedProduct", "SearchProvisionedProducts", "TerminateProvisionedProduct",
     ]  # fmt: skip
     assert read[4][1]["ProvisioningArtifactId"] == "pa-3"

@@ -12,7 +12,7 @@ from typing import Any
 import boto3  # type: ignore[import-untyped]
 import pytest
 
-from dockerutils.aws import ec2, readiness
+from dockerutils.aws import ec2, readiness, resources
 from dockerutils.commands import create_dock
 from dockerutils.commands import transfer_image as transfer_image_command
 from dockerutils.docks import inventory
@@ -123,6 +123,8 @@ def cloud(
         for name, value in cloud.environment().items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(ec2, "TICK", 0.02)
+        monkeypatch.setattr(ec2, "SETTLE", 2.0)
+        monkeypatch.setattr(resources, "FIND", 0.3)
         monkeypatch.setattr(readiness, "TICK", 0.02)
         yield cloud
 

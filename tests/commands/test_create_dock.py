@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,18 @@ from dockerutils.commands.create_dock import main
 from dockerutils.core.process import Captured
 from dockerutils.docks import inventory, ssh_config
 from dockerutils.docks.records import Dock
+from tests.commands.conftest import Cloud
 from tests.support import Outcome, call, script, wait_for
 from tests.testbed import aws as testbed
 
-# All that is asked of AWS, in this order, on the first day.
+# All calls that create a dock, in this order.
 ACTIONS = [
-    "DescribeInstanceTypes", "DescribeImages", "DescribeImages", "DescribeVpcs", "DescribeSecurityGroups",
-    "CreateSecurityGroup", "AuthorizeSecurityGroupIngress", "DescribeKeyPairs", "ImportKeyPair", "RunInstances",
+    "GetCallerIdentity", "DescribeInstanceTypes", "GetParameter", "DescribeImages", "DescribeVpcs",
+    "CreateSecurityGroup", "AuthorizeSecurityGroupIngress", "ImportKeyPair", "RunInstances",
     "DescribeInstances", "GetConsoleOutput",
 ]  # fmt: skip
 MAKING = ["CreateSecurityGroup", "AuthorizeSecurityGroupIngress", "ImportKeyPair", "RunInstances"]
-ALLOWED = "have the identity that calls allowed to do it"
+ALLOWED = "grant this IAM identity the permission"
 RENEW = "renew the credentials: aws sso login, or a new AWS_SESSION_TOKEN"
 
 
@@ -65,12 +66,12 @@ def test_an_instance_becomes_a_dock(create, cloud) -> None:
     assert cloud.front.actions() == ACTIONS
     [instance] = cloud.instances()
     address, identity = cloud.addresses[0], f"{cloud.home}/.ssh/id_ed25519"
-    assert inventory.known(cloud.home) == [
-        Dock("gpu", address, "dock", address, address, None, identity, instance["InstanceId"], "us-east-1")
-    ]
     tags = {tag["Key"]: tag["Value"] for tag in instance["Tags"]}
+    run = tags["dockerutils:run"]
+    dock = Dock("gpu", address, "dock", address, address, None, identity, instance["InstanceId"], "us-east-1")
+    assert inventory.known(cloud.home) == [dock._replace(account=testbed.ACCOUNT, run=run)]
     assert (tags["Name"], tags["user"], tags["tool"]) == ("gpu", "alice", "dockerutils")
-    assert (instance["InstanceType"], instance["ImageId"]) == ("g5.xlarge", testbed.NEWEST)
+    assert (instance["InstanceType"], instance["ImageId"]) == ("g5.xlarge", testbed.UBUNTU)
     assert instance["MetadataOptions"]["HttpTokens"] == "required"
     assert instance["KeyName"].startswith("dockerutils-alice-")
     [volume] = cloud.ec2.describe_volumes()["Volumes"]
@@ -98,10 +99,10 @@ def test_dry_run_prints_and_calls_nothing(create, cloud, recorded, monkeypatch) 
     lines = outcome.out.splitlines()
     assert lines[0] == "address=$(curl -fsS http://127.0.0.1:9/)"
     variables = {"address": "203.0.113.7", "group": "sg-1", "image": "ami-1", "device": "/dev/xvda", "vpc": "vpc-1"}
-    variables |= {"architecture": "x86_64", "key": "None"}
+    variables |= {"architecture": "amd64"}
     assigned = "; ".join(f"{name}={value}" for name, value in variables.items())
     read = [testbed.parsed(line, assigned) for line in lines[1:]]
-    assert [operation for operation, _ in read] == [*ACTIONS[:3], "DescribeSubnets", *ACTIONS[4:10]]
+    assert [operation for operation, _ in read] == [*ACTIONS[1:4], "DescribeSubnets", *ACTIONS[5:9]]
     asked = dict(read)
     assert asked["AuthorizeSecurityGroupIngress"] == {
         "GroupId": "sg-1",
@@ -124,50 +125,35 @@ def test_all_of_it_may_be_named(create, cloud) -> None:
     cloud.ec2.modify_subnet_attribute(SubnetId=subnet, MapPublicIpOnLaunch={"Value": True})
     identity = str(public.with_suffix(""))
     outcome = create(
-        "gpu", "-s", subnet, "--ami", testbed.NEWEST_ARM, "--key-name", "mine", "--identity", identity,
+        "gpu", "-s", subnet, "--ami", testbed.UBUNTU_ARM, "--key-name", "mine", "--identity", identity,
         "--security-group", group, "-i", "m6g.large",
     )  # fmt: skip
     assert outcome.status == 0
     [instance] = cloud.instances()
-    assert (instance["SubnetId"], instance["ImageId"], instance["KeyName"]) == (subnet, testbed.NEWEST_ARM, "mine")
+    assert (instance["SubnetId"], instance["ImageId"], instance["KeyName"]) == (subnet, testbed.UBUNTU_ARM, "mine")
     assert [each["GroupId"] for each in instance["SecurityGroups"]] == [group]
-    assert set(cloud.front.actions()) == {"DescribeImages", "RunInstances", "DescribeInstances", "GetConsoleOutput"}
+    assert set(cloud.front.actions()) == {
+        "GetCallerIdentity",
+        "DescribeImages",
+        "RunInstances",
+        "DescribeInstances",
+        "GetConsoleOutput",
+    }
     assert inventory.find("gpu", cloud.home).identity == identity
 
 
 def test_the_image_is_of_the_types_architecture(create, cloud) -> None:
     create("arm", "-i", "m6g.large")
-    assert cloud.instances()[0]["ImageId"] == testbed.NEWEST_ARM
+    assert cloud.instances()[0]["ImageId"] == testbed.UBUNTU_ARM
 
 
-def test_an_older_lts_where_the_newest_is_missing(create, cloud, monkeypatch) -> None:
-    monkeypatch.setattr(time, "gmtime", lambda: time.struct_time((2025, 1, 1, 0, 0, 0, 0, 1, 0)))
-    assert create("old").status == 0
-    assert cloud.instances()[0]["ImageId"] == "ami-00000000000000003"
-
-
-def test_a_second_dock_shares_group_and_key(create, cloud) -> None:
-    assert create("gpu").status == 0
-    cloud.front.requests.clear()
+def test_each_dock_has_its_own_group_and_key(create, cloud) -> None:
+    assert create("gpu", "--cidr", "10.0.0.0/8").status == 0
     assert create("big").status == 0
-    assert not set(MAKING[:3]) & set(cloud.front.actions())
-    assert len({each["KeyName"] for each in cloud.instances()}) == 1
-    assert len({each["SecurityGroups"][0]["GroupId"] for each in cloud.instances()}) == 1
-
-
-def test_the_group_follows_where_the_user_is(create, cloud) -> None:
-    create("gpu", "--cidr", "10.0.0.0/8")
-    assert cloud.open() == ["10.0.0.0/8"]
-    create("big")
-    assert cloud.open() == ["127.0.0.1/32"]
-
-
-def test_a_changed_rule_is_put_back(create, cloud) -> None:
-    create("gpu", "--cidr", "10.0.0.0/8")
-    cloud.front.refuse("RunInstances", "UnauthorizedOperation")
-    assert create("big").status == 1
-    assert cloud.open() == ["10.0.0.0/8"]
-    assert [dock.moniker for dock in inventory.known(cloud.home)] == ["gpu"]
+    assert len({each["KeyName"] for each in cloud.instances()}) == 2
+    assert len({each["SecurityGroups"][0]["GroupId"] for each in cloud.instances()}) == 2
+    # The second dock takes nothing from the first.
+    assert sorted(cloud.open()) == ["10.0.0.0/8", "127.0.0.1/32"]
 
 
 @pytest.mark.parametrize("action", list(dict.fromkeys(ACTIONS[:-1])))
@@ -193,17 +179,16 @@ def test_a_call_that_fails_though_it_was_done(create, cloud, action) -> None:
 @pytest.mark.parametrize(
     ("code", "remedy"),
     [
-        ("InsufficientInstanceCapacity", "take another instance type (-i), another subnet (-s), or run the command again later"),
-        ("VcpuLimitExceeded", "take a smaller instance type (-i), or have the quota raised"),
-        ("RequestLimitExceeded", "AWS takes no more calls just now; run the command again later"),
-        ("InvalidKeyPair.Duplicate", "another run has made it just now; run the command again"),
+        ("InsufficientInstanceCapacity", "choose another instance type (-i) or subnet (-s), or try again later"),
+        ("VcpuLimitExceeded", "choose a smaller instance type (-i), or request a higher quota"),
+        ("RequestLimitExceeded", "try again later"),
+        ("InvalidSubnetID.NotFound", "correct -s: the subnet must be in this region"),
     ],
 )  # fmt: skip
 def test_refusals_say_what_to_do(create, cloud, code, remedy) -> None:
-    action = "ImportKeyPair" if "KeyPair" in code else "RunInstances"
-    cloud.front.refuse(action, code)
+    cloud.front.refuse("RunInstances", code)
     outcome = create("gpu")
-    assert outcome.err.splitlines()[-1] == f"create-dock: AWS refused {action}: Because ({code}); {remedy}"
+    assert outcome.err.splitlines()[-1] == f"create-dock: AWS refused RunInstances: Because ({code}); {remedy}"
     assert cloud.left() == []
 
 
@@ -218,11 +203,49 @@ def test_throttling_is_tried_again(create, cloud, monkeypatch) -> None:
 def test_what_aws_does_not_know_everywhere_yet(create, cloud) -> None:
     cloud.front.refuse("AuthorizeSecurityGroupIngress", "InvalidGroup.NotFound", 2)
     cloud.front.refuse("RunInstances", "InvalidKeyPair.NotFound", 2)
+    cloud.front.refuse("DescribeInstances", "InvalidInstanceID.NotFound", 2)
+    cloud.front.refuse("GetConsoleOutput", "InvalidInstanceID.NotFound", 2)
     assert create("gpu").status == 0
     assert cloud.front.actions().count("AuthorizeSecurityGroupIngress") == 3
+    assert "TerminateInstances" not in cloud.front.actions()
+    assert cloud.key in Path(cloud.home, ".docker", cloud.addresses[0], "known_hosts").read_text()
 
 
-def test_a_group_is_deleted_when_aws_lets_go_of_it(create, cloud) -> None:
+def test_a_new_instance_that_aws_does_not_know_yet_is_removed(create, cloud) -> None:
+    cloud.front.refuse("DescribeInstances", "UnauthorizedOperation", 1)
+    cloud.front.refuse("TerminateInstances", "InvalidInstanceID.NotFound", 2)
+    assert create("gpu").status == 1
+    assert (cloud.front.actions().count("TerminateInstances"), cloud.left()) == (3, [])
+
+
+@pytest.mark.parametrize("action", MAKING)
+def test_a_call_whose_answer_is_lost_counts_as_made(create, cloud, monkeypatch, action) -> None:
+    """boto3 repeats the call, and AWS refuses what exists."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
+    cloud.front.refuse(action, "InternalError", 1, done=True)
+    outcome = create("gpu")
+    assert outcome.status == 0, outcome.err
+    assert (cloud.front.actions().count(action), len(cloud.instances())) == (2, 1)
+    assert cloud.open() == ["127.0.0.1/32"]
+    assert len(cloud.ec2.describe_key_pairs()["KeyPairs"]) == 1
+
+
+def test_a_group_whose_answer_is_lost_is_found_when_its_tag_is_known(create, cloud, monkeypatch) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
+    empty = "<DescribeSecurityGroupsResponse><securityGroupInfo/></DescribeSecurityGroupsResponse>"
+    left = [2]
+
+    def unknown(text: str) -> str:
+        left[0] -= 1
+        return empty if left[0] >= 0 else text
+
+    cloud.front.answers["DescribeSecurityGroups"] = unknown
+    cloud.front.refuse("CreateSecurityGroup", "InternalError", 1, done=True)
+    assert create("gpu").status == 0
+    assert cloud.open() == ["127.0.0.1/32"]
+
+
+def test_a_group_is_deleted_when_aws_releases_it(create, cloud) -> None:
     cloud.front.refuse("DescribeInstances", "UnauthorizedOperation", 1)
     cloud.front.refuse("DeleteSecurityGroup", "DependencyViolation", 3)
     assert create("gpu").status == 1
@@ -230,14 +253,14 @@ def test_a_group_is_deleted_when_aws_lets_go_of_it(create, cloud) -> None:
     assert cloud.left() == []
 
 
-def test_a_group_that_another_dock_has_got_into_stays(create, cloud) -> None:
-    """Two runs at the same time: the one that has made the group fails."""
+def test_a_group_that_another_instance_uses_stays(create, cloud) -> None:
+    """Somebody has used the group meanwhile."""
 
     def join(_: testbed.Request) -> bytes:
         [group] = cloud.ec2.describe_security_groups(Filters=[{"Name": "tag:tool", "Values": ["dockerutils"]}])[
             "SecurityGroups"
         ]
-        cloud.ec2.run_instances(ImageId=testbed.NEWEST, MinCount=1, MaxCount=1, SecurityGroupIds=[group["GroupId"]])
+        cloud.ec2.run_instances(ImageId=testbed.UBUNTU, MinCount=1, MaxCount=1, SecurityGroupIds=[group["GroupId"]])
         return testbed.refusal("VcpuLimitExceeded")
 
     cloud.front.before["RunInstances"] = join
@@ -247,80 +270,136 @@ def test_a_group_that_another_dock_has_got_into_stays(create, cloud) -> None:
     assert "may be left" not in outcome.err
 
 
-def test_what_is_gone_already_is_not_said_to_be_removed(create, cloud) -> None:
-    """Whoever was interrupted before AWS had done anything is told of nothing."""
+def test_what_does_not_exist_is_not_reported_as_removed(create, cloud) -> None:
     cloud.front.refuse("CreateSecurityGroup", "InternalError")
     cloud.front.refuse("ImportKeyPair", "InternalError")
-    assert "removed again" not in create("gpu").err
+    assert "removed: " not in create("gpu").err
     del cloud.front.before["CreateSecurityGroup"]
     cloud.front.refuse("DeleteSecurityGroup", "InvalidGroup.NotFound")
-    assert "removed again" not in create("gpu").err
+    assert "removed: " not in create("gpu").err
 
 
-def test_credentials_that_expire_in_the_middle(create, cloud) -> None:
+def test_credentials_that_expire_in_the_middle(create, cloud, tmp_path, capfd) -> None:
+    """What cannot be removed is reported, and destroy-dock removes it later."""
+
     def expire(_: testbed.Request) -> None:
-        for action in ("DescribeInstances", "TerminateInstances", "DescribeKeyPairs", "DeleteSecurityGroup"):
+        for action in ("DescribeInstances", "TerminateInstances", "DescribeKeyPairs", "DescribeSecurityGroups"):
             cloud.front.refuse(action, "ExpiredToken")
 
     cloud.front.after["RunInstances"] = expire
     outcome = create("gpu")
     [instance] = cloud.instances()
-    key, group = instance["KeyName"], instance["SecurityGroups"][0]["GroupId"]
+    name = instance["KeyName"]
     assert outcome.status == 1
-    at = "--region us-east-1"
 
-    def left(what: str, action: str, line: str) -> str:
+    def left(what: str, action: str) -> str:
         refused = f"AWS refused {action}: Because (ExpiredToken); {RENEW}"
-        return f"create-dock: warning: {what} may be left: {refused}; to mend that, run: aws ec2 {line}"
+        return f"create-dock: warning: {what} may not be removed: {refused}; run: destroy-dock gpu"
 
     assert [line for line in outcome.err.splitlines() if line.startswith("create-dock: ")] == [
-        left("the instance of gpu", "TerminateInstances", f"terminate-instances {at} --instance-ids {instance['InstanceId']}"),
-        left(f"key pair {key}", "DescribeKeyPairs", f"delete-key-pair {at} --key-name {key}"),
-        left("security group dockerutils-alice", "DeleteSecurityGroup", f"delete-security-group {at} --group-id {group}"),
+        left("the instance of gpu", "TerminateInstances"),
+        left(f"key pair {name}", "DescribeKeyPairs"),
+        left(f"security group {name}", "DescribeSecurityGroups"),
         f"create-dock: AWS refused DescribeInstances: Because (ExpiredToken); {RENEW}",
+    ]
+    [dock] = inventory.known(cloud.home)
+    assert (dock.moniker, dock.is_incomplete, dock.account) == ("gpu", True, testbed.ACCOUNT)
+    cloud.front.reset()
+    outcome = call(destroy_dock.main, "gpu", "-y", directory=tmp_path, capfd=capfd)
+    assert (outcome.status, cloud.left()) == (0, [])
+    assert f"destroy-dock: gpu is destroyed: instance {instance['InstanceId']}, key pair {name}, " in outcome.err
+
+
+def _killed(cloud: Cloud, tmp_path: Path, action: str) -> None:
+    """Run create-dock, and kill it when AWS has carried out an action."""
+    command = [str(Path(sys.executable).parent / "create-dock"), "gpu"]
+    cloud.front.after[action] = lambda _: child.kill()
+    child = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    assert child.wait(60) == -signal.SIGKILL
+    del cloud.front.after[action]
+
+
+AFTER_THE_RECORD = list(dict.fromkeys(ACTIONS[1:]))
+
+
+@pytest.mark.parametrize("action", AFTER_THE_RECORD)
+def test_what_a_killed_run_left_is_destroyed(cloud, tmp_path, capfd, action) -> None:
+    _killed(cloud, tmp_path, action)
+    [dock] = inventory.known(cloud.home)
+    assert (dock.moniker, dock.is_incomplete) == ("gpu", True)
+    outcome = call(destroy_dock.main, "gpu", "-y", directory=tmp_path, capfd=capfd)
+    assert (outcome.status, cloud.left()) == (0, []), outcome.err
+
+
+def test_a_second_run_removes_what_a_killed_one_left(create, cloud, tmp_path) -> None:
+    _killed(cloud, tmp_path, "RunInstances")
+    [orphan] = cloud.instances()
+    cloud.front.places = list(cloud.addresses)
+    outcome = create("gpu")
+    assert outcome.status == 0, outcome.err
+    assert f"create-dock: removed, left by an earlier create-dock gpu: instance {orphan['InstanceId']}\n" in outcome.err
+    [instance] = cloud.instances()
+    assert [dock.instance_id for dock in inventory.known(cloud.home)] == [instance["InstanceId"]]
+    assert len(cloud.open()) == 1
+
+
+def test_a_dry_run_after_a_killed_run_prints_its_removal(create, cloud, tmp_path) -> None:
+    _killed(cloud, tmp_path, "RunInstances")
+    cloud.front.requests.clear()
+    outcome = create("gpu", "--dry-run")
+    operations = [line.rpartition("aws ec2 ")[2].split()[0] for line in outcome.out.splitlines() if "aws ec2" in line]
+    assert operations[:6] == [
+        "describe-instances", "terminate-instances", "describe-key-pairs", "delete-key-pair",
+        "describe-security-groups", "delete-security-group",
     ]  # fmt: skip
-    assert inventory.known(cloud.home) == []
+    assert (cloud.front.requests, len(inventory.known(cloud.home))) == ([], 1)
 
 
-def test_what_may_have_been_made_is_looked_for(create, cloud) -> None:
-    """When neither the making nor the looking is answered, the line that is told finds it."""
+def test_a_run_that_goes_on_is_not_disturbed(create, cloud, tmp_path, capfd) -> None:
+    """A second create-dock and a destroy-dock of the name refuse while the first one waits for its instance."""
+    command = [str(Path(sys.executable).parent / "create-dock"), "gpu"]
+    message = "create-dock gpu still runs; wait for it, or interrupt it"
+    release = threading.Event()
+
+    def hold(_: testbed.Request) -> None:
+        release.wait(60)
+
+    cloud.front.after["GetConsoleOutput"] = hold
+    child = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: "GetConsoleOutput" in cloud.front.actions())
+        assert create("gpu").err.splitlines()[-1] == f"create-dock: {message}"
+        outcome = call(destroy_dock.main, "gpu", "-y", directory=tmp_path, capfd=capfd)
+        assert (outcome.status, outcome.err) == (1, f"destroy-dock: {message}\n")
+    finally:
+        release.set()
+    assert child.wait(60) == 0
+    assert [dock.is_incomplete for dock in inventory.known(cloud.home)] == [False]
+
+
+def test_what_may_have_been_made_is_kept_in_the_record(create, cloud, tmp_path, capfd) -> None:
+    """When neither RunInstances nor the search for its instance is answered."""
     cloud.front.refuse("RunInstances", "InternalError", done=True)
     cloud.front.refuse("DescribeInstances", "InternalError")
     outcome = create("gpu")
-    [instance] = cloud.instances()
-    run = next(tag["Value"] for tag in instance["Tags"] if tag["Key"] == "dockerutils:run")
-    assert (
-        "to mend that, run: aws ec2 terminate-instances --region us-east-1 --instance-ids $(aws ec2 describe-instances "
-        f'--region us-east-1 --filters \'[{{"Name":"tag:dockerutils:run","Values":["{run}"]}}]\' --query '
-        "'Reservations[].Instances[].InstanceId' --output text)\n"
-    ) in outcome.err
+    assert "create-dock: warning: the instance of gpu may not be removed: " in outcome.err
+    assert len(cloud.instances()) == 1
+    cloud.front.reset()
+    assert call(destroy_dock.main, "gpu", "-y", directory=tmp_path, capfd=capfd).status == 0
+    assert cloud.left() == []
 
 
 def test_no_default_vpc(create, cloud) -> None:
     cloud.front.replace["DescribeVpcs"] = b"<DescribeVpcsResponse><vpcSet/></DescribeVpcsResponse>"
     outcome = create("gpu")
-    assert outcome.err.splitlines()[-1] == "create-dock: there is no default VPC in us-east-1; name a subnet with -s"
+    assert outcome.err.splitlines()[-1] == "create-dock: us-east-1 has no default VPC; name a subnet with -s"
     assert (outcome.status, cloud.left()) == (1, [])
 
 
 def test_no_image(create, cloud) -> None:
-    cloud.front.replace["DescribeImages"] = b"<DescribeImagesResponse><imagesSet/></DescribeImagesResponse>"
+    cloud.front.refuse("GetParameter", "ParameterNotFound")
     assert create("gpu").err.splitlines()[-1] == (
-        "create-dock: no image of an Ubuntu LTS for x86_64 is in us-east-1; name one with --ami"
-    )
-
-
-def test_the_name_of_the_key_pair_is_taken(create, cloud, tmp_path) -> None:
-    assert create("gpu").status == 0
-    name = cloud.instances()[0]["KeyName"]
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other"], check=True)
-    cloud.ec2.delete_key_pair(KeyName=name)
-    cloud.ec2.import_key_pair(KeyName=name, PublicKeyMaterial=(tmp_path / "other.pub").read_bytes())
-    outcome = create("big")
-    assert outcome.status == 1
-    assert outcome.err.splitlines()[-1] == (
-        f"create-dock: the key pair {name} has another key than {cloud.home}/.ssh/id_ed25519.pub; name a right one with "
-        f"--key-name, or run: aws ec2 delete-key-pair --region us-east-1 --key-name {name}"
+        "create-dock: AWS refused GetParameter: Because (ParameterNotFound); name an image of this region with --ami"
     )
 
 
@@ -328,18 +407,18 @@ def test_an_instance_that_never_answers(create, cloud) -> None:
     cloud.front.places = ["127.0.0.254"]
     outcome = create("gpu", "-t", "3")
     assert outcome.status == 1
-    assert outcome.err.splitlines()[-1].startswith(
-        "create-dock: gpu has not answered in time: ssh said: ssh: connect to "
+    assert outcome.err.splitlines()[-1].startswith("create-dock: gpu did not answer in time: ssh: ssh: connect to ")
+    assert outcome.err.splitlines()[-1].endswith(
+        "check that its network admits this machine, or allow more time with -t"
     )
-    assert outcome.err.splitlines()[-1].endswith("see whether its network lets it in, or allow more time with -t")
-    assert "create-dock: removed again: instance i-" in outcome.err
+    assert "create-dock: removed: instance i-" in outcome.err
     assert cloud.left() == []
 
 
 def test_docker_never_answers(create, cloud, monkeypatch) -> None:
     monkeypatch.setenv("DOCK_USER", "plain")
     outcome = create("gpu", "-t", "3")
-    assert outcome.err.splitlines()[-1].startswith("create-dock: gpu has not answered in time: docker there said: ")
+    assert outcome.err.splitlines()[-1].startswith("create-dock: gpu did not answer in time: docker on the dock: ")
     assert cloud.left() == []
 
 
@@ -348,14 +427,14 @@ def test_an_instance_that_ends_by_itself(create, cloud) -> None:
         cloud.ec2.terminate_instances(InstanceIds=[each["InstanceId"] for each in cloud.instances()]) and None
     )
     outcome = create("gpu")
-    assert outcome.err.splitlines()[-1].startswith("create-dock: AWS has terminated i-")
+    assert outcome.err.splitlines()[-1].startswith("create-dock: AWS terminated i-")
     assert cloud.left() == []
 
 
 def test_an_instance_that_is_pending_for_ever(create, cloud) -> None:
     cloud.front.answers["DescribeInstances"] = lambda text: text.replace("<name>running</name>", "<name>pending</name>")
     outcome = create("gpu", "-t", "0.1")
-    assert outcome.err.splitlines()[-1].endswith(" is pending; look again with ls-dock, or allow more time with -t")
+    assert outcome.err.splitlines()[-1].endswith(" is pending; check with ls-dock, or allow more time with -t")
     assert cloud.left() == []
 
 
@@ -373,7 +452,7 @@ def test_without_the_console_the_first_connection_counts(create, cloud, monkeypa
     outcome = create("gpu")
     assert outcome.status == 0
     assert (
-        "create-dock: warning: AWS does not tell the host keys of gpu; those of the first connection are taken for its own\n"
+        "create-dock: warning: AWS did not return the host keys of gpu; the keys of the first connection are trusted\n"
     ) in outcome.err
     assert cloud.key.split()[1] in Path(cloud.home, ".docker", cloud.addresses[0], "known_hosts").read_text()
 
@@ -416,7 +495,7 @@ def test_without_docker_here(create, cloud, tmp_path, monkeypatch) -> None:
     outcome = create("gpu")
     assert outcome.status == 0
     assert (
-        "create-dock: warning: there is no docker context dock-gpu: docker was not found on PATH; install the docker "
+        "create-dock: warning: no docker context dock-gpu: docker was not found on PATH; install the docker "
         "command-line client, or add its directory to PATH\n"
     ) in outcome.err
 
@@ -449,8 +528,9 @@ def test_interrupted_at_each_call(cloud, tmp_path, action, number) -> None:
     assert cloud.left() == []
 
 
-def test_interrupted_while_it_waits_and_again(cloud, tmp_path) -> None:
-    """The first Ctrl-C takes everything away; another one says what is left."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_interrupted_while_it_waits_and_again(cloud, tmp_path, capfd, number) -> None:
+    """The first Ctrl-C removes everything; after a second one the record stays, and destroy-dock removes the rest."""
     cloud.front.places = ["127.0.0.254"]
     cloud.front.refuse("DeleteSecurityGroup", "DependencyViolation")
     command = [str(Path(sys.executable).parent / "create-dock"), "gpu"]
@@ -459,20 +539,23 @@ def test_interrupted_while_it_waits_and_again(cloud, tmp_path) -> None:
         wait_for(lambda: "GetConsoleOutput" in cloud.front.actions())
         child.send_signal(signal.SIGINT)
         wait_for(lambda: "DeleteSecurityGroup" in cloud.front.actions())
-        child.send_signal(signal.SIGINT)
+        child.send_signal(number)
         _, err = child.communicate(timeout=60)
     finally:
         child.kill()
     [group] = [each for each in cloud.left() if each.startswith("sg-")]
-    assert (child.returncode, cloud.left()) == (130, [group])
-    assert (
-        "create-dock: warning: security group dockerutils-alice may be left: interrupted; to mend that, run: "
-        f"aws ec2 delete-security-group --region us-east-1 --group-id {group}\n"
-    ) in err
+    [dock] = inventory.known(cloud.home)
+    assert (child.returncode, dock.is_incomplete, cloud.instances()) == (130, True, [])
+    name = f"dockerutils-alice-gpu-{dock.run}"
+    assert f"warning: security group {name} may not be removed: interrupted; run: destroy-dock gpu\n" in err
+    cloud.front.reset()
+    outcome = call(destroy_dock.main, "gpu", "-y", directory=tmp_path, capfd=capfd)
+    assert (outcome.status, cloud.left()) == (0, [])
+    assert outcome.err.endswith(f"destroy-dock: gpu is destroyed: security group {group}\n")
 
 
 def test_what_cloud_init_is_told() -> None:
-    from dockerutils.aws.ec2 import user_data
+    from dockerutils.aws.launch import user_data
 
     header, text = user_data("ubuntu").split("\n")
     told = json.loads(text)
@@ -488,18 +571,13 @@ def test_what_cloud_init_is_told() -> None:
         (["a b"], "'a b' is not a moniker; use up to 100 letters, digits, '_', '.', '+' and '-', starting with a letter or digit"),
         (["gpu", "-u", "-l"], "'-l' is not a user name; use letters, digits, '_', '.', '@', '+' and '-', starting with a letter, digit or '_'"),
         (["taken"], "'taken' is already taken at 203.0.113.7; choose another moniker, or run: unregister-dock taken"),
-        (["gpu", "-v", "0"], "-v: '0' is no size of a disk; write a number of GB, from 1 to 65536"),
-        (["gpu", "-v", "1T"], "-v: '1T' is no size of a disk; write a number of GB, from 1 to 65536"),
         (["gpu", "-t", "x"], "-t: 'x' is not a number of seconds; write a number above 0"),
-        (["gpu", "--cidr", "0.0.0.0/0"], "--cidr: 0.0.0.0/0 is everybody; name the network that you connect from"),
-        (["gpu", "--cidr", "::/0"], "--cidr: ::/0 is everybody; name the network that you connect from"),
-        (["gpu", "--cidr", "x"], "--cidr: 'x' does not appear to be an IPv4 or IPv6 network; write ADDRESS/32 for one address"),
-        (["gpu", "--identity", "x"], "--identity goes with --key-name; name your public key with --public-key"),
-        (["gpu", "--key-name", "k", "--identity", "/no/key"], "/no/key is no file; correct --identity"),
-        (["gpu", "--public-key", "/no/key"], "/no/key is no file; correct --public-key"),
+        (["gpu", "--identity", "x"], "--identity needs --key-name; name your public key with --public-key"),
+        (["gpu", "--key-name", "k", "--identity", "/no/key"], "/no/key is not a file; correct --identity"),
+        (["gpu", "--public-key", "/no/key"], "/no/key is not a file; correct --public-key"),
         (["gpu", "--public-key", '/k"'], "'/k\"' is not a key file; use an absolute path without quotes, backslashes and dollar signs"),
-        (["gpu", "--public-key", "/etc/passwd"], "/etc/passwd is no public key of the kinds ed25519 and rsa, which EC2 takes; name another file"),
-        (["gpu"], "~/.ssh has no key that EC2 takes; run: ssh-keygen -t ed25519, or name one with --public-key"),
+        (["gpu", "--public-key", "/etc/passwd"], "/etc/passwd is not an ed25519 or RSA public key, which EC2 needs; name another file"),
+        (["gpu"], "~/.ssh has no ed25519 or RSA key, which EC2 needs; run: ssh-keygen -t ed25519, or use --public-key"),
     ],
 )  # fmt: skip
 def test_what_is_refused_before_anything_is_made(argv, message, isolated, tmp_path, capfd) -> None:
@@ -510,13 +588,42 @@ def test_what_is_refused_before_anything_is_made(argv, message, isolated, tmp_pa
         assert outcome.err == f"create-dock: {message}\n"
 
 
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["-v", "0"], "-v/--volume: '0' is not a disk size; write a number of GB from 1 to 65536"),
+        (["-v", "1T"], "-v/--volume: '1T' is not a disk size; write a number of GB from 1 to 65536"),
+        (["--cidr", "0.0.0.0/0"], "--cidr: 0.0.0.0/0 is everybody; name the network that you connect from"),
+        (["--cidr", "::/0"], "--cidr: ::/0 is everybody; name the network that you connect from"),
+        (
+            ["--cidr", "x"],
+            "--cidr: 'x' does not appear to be an IPv4 or IPv6 network; write ADDRESS/32 for one address",
+        ),
+        (["--product-name", "dock", "--param", "a"], "--param: 'a' is not KEY=VALUE"),
+        (["--autostop", "0"], "--autostop: '0' is not a number of hours above 0; write for example 1.5"),
+    ],
+)
+def test_values_that_options_do_not_take(argv, message, isolated, tmp_path, capfd) -> None:
+    outcome = call(main, "gpu", *argv, directory=tmp_path, capfd=capfd)
+    assert (outcome.status, outcome.err.splitlines()[-1]) == (2, f"create-dock: error: argument {message}")
+
+
+def test_the_address_service_cannot_be_reached(create, cloud, monkeypatch) -> None:
+    monkeypatch.setenv("DOCKERUTILS_CHECKIP", f"http://127.0.0.1:{testbed.free_port()}/")
+    assert re.fullmatch(
+        r"create-dock: http://127\.0\.0\.1:\d+/ did not return this machine's address: Connection refused; name the network "
+        r"to admit: --cidr ADDRESS/32",
+        create("gpu").err.splitlines()[-1],
+    )
+
+
 @pytest.mark.parametrize("answer", [b"<html>", b""])
-def test_the_address_of_this_machine_is_not_told(create, cloud, answer) -> None:
+def test_the_address_service_returns_something_else(create, cloud, answer) -> None:
     cloud.front.address = answer
     outcome = create("gpu")
     assert outcome.status == 1
-    assert outcome.err.endswith("; say who may connect: --cidr ADDRESS/32\n")
-    assert cloud.front.requests == []
+    assert outcome.err.splitlines()[-1].endswith("; name the network to admit: --cidr ADDRESS/32")
+    assert (cloud.front.actions(), cloud.left()) == (["GetCallerIdentity"], [])
 
 
 def test_no_region_and_no_credentials(isolated, ssh_home, tmp_path, capfd, monkeypatch) -> None:
@@ -566,19 +673,19 @@ def test_the_console_script(cloud, tmp_path) -> None:
 @pytest.fixture
 def product(cloud, monkeypatch):
     """Let Service Catalog provision an instance, and tell of it what it is given."""
-    found = cloud.ec2.run_instances(ImageId=testbed.NEWEST, MinCount=1, MaxCount=1)["Instances"][0]
+    found = cloud.ec2.run_instances(ImageId=testbed.UBUNTU, MinCount=1, MaxCount=1)["Instances"][0]
     terminated: list[str] = []
 
     provision_really = Catalog.provision
 
-    def provision(self, wanted, deadline, undo):
+    def provision(self, wanted, run, deadline, rollback):
         if self._dry_run:
-            return provision_really(self, wanted, deadline, undo)
-        undo.add("product", str, lambda: "product")
+            return provision_really(self, wanted, run, deadline, rollback)
+        rollback.add("product", str, lambda: "product")
         return Provisioned("pp-1", *told)
 
     told: list[str | None] = [found["InstanceId"], None]
-    monkeypatch.setattr(Catalog, "provision", readiness)
+    monkeypatch.setattr(Catalog, "provision", provision)
 
     def terminate(_, name, deadline) -> bool:
         terminated.append(name)
@@ -598,7 +705,7 @@ def test_a_product_becomes_a_dock_and_is_destroyed(create, cloud, product, tmp_p
     assert "TerminateInstances" not in cloud.front.actions()
 
 
-def test_a_product_that_tells_its_address_alone(create, cloud, product) -> None:
+def test_a_product_with_only_an_address(create, cloud, product) -> None:
     cloud.front.places = [cloud.addresses[0]]
     boto3.client("ec2").describe_instances()
     product[0][:] = [None, cloud.addresses[0]]
@@ -612,8 +719,8 @@ def test_a_product_whose_address_nobody_has(create, cloud, product) -> None:
     assert (outcome.status, outcome.err.splitlines()[-2:]) == (
         1,
         [
-            "create-dock: removed again: product",
-            "create-dock: no instance in us-east-1 has the address 203.0.113.99 that the product tells",
+            "create-dock: removed: product",
+            "create-dock: no instance in us-east-1 has the address 203.0.113.99 of the product's outputs; fix the product",
         ],
     )
 
@@ -634,11 +741,16 @@ def test_a_product_in_a_dry_run(create, cloud, tmp_path, capfd) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--product-version", "v1"], "--product-version and --param go with --product-name"),
-        (["--param", "a=b"], "--product-version and --param go with --product-name"),
-        (["--product-name", "dock", "--param", "a"], "--param: 'a' is no KEY=VALUE"),
-        (["--product-name", "dock", "--ami", "x"], "--ami does not go with --product-name; the product settles that"),
-        (["--product-name", "dock", "--cidr", "x"], "--cidr does not go with --product-name; the product settles that"),
+        (["--product-version", "v1"], "--product-version and --param need --product-name"),
+        (["--param", "a=b"], "--product-version and --param need --product-name"),
+        (
+            ["--product-name", "dock", "--ami", "x"],
+            "--ami cannot be used with --product-name; set a parameter of the product with --param",
+        ),
+        (
+            ["--product-name", "dock", "--cidr", "1.2.3.4"],
+            "--cidr cannot be used with --product-name; set a parameter of the product with --param",
+        ),
     ],
 )
 def test_options_that_do_not_go_together(argv, message, isolated, tmp_path, capfd) -> None:
@@ -665,6 +777,6 @@ def test_autostop_is_printed_as_it_is_asked(create, recorded) -> None:
 
 
 def test_autostop_does_not_go_with_a_product(isolated, tmp_path, capfd) -> None:
-    message = "--autostop does not go with --product-name; once it is there: start-dock --autostop HOURS"
+    message = "--autostop cannot be used with --product-name; afterwards run: start-dock --autostop HOURS"
     outcome = call(main, "gpu", "--product-name", "x", "--autostop", "1", directory=tmp_path, capfd=capfd)
     assert outcome == Outcome(2, "", f"create-dock: {message}\n")

@@ -245,7 +245,7 @@ def test_signal_leaves_nothing(app, monkeypatch) -> None:
     outcome = app("init")
     assert outcome.status == 128 + signal.SIGTERM
     assert outcome.err == (
-        "dockerutils: removed again: docker/cicd/Dockerfile, docker/cicd, docker/dev/Dockerfile, docker/dev, "
+        "dockerutils: removed: docker/cicd/Dockerfile, docker/cicd, docker/dev/Dockerfile, docker/dev, "
         "docker/base/Dockerfile, docker/base, docker\n"
     )
     assert tree(app.root) == before
@@ -264,8 +264,8 @@ def test_files_of_others_stay(app, monkeypatch) -> None:
 
     monkeypatch.setattr(files, "write", interfere)
     outcome = app("init")
-    assert "docker/base may be left: " in outcome.err
-    assert "to mend that, run: rm -r docker/base\n" in outcome.err
+    assert "docker/base may not be removed: " in outcome.err
+    assert "run: rm -r docker/base\n" in outcome.err
     assert list(tree(app.root)) == ["docker", "docker/base", "docker/base/theirs", "main.py"]
 
 

@@ -141,7 +141,7 @@ def test_ecr(aws, tmp_path, capfd) -> None:
     assert (outcome.status, outcome.out) == (0, f"{ECR}/team/x:1.0\n")
     assert outcome.echoed == [
         f"aws ecr list-images --region us-east-1 --registry-id {ACCOUNT} --repository-name team/x "
-        "--filter tagStatus=TAGGED --query 'imageIds[].imageTag' --output text"
+        "--filter '{\"tagStatus\":\"TAGGED\"}' --query 'imageIds[].imageTag' --output text"
     ]
     assert outcome.err.endswith(_no_engine())
 

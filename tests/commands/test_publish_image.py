@@ -703,5 +703,5 @@ def test_a_repository_that_is_forbidden(built, app, aws, monkeypatch, docker_con
     assert (outcome.status, outcome.out, len(outcome.echoed)) == (1, "", 2)
     assert outcome.err.endswith(
         "\npublish-image: AWS refused DescribeRepositories: User: x is not authorized to perform: ecr:DescribeRepositories "
-        "(AccessDeniedException); have the identity that calls allowed to do it\n"
+        "(AccessDeniedException); grant this IAM identity the permission\n"
     )

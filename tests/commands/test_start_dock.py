@@ -1,4 +1,4 @@
-"""start-dock: it ends when docker answers, wherever the instance is then."""
+"""start-dock: it ends when docker answers, at a new address too."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_one_that_runs_is_waited_for_alone(start, cloud, gpu, monkeypatch) -> No
     outcome = start()
     assert (outcome.status, "StartInstances" in cloud.front.actions()) == (0, False)
     assert outcome.err.splitlines()[-1] == (
-        "start-dock: warning: DOCKER_IP is that of before here; run: castoff; source dock gpu"
+        "start-dock: warning: DOCKER_IP of this shell is outdated; run: castoff; source dock gpu"
     )
 
 
@@ -67,7 +67,7 @@ def test_it_ends_when_docker_answers(start, cloud) -> None:
     cloud.host.run("mv /usr/bin/docker /usr/bin/docker.later 2> /dev/null || umount /usr/bin/docker")
     outcome = start("gpu", "-t", "3")
     assert outcome.status == 1
-    assert outcome.err.splitlines()[-1].startswith("start-dock: gpu has not answered in time: docker there said: ")
+    assert outcome.err.splitlines()[-1].startswith("start-dock: gpu did not answer in time: docker on the dock: ")
     # What it has started is stopped again.
     assert cloud.instances("stopped")
     assert "start-dock: stopped again: " in outcome.err
@@ -90,10 +90,21 @@ def test_it_ends_soon_after_docker_answers(start, cloud, gpu, monkeypatch) -> No
     assert time.monotonic() - began[0] < 20
 
 
-def test_the_group_lets_in_where_the_user_is_now(start, cloud) -> None:
+def test_the_group_admits_the_address_that_the_user_has_now(start, cloud) -> None:
     cloud.front.address = b"198.51.100.7\n"
     assert start("gpu").status == 0
     assert cloud.open() == ["198.51.100.7/32"]
+
+
+def test_a_change_that_was_interrupted_is_completed(start, cloud) -> None:
+    """EC2 returns both addresses, of before and of now, as one permission."""
+    [group] = cloud.instances()[0]["SecurityGroups"]
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "198.51.100.7/32"}]}
+    web = {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "IpRanges": [{"CidrIp": "203.0.113.1/32"}]}
+    cloud.ec2.authorize_security_group_ingress(GroupId=group["GroupId"], IpPermissions=[rule, web])
+    cloud.front.address = b"198.51.100.7\n"
+    assert start("gpu").status == 0
+    assert sorted(cloud.open()) == ["198.51.100.7/32", "203.0.113.1/32"]
 
 
 def test_a_network_that_was_named_stays(start, cloud, gpu) -> None:
@@ -105,11 +116,11 @@ def test_a_network_that_was_named_stays(start, cloud, gpu) -> None:
     assert sorted(cloud.open()) == ["10.0.0.0/8", "127.0.0.1/32"]
 
 
-def test_where_the_user_is_cannot_be_told(start, cloud) -> None:
+def test_the_address_service_returns_something_else(start, cloud) -> None:
     cloud.front.address = b"?"
     outcome = start("gpu")
     assert outcome.status == 0
-    assert "start-dock: warning: whether this machine is let in is not known: http://127.0.0.1:" in outcome.err
+    assert "start-dock: warning: the security group may not admit this machine: http://127.0.0.1:" in outcome.err
 
 
 def test_the_address_has_gone_to_another_dock(start, cloud, gpu) -> None:
@@ -133,12 +144,12 @@ def test_a_name_is_trusted_to_lead_there(start, cloud, gpu) -> None:
     assert inventory.known(cloud.home) == [named]
 
 
-def test_terminated_behind_our_back(start, cloud, gpu) -> None:
+def test_terminated_before(start, cloud, gpu) -> None:
     cloud.ec2.terminate_instances(InstanceIds=[gpu.instance_id])
     outcome = start("gpu")
     assert outcome.status == 1
     assert outcome.err.splitlines()[-1] == (
-        f"start-dock: the instance of gpu, {gpu.instance_id}, was terminated; run: destroy-dock gpu"
+        f"start-dock: instance {gpu.instance_id} of gpu was terminated; run: destroy-dock gpu"
     )
 
 
@@ -148,8 +159,8 @@ def test_what_cannot_be_stopped_again_is_told(start, cloud, gpu) -> None:
     outcome = start("gpu", "-t", "1")
     assert outcome.status == 1
     assert (
-        f"start-dock: warning: {gpu.instance_id} may be left: AWS refused StopInstances: Because (UnauthorizedOperation); "
-        "have the identity that calls allowed to do it; to mend that, run: aws ec2 stop-instances --region us-east-1 "
+        f"start-dock: warning: {gpu.instance_id} may not be stopped again: AWS refused StopInstances: Because "
+        "(UnauthorizedOperation); grant this IAM identity the permission; run: aws ec2 stop-instances --region us-east-1 "
         f"--instance-ids {gpu.instance_id}\n"
     ) in outcome.err
 
@@ -159,7 +170,7 @@ def test_the_group_may_not_be_changed(start, cloud) -> None:
     cloud.front.refuse("AuthorizeSecurityGroupIngress", "UnauthorizedOperation")
     outcome = start("gpu")
     assert outcome.status == 0
-    assert "whether this machine is let in is not known: AWS refused AuthorizeSecurityGroupIngress" in outcome.err
+    assert "the security group may not admit this machine: AWS refused AuthorizeSecurityGroupIngress" in outcome.err
 
 
 def test_no_capacity(start, cloud) -> None:
@@ -225,8 +236,7 @@ def test_autostop_where_it_would_be_terminated(start, cloud, gpu) -> None:
     outcome = start("gpu", "--autostop", "2")
     assert (outcome.status, outcome.err.splitlines()[-1]) == (
         1,
-        "start-dock: AWS would terminate gpu when it shuts itself down; have the shutdown behavior of "
-        f"{gpu.instance_id} set to stop",
+        f"start-dock: autostop would terminate gpu; change the shutdown behavior of {gpu.instance_id} to stop",
     )
     assert cloud.instances("stopped")
 

@@ -1,4 +1,4 @@
-"""Undo: what was made last goes first, and what cannot go is told with the line that removes it."""
+"""Rollback: the newest is removed first; what cannot be removed is reported, with the command that does it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
-from dockerutils.aws.api import Refused
+from dockerutils.aws.errors import Refused
 from dockerutils.core.errors import DockerutilsError, Terminated
-from dockerutils.core.rollback import all_or_nothing
+from dockerutils.core.rollback import Rollback, all_or_nothing
 
 
 def _raise(error: BaseException) -> str:
@@ -19,15 +19,15 @@ def _raise(error: BaseException) -> str:
 
 
 def test_nothing_happens_when_all_went_well(capfd) -> None:
-    with all_or_nothing("it") as undo:
-        undo.add("a", lambda: "rm a", lambda: _raise(AssertionError()))
+    with all_or_nothing("it") as rollback:
+        rollback.add("a", lambda: "rm a", lambda: _raise(AssertionError()))
     assert capfd.readouterr() == ("", "")
 
 
-def _fail(error: BaseException, *steps: tuple[str, Callable[[], str]], done: str = "removed again") -> None:
-    with all_or_nothing("it", done) as undo:
+def _fail(error: BaseException, *steps: tuple[str, Callable[[], str]], done: str = "removed") -> None:
+    with all_or_nothing("it", done) as rollback:
         for name, remove in steps:
-            undo.add(name, functools.partial("rm {}".format, name), remove)
+            rollback.add(name, functools.partial("rm {}".format, name), remove)
         raise error
 
 
@@ -47,12 +47,10 @@ def test_what_was_made_last_goes_first(capfd) -> None:
         (Terminated(15), "interrupted"),
     ],
 )
-def test_what_cannot_be_removed_is_told(error, reason, capfd) -> None:
+def test_what_cannot_be_removed_is_reported(error, reason, capfd) -> None:
     with pytest.raises(KeyboardInterrupt):
         _fail(KeyboardInterrupt(), ("a", lambda: "a"), ("b", lambda: _raise(error)))
-    assert capfd.readouterr().err == (
-        f"it: removed again: a\nit: warning: b may be left: {reason}; to mend that, run: rm b\n"
-    )
+    assert capfd.readouterr().err == (f"it: removed: a\nit: warning: b may not be removed: {reason}; run: rm b\n")
 
 
 @pytest.mark.parametrize(
@@ -66,15 +64,30 @@ def test_what_cannot_be_removed_is_told(error, reason, capfd) -> None:
     ],
 )
 def test_what_aws_has_refused_was_not_made(error, is_undone, capfd) -> None:
-    with pytest.raises(DockerutilsError), all_or_nothing("it") as undo, undo.making("a", str, lambda: "a"):
+    with pytest.raises(DockerutilsError), all_or_nothing("it") as rollback, rollback.making("a", str, lambda: "a"):
         raise error
-    assert capfd.readouterr().err == ("it: removed again: a\n" if is_undone else "")
+    assert capfd.readouterr().err == ("it: removed: a\n" if is_undone else "")
 
 
 def _interrupted(made: list[str]) -> None:
-    with all_or_nothing("it") as undo, undo.making("a", str, lambda: " ".join(made)):
+    with all_or_nothing("it") as rollback, rollback.making("a", str, lambda: " ".join(made)):
         os.kill(os.getpid(), signal.SIGINT)
         made.append("a")
+
+
+def test_a_later_step_knows_that_one_has_failed() -> None:
+    known: list[bool] = []
+    rollback = Rollback()
+
+    def remember() -> str:
+        known.append(rollback.is_incomplete)
+        return ""
+
+    rollback.add("record", str, remember)
+    rollback.add("thing", lambda: "rm thing", lambda: _raise(OSError("full")))
+    rollback.add("other", str, remember)
+    rollback.run("it", "removed")
+    assert known == [False, True]
 
 
 def test_a_signal_waits_until_it_is_known_what_was_made(capfd) -> None:
@@ -84,4 +97,4 @@ def test_a_signal_waits_until_it_is_known_what_was_made(capfd) -> None:
             _interrupted([])
     finally:
         signal.signal(signal.SIGINT, before)
-    assert capfd.readouterr().err == "it: removed again: a\n"
+    assert capfd.readouterr().err == "it: removed: a\n"

@@ -82,22 +82,14 @@ def serving() -> Iterator[Aws]:
 
 
 def _images() -> list[dict[str, object]]:
-    """Return images of Ubuntu as their publisher names them, and what is like them and none."""
+    """Return images of Ubuntu, one for each architecture."""
     architectures = {"amd64": "x86_64", "arm64": "arm64"}
-    names = [
-        *(f"hvm-ssd-gp3/ubuntu-resolute-26.04-{each}-server-20261101" for each in architectures),
-        "hvm-ssd-gp3/ubuntu-resolute-26.04-amd64-server-20261001",
-        "hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20261115",
-        "hvm-ssd-gp3/ubuntu-odd-27.04-amd64-server-20261116",
-        "hvm-ssd-gp3/ubuntu-questing-25.10-amd64-server-20261117",
-    ]
-    official = [("099720109477", f"ubuntu/images/{name}") for name in names]
-    others = [("012345678901", "ubuntu/images/hvm-ssd-gp3/ubuntu-resolute-26.04-amd64-server-20261118")]
+    names = [f"ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-{each}-server-20261101" for each in architectures]
     return [
         {
             "ami_id": f"ami-{number:017x}",
             "name": name,
-            "owner_id": owner,
+            "owner_id": "099720109477",
             "architecture": next(kind for short, kind in architectures.items() if f"-{short}-" in name),
             "creation_date": f"{name[-8:-4]}-{name[-4:-2]}-{name[-2:]}T00:00:00.000Z",
             "root_device_name": "/dev/sda1",
@@ -107,11 +99,16 @@ def _images() -> list[dict[str, object]]:
             "image_location": name,
             "public": True,
         }
-        for number, (owner, name) in enumerate([*official, *others])
+        for number, name in enumerate(names)
     ]
 
 
-NEWEST, NEWEST_ARM = "ami-00000000000000000", "ami-00000000000000001"
+UBUNTU, UBUNTU_ARM = "ami-00000000000000000", "ami-00000000000000001"
+# What moto lacks: the public parameters of SSM that name Canonical's current images.
+PARAMETERS = {
+    f"/aws/service/canonical/ubuntu/server/24.04/stable/current/{architecture}/hvm/ebs-gp3/ami-id": image
+    for architecture, image in (("amd64", UBUNTU), ("arm64", UBUNTU_ARM))
+}
 
 
 class Request(NamedTuple):
@@ -122,11 +119,13 @@ class Request(NamedTuple):
 
 
 class Front:
-    """An AWS before another one: instances have addresses of the tests, requests are kept, and some are refused.
+    """A proxy of moto that gives instances addresses of the tests, records the requests, and refuses some of them.
 
-    `places` are the addresses that instances get, one after the other, and a started one anew. `console` is what each
-    has written on its console. By action: `before` and `after` are called when a request comes, and was answered, and may
-    give an error to answer with; `replace` has answers, `answers` what changes those of the AWS behind.
+    It also does what moto does not: it has SSM's PARAMETERS, and a ClientToken makes one instance only.
+
+    `places` are the public addresses that instances get, a new one at each start. `console` is the console output of
+    every instance. By action: `before` and `after` are called before and after moto gets a request, and may return an
+    error to answer with; `replace` has fixed answers, and `answers` functions that change moto's.
     """
 
     def __init__(self, url: str, behind: str) -> None:
@@ -145,13 +144,14 @@ class Front:
         self.answers: dict[str, Callable[[str], str]] = {}
         self.address = b"127.0.0.1\n"
         self._given: dict[str, str] = {}
+        self._by_token: dict[str, tuple[int, str]] = {}
 
     def actions(self) -> list[str]:
         """Return the actions that came by, in order."""
         return [request.action for request in self.requests]
 
     def refuse(self, action: str, code: str, times: int = 1000, *, done: bool = False) -> None:
-        """Answer an action with an error so many times; `done`: though it was carried out."""
+        """Answer an action with an error so many times; with `done` after it was carried out."""
         left = [times]
 
         def answer(_: Request) -> bytes | None:
@@ -164,30 +164,42 @@ class Front:
         """Return status and body of the answer to a request."""
         request = self._request(body.decode(), headers)
         self.requests.append(request)
-        said = self.before.get(request.action, _nothing)(request)
-        if said is not None:
-            return 400, said
-        if request.action in self.replace:
+        error = self.before.get(request.action, _nothing)(request)
+        if error is None and request.action in self.replace:
             return 200, self.replace[request.action]
-        real = self._translated(body.decode(), {there: here for here, there in self._given.items()}).encode()
+        status, text = (0, "") if error is not None else self._forwarded(request, body.decode(), headers)
+        if error is None:
+            error = self.after.get(request.action, _nothing)(request)
+        if error is not None:
+            return _error(request, error)
+        if request.action == "GetConsoleOutput" and status == HTTPStatus.OK:
+            text = self._written(request)
+        return status, self.answers.get(request.action, str)(text).encode()
+
+    def _forwarded(self, request: Request, body: str, headers: Mapping[str, str]) -> tuple[int, str]:
+        """Return status and body of moto's answer, with our addresses."""
+        if request.action == "GetParameter":
+            name = request.parameters["Name"]
+            return (200, json.dumps({"Parameter": {"Value": PARAMETERS[name]}})) if name in PARAMETERS else (404, "{}")
+        token = request.parameters.get("ClientToken", "")
+        if token in self._by_token:
+            return self._by_token[token]
+        real = self._translated(body, {there: here for here, there in self._given.items()}).encode()
         asked = urllib.request.Request(self.behind, real, {**headers, "Content-Length": str(len(real))})
         try:
             with urllib.request.urlopen(asked, timeout=60) as answer:
                 status, content = answer.status, answer.read()
         except urllib.error.HTTPError as error:
             status, content = error.code, error.read()
-        said = self.after.get(request.action, _nothing)(request)
-        if said is not None:
-            return 400, said
-        text = self._placed(content.decode())
-        if request.action == "GetConsoleOutput" and status == HTTPStatus.OK:
-            text = self._written(request)
-        return status, self.answers.get(request.action, str)(text).encode()
+        answered = status, self._placed(content.decode())
+        if token and status == HTTPStatus.OK:
+            self._by_token[token] = answered
+        return answered
 
     def _request(self, body: str, headers: Mapping[str, str]) -> Request:
         target = next((value for name, value in headers.items() if name.lower() == "x-amz-target"), "")
         if target:
-            return Request(target.rpartition(".")[2], {})
+            return Request(target.rpartition(".")[2], json.loads(body))
         parameters = dict(urllib.parse.parse_qsl(body))
         return Request(parameters.pop("Action", ""), parameters)
 
@@ -210,6 +222,14 @@ class Front:
 
 def _nothing(_: Request) -> bytes | None:
     return None
+
+
+def _error(request: Request, error: bytes) -> tuple[int, bytes]:
+    """Return status and body of an error: 500, which boto3 tries again, for those of AWS itself; JSON for SSM."""
+    code = error.partition(b"<Code>")[2].partition(b"</Code>")[0].decode()
+    if request.action == "GetParameter":
+        error = json.dumps({"__type": code, "message": "Because."}).encode()
+    return (500 if code == "InternalError" else 400), error
 
 
 def refusal(code: str) -> bytes:
