@@ -1,8 +1,8 @@
-"""Tell by status 0 that no Jupyter of this machine has a busy kernel. What cannot be told counts as busy.
+"""Exit with status 0 if no Jupyter server of this machine has a busy kernel. What cannot be determined counts as busy.
 
-`shell/autostop` runs this file on a dock, where nothing else of ours is: it needs Python 3.8 alone. Servers are found
-by the files that they keep for that (https://docs.jupyter.org/en/latest/use/jupyter-directories.html), and asked by
-their REST API (`GET /api/kernels`).
+`shell/autostop` runs this file on a dock, where dockerutils is not installed; it needs only Python 3.8. Servers are
+found by their runtime files (https://docs.jupyter.org/en/latest/use/jupyter-directories.html), and kernels with the
+REST API (`GET /api/kernels`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> int:
     """Return 0 when no kernel is busy, else 1."""
     try:
         return 1 if any(map(_is_busy, _servers())) else 0
-    except Exception:  # noqa: BLE001 - whatever it is, the dock is not to be stopped for it
+    except Exception:  # noqa: BLE001 - no error may stop the dock
         return 1
 
 
@@ -39,7 +39,7 @@ def _servers() -> Iterator[dict[str, Any]]:
 
 def _is_busy(server: dict[str, Any]) -> bool:
     if server.get("secure"):
-        # Its certificate names another host; it is this one, and what it gets is its own token.
+        # The certificate can be for another name. This is the local host, and the token is the server's own.
         unverified = ssl._create_unverified_context()  # noqa: S323, SLF001 - the standard library has no other name
         connection: http.client.HTTPConnection = http.client.HTTPSConnection(
             "127.0.0.1", server["port"], timeout=_TIMEOUT, context=unverified

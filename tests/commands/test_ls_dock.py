@@ -22,6 +22,7 @@ from dockerutils.commands.ls_dock import main
 from dockerutils.docks import inventory
 from dockerutils.docks.records import Dock
 from tests.support import Outcome, call, script, wait_for
+from tests.testbed import aws as testbed
 from tests.testbed.host import serving
 
 
@@ -247,19 +248,25 @@ def test_docks_on_aws(ls, cloud, gpu) -> None:
     cloud.ec2.stop_instances(InstanceIds=[stopped.instance_id])
     far = instance("far", "far.example.com", "eu-west-1")
     boto3.client("ec2", region_name="eu-west-1").terminate_instances(InstanceIds=[far.instance_id])
-    instance("unknown", "203.0.113.9", "eu-west-1", instance_id="i-00000000000000000")
+    instance("gone", "203.0.113.9", "eu-west-1", instance_id="i-00000000000000000", account=testbed.ACCOUNT)
+    instance("other", "203.0.113.9", "eu-west-1", instance_id="i-00000000000000001", account="999999999999")
     instance("moved", "203.0.113.9", "us-east-1")
     cloud.front.requests.clear()
     outcome = ls("--json", "-t", "20")
     states = {record["moniker"]: record["state"] for record in json.loads(outcome.out)}
     assert states == {
-        "far": "terminated", "gpu": "running", "moved": "unreachable", "plain": "running", "stopped": "stopped",
-        "unknown": "terminated",
+        "far": "terminated", "gone": "terminated", "gpu": "running", "moved": "unreachable", "other": "unknown",
+        "plain": "running", "stopped": "stopped",
     }  # fmt: skip
-    assert cloud.front.actions() == ["DescribeInstances"] * 2
-    assert len(outcome.echoed) == 2
+    # The account decides whether an instance that AWS does not know is gone.
+    assert sorted(cloud.front.actions()) == ["DescribeInstances", "DescribeInstances", "GetCallerIdentity"]
+    assert len(outcome.echoed) == 3
     reasons = {record["moniker"]: record["reason"] for record in json.loads(outcome.out)}
     assert reasons["far"] == f"instance {far.instance_id} of dock far was terminated; run: destroy-dock far"
+    assert reasons["other"] == (
+        f"AWS account {testbed.ACCOUNT} has no instance i-00000000000000001: other belongs to account 999999999999; set "
+        "AWS_PROFILE to a profile of that account"
+    )
     assert reasons["moved"].endswith(" now; to follow it, run: start-dock moved")
     assert "stopped" not in "".join(cloud.host.processes().values())
 
@@ -327,20 +334,26 @@ def test_a_silent_aws_costs_no_more_than_the_limit(ls, cloud, gpu, silent, monke
     assert time.monotonic() - began < 20  # boto3 by itself would wait for a minute, several times
 
 
-def test_a_silent_sts_costs_no_more_than_the_limit(ls, cloud, gpu, silent, tmp_path, monkeypatch) -> None:
-    (tmp_path / "aws").write_text(
-        "[profile role]\nrole_arn = arn:aws:iam::123456789012:role/dev\nsource_profile = user\n"
-        "[profile user]\naws_access_key_id = x\naws_secret_access_key = y\n"
+@pytest.mark.parametrize("how", ["role", "program"])
+def test_credentials_that_do_not_come_cost_no_more_than_the_limit(
+    ls, cloud, gpu, silent, monkeypatch, tmp_path, how
+) -> None:
+    """Neither from STS, which boto3 asks for a role, nor from a program."""
+    config = tmp_path / "config"
+    config.write_text(
+        "[profile role]\nrole_arn = arn:aws:iam::123456789012:role/x\nsource_profile = base\n"
+        "[profile base]\naws_access_key_id = x\naws_secret_access_key = x\n"
+        "[profile program]\ncredential_process = sleep 30\n"
     )
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws"))
-    monkeypatch.setenv("AWS_PROFILE", "role")
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_PROFILE", how)
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://{}:{}".format(*silent))
     began = time.monotonic()
-    outcome = ls("-t", "5")
-    assert outcome.out.splitlines()[1].split()[2] == "running"
-    assert "AWS did not answer in time" in outcome.err
-    assert time.monotonic() - began < 20
+    outcome = ls("-t", "3")
+    assert "ls-dock: warning: the states of instances in us-east-1 are missing: AWS" in outcome.err
+    assert time.monotonic() - began < 30
 
 
 def test_boto3_is_not_imported_without_need(ls, host, tmp_path, monkeypatch) -> None:
