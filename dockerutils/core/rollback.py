@@ -62,7 +62,7 @@ class Rollback:
         if any(removed):
             console.note(command, f"{done}: {', '.join(filter(None, removed))}")
         for step, reason in failed:
-            console.warn(command, f"{step.what} may not be {done}: {reason}; run: {step.remedy()}")
+            console.warn(command, f"not {done}: {step.what}: {reason}; run: {step.remedy()}")
 
 
 @contextmanager

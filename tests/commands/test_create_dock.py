@@ -267,7 +267,7 @@ def test_a_group_that_another_instance_uses_stays(create, cloud) -> None:
     cloud.front.refuse("DeleteSecurityGroup", "DependencyViolation")
     outcome = create("gpu")
     assert (outcome.status, len(cloud.instances()), cloud.open()) == (1, 1, ["127.0.0.1/32"])
-    assert "may be left" not in outcome.err
+    assert "not removed" not in outcome.err
 
 
 def test_what_does_not_exist_is_not_reported_as_removed(create, cloud) -> None:
@@ -294,7 +294,7 @@ def test_credentials_that_expire_in_the_middle(create, cloud, tmp_path, capfd) -
 
     def left(what: str, action: str) -> str:
         refused = f"AWS refused {action}: Because (ExpiredToken); {RENEW}"
-        return f"create-dock: warning: {what} may not be removed: {refused}; run: destroy-dock gpu"
+        return f"create-dock: warning: not removed: {what}: {refused}; run: destroy-dock gpu"
 
     assert [line for line in outcome.err.splitlines() if line.startswith("create-dock: ")] == [
         left("the instance of gpu", "TerminateInstances"),
@@ -382,7 +382,7 @@ def test_what_may_have_been_made_is_kept_in_the_record(create, cloud, tmp_path, 
     cloud.front.refuse("RunInstances", "InternalError", done=True)
     cloud.front.refuse("DescribeInstances", "InternalError")
     outcome = create("gpu")
-    assert "create-dock: warning: the instance of gpu may not be removed: " in outcome.err
+    assert "create-dock: warning: not removed: the instance of gpu: " in outcome.err
     assert len(cloud.instances()) == 1
     cloud.front.reset()
     assert call(destroy_dock.main, "gpu", "-y", directory=tmp_path, capfd=capfd).status == 0
@@ -470,7 +470,7 @@ def test_the_console_of_an_older_type(create, cloud, code, monkeypatch) -> None:
 
 
 def test_an_address_of_before(create, cloud) -> None:
-    """A dock that is stopped has an address no more; AWS may give it to another one."""
+    """A stopped dock has no address; AWS can give its address of before to another instance."""
     address = cloud.addresses[0]
     old = Dock("old", address, "dock", address, address, None, None, "i-0old", "us-east-1")
     inventory.register(old, cloud.home)
@@ -547,7 +547,7 @@ def test_interrupted_while_it_waits_and_again(cloud, tmp_path, capfd, number) ->
     [dock] = inventory.known(cloud.home)
     assert (child.returncode, dock.is_incomplete, cloud.instances()) == (130, True, [])
     name = f"dockerutils-alice-gpu-{dock.run}"
-    assert f"warning: security group {name} may not be removed: interrupted; run: destroy-dock gpu\n" in err
+    assert f"warning: not removed: security group {name}: interrupted; run: destroy-dock gpu\n" in err
     cloud.front.reset()
     outcome = call(destroy_dock.main, "gpu", "-y", directory=tmp_path, capfd=capfd)
     assert (outcome.status, cloud.left()) == (0, [])
@@ -672,7 +672,7 @@ def test_the_console_script(cloud, tmp_path) -> None:
 
 @pytest.fixture
 def product(cloud, monkeypatch):
-    """Let Service Catalog provision an instance, and tell of it what it is given."""
+    """Let Service Catalog provision an instance; return the outputs, to be changed, and the terminated products."""
     found = cloud.ec2.run_instances(ImageId=testbed.UBUNTU, MinCount=1, MaxCount=1)["Instances"][0]
     terminated: list[str] = []
 

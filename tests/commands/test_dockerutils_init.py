@@ -264,7 +264,7 @@ def test_files_of_others_stay(app, monkeypatch) -> None:
 
     monkeypatch.setattr(files, "write", interfere)
     outcome = app("init")
-    assert "docker/base may not be removed: " in outcome.err
+    assert "not removed: docker/base: " in outcome.err
     assert "run: rm -r docker/base\n" in outcome.err
     assert list(tree(app.root)) == ["docker", "docker/base", "docker/base/theirs", "main.py"]
 

@@ -120,7 +120,9 @@ def test_the_address_service_returns_something_else(start, cloud) -> None:
     cloud.front.address = b"?"
     outcome = start("gpu")
     assert outcome.status == 0
-    assert "start-dock: warning: the security group may not admit this machine: http://127.0.0.1:" in outcome.err
+    assert (
+        "start-dock: warning: the security group possibly does not admit this machine: http://127.0.0.1:" in outcome.err
+    )
 
 
 def test_the_address_has_gone_to_another_dock(start, cloud, gpu) -> None:
@@ -159,7 +161,7 @@ def test_what_cannot_be_stopped_again_is_told(start, cloud, gpu) -> None:
     outcome = start("gpu", "-t", "1")
     assert outcome.status == 1
     assert (
-        f"start-dock: warning: {gpu.instance_id} may not be stopped again: AWS refused StopInstances: Because "
+        f"start-dock: warning: not stopped again: {gpu.instance_id}: AWS refused StopInstances: Because "
         "(UnauthorizedOperation); grant this IAM identity the permission; run: aws ec2 stop-instances --region us-east-1 "
         f"--instance-ids {gpu.instance_id}\n"
     ) in outcome.err
@@ -170,7 +172,10 @@ def test_the_group_may_not_be_changed(start, cloud) -> None:
     cloud.front.refuse("AuthorizeSecurityGroupIngress", "UnauthorizedOperation")
     outcome = start("gpu")
     assert outcome.status == 0
-    assert "the security group may not admit this machine: AWS refused AuthorizeSecurityGroupIngress" in outcome.err
+    assert (
+        "the security group possibly does not admit this machine: AWS refused AuthorizeSecurityGroupIngress"
+        in outcome.err
+    )
 
 
 def test_no_capacity(start, cloud) -> None:
@@ -188,7 +193,7 @@ def test_dry_run(start, cloud, gpu) -> None:
 
 @pytest.fixture
 def systemd(cloud):
-    """Let the dock have a systemctl that notes what it is told, and its user sudo; return what notes that."""
+    """Give the dock a systemctl that records its arguments, and its user sudo; return a function that reads them."""
     cloud.host.run(
         "printf '#!/bin/sh\\necho \"$*\" >>/tmp/told\\n' >/usr/bin/systemctl; chmod 755 /usr/bin/systemctl; "
         "mkdir -p /etc/systemd/system; echo 'dock ALL=(root) NOPASSWD: ALL' >/etc/sudoers.d/dock"
@@ -228,7 +233,7 @@ def test_autostop_is_set_changed_and_taken_away(start, cloud, systemd) -> None:
 
 
 def test_autostop_where_it_would_be_terminated(start, cloud, gpu) -> None:
-    # moto does not tell what was set.
+    # moto does not return what was set.
     cloud.front.replace["DescribeInstanceAttribute"] = (
         b"<DescribeInstanceAttributeResponse><instanceInitiatedShutdownBehavior><value>terminate</value>"
         b"</instanceInitiatedShutdownBehavior></DescribeInstanceAttributeResponse>"

@@ -50,7 +50,7 @@ def test_what_was_made_last_goes_first(capfd) -> None:
 def test_what_cannot_be_removed_is_reported(error, reason, capfd) -> None:
     with pytest.raises(KeyboardInterrupt):
         _fail(KeyboardInterrupt(), ("a", lambda: "a"), ("b", lambda: _raise(error)))
-    assert capfd.readouterr().err == (f"it: removed: a\nit: warning: b may not be removed: {reason}; run: rm b\n")
+    assert capfd.readouterr().err == (f"it: removed: a\nit: warning: not removed: b: {reason}; run: rm b\n")
 
 
 @pytest.mark.parametrize(

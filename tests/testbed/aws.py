@@ -1,4 +1,4 @@
-"""AWS for the tests: moto's, in a process of its own, and one that refuses."""
+"""AWS for the tests: moto in a process of its own, and a proxy that refuses and changes."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _images() -> list[dict[str, object]]:
 
 
 UBUNTU, UBUNTU_ARM = "ami-00000000000000000", "ami-00000000000000001"
-# What moto lacks: the public parameters of SSM that name Canonical's current images.
+# moto does not have these: the public parameters of SSM that name Canonical's current images.
 PARAMETERS = {
     f"/aws/service/canonical/ubuntu/server/24.04/stable/current/{architecture}/hvm/ebs-gp3/ami-id": image
     for architecture, image in (("amd64", UBUNTU), ("arm64", UBUNTU_ARM))
@@ -240,7 +240,7 @@ def refusal(code: str) -> bytes:
 
 @contextlib.contextmanager
 def before(behind: Aws) -> Iterator[Front]:
-    """Stand before an AWS; at /checkip it tells `address`."""
+    """Run a proxy of an AWS; at /checkip it returns `address`."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -309,7 +309,7 @@ def parsed(line: str, variables: str = ":") -> tuple[str, dict[str, Any]]:
     """Read a line of the aws command as that does: the operation of the API, and its parameters.
 
     `variables` is a line of shell that sets those of the line.
-    What a word means stands in the service's model; https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-parameters.html
+    The service's model says what a word means: https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-parameters.html
     """
     echo = 'aws() { for each; do printf "%s\\0" "$each"; done; }; '
     script = f"{echo}{variables}; " + re.sub(r"^\w+=\$\((.*)\)$", r"\1", line.rpartition(" || ")[2])
