@@ -109,7 +109,7 @@ def _show(args: argparse.Namespace, rows: Sequence[Row]) -> None:
 
 
 def _incomplete(dock: Dock) -> Row:
-    return Row(dock.moniker, "", INCOMPLETE, reason=f"{dock.moniker} {inventory.INCOMPLETE.format(dock.moniker)}")
+    return Row(dock.moniker, "", INCOMPLETE, reason=inventory.INCOMPLETE.format(dock.moniker))
 
 
 def _warn(message: str) -> None:
