@@ -178,7 +178,7 @@ def update_address(dock: Dock, instance: Instance, home: str) -> Dock:
     """
     if not instance.address or instance.private == dock.ip or not is_ip(dock.ip) or instance.address == dock.ip:
         return dock
-    inventory.vacate(instance.address, home)
+    inventory.release_address(instance.address, home)
     address, hostname = (instance.address if each == dock.ip else each for each in (dock.address, dock.hostname))
     if dock.address == dock.instance_id:
         address = hostname = instance.address

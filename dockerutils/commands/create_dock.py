@@ -17,7 +17,7 @@ from dockerutils.aws.service_catalog import Catalog, Product
 from dockerutils.aws.session import Session
 from dockerutils.cli import program
 from dockerutils.core import console
-from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
+from dockerutils.core.errors import DockerutilsError, UserError
 from dockerutils.core.progress import Lines
 from dockerutils.core.rollback import Rollback, all_or_nothing
 from dockerutils.docks import contexts, inventory, records, ssh_config
@@ -126,7 +126,7 @@ def _complete(dock: Dock, create: Create, session: Session, deadline: float, rol
     ip = _wait_until_running(ec2, created.instance, deadline, lines).address or ""
     # Its files stay at the address of the incomplete dock until docker answers.
     reachable = dock._replace(hostname=ip, ip=ip, instance_id=created.instance, provisioned_product=created.product)
-    inventory.vacate(ip, home)
+    inventory.release_address(ip, home)
     _wait_until_ready(ec2, reachable, home, deadline, lines)
     complete = reachable._replace(address=ip)
     inventory.change(reachable, complete, home)
@@ -305,12 +305,7 @@ def _show(lines: Lines, moniker: str, text: str) -> None:
 def _create_context(dock: Dock, rollback: Rollback) -> None:
     """Create the docker context; a warning if there is no docker."""
     rollback.add(f"docker context {dock.host}", lambda: f"docker context rm {dock.host}", lambda: _drop_context(dock))
-    try:
-        contexts.keep(dock, dry_run=False)
-    except CommandFailed:
-        raise
-    except DockerutilsError as error:
-        console.warn(_COMMAND, f"no docker context {dock.host}: {error}")
+    contexts.keep(dock, dry_run=False, command=_COMMAND)
 
 
 def _drop_context(dock: Dock) -> str:

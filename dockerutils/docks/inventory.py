@@ -127,7 +127,7 @@ def _write(dock: Dock, others: list[Dock], address: str, home: str) -> None:
     records.write(dock, home)
 
 
-def vacate(address: str, home: str) -> None:
+def release_address(address: str, home: str) -> None:
     """Release an address that AWS has given to a new instance: the dock registered there moves to its instance's id.
 
     AWS takes the address of an instance that stops. UserError if the dock there is not an instance.

@@ -133,7 +133,7 @@ def test_the_address_has_gone_to_another_dock(start, cloud, gpu) -> None:
 
 
 def test_a_dock_kept_under_its_id_gets_an_address_again(start, cloud, gpu) -> None:
-    inventory.vacate(gpu.address, cloud.home)
+    inventory.release_address(gpu.address, cloud.home)
     assert start("gpu").status == 0
     [dock] = inventory.known(cloud.home)
     assert (dock.address, dock.ip, dock.hostname) == (cloud.addresses[1],) * 3
