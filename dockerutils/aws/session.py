@@ -80,10 +80,10 @@ class Session:
             condition = f"{self.line(unless)} || " if unless else ""
             print(condition + (f"{variable}=$({line})" if variable else line), flush=True)
             return self.variable(variable) if variable else ""
+        client, method = self._client(call.service, call.region or self.region), call.operation.replace("-", "_")
         if echo and line not in self._printed:
             self._printed.add(line)
             console.echo(line)
-        client, method = self._client(call.service, call.region or self.region), call.operation.replace("-", "_")
         parameters = {name: _contents(value) for name, value in call.parameters.items()}
         with explained():
             if client.can_paginate(method):
