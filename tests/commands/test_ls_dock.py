@@ -353,7 +353,7 @@ def test_credentials_that_do_not_come_cost_no_more_than_the_limit(
     began = time.monotonic()
     outcome = ls("-t", "3")
     assert "ls-dock: warning: the states of instances in us-east-1 are missing: AWS" in outcome.err
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 20
 
 
 def test_boto3_is_not_imported_without_need(ls, host, tmp_path, monkeypatch) -> None:
