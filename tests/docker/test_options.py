@@ -13,7 +13,6 @@ from dockerutils.docker import options
 from dockerutils.docker.options import BUILD, RUN, Option, Table
 from tests.testbed import debian
 
-BUILDX = f"{debian.CACHE}/docker-trixie/libexec/docker/cli-plugins/docker-buildx"
 # `  -e, --env list   Set …`: a letter, a name, and a type unless it is a switch.
 _ROW = re.compile(r"^ +(?:-(\w), |    )--([\w-]+)(?: (\w[\w-]*))?(?:  |$)", re.MULTILINE)
 
@@ -38,9 +37,9 @@ def test_the_table_is_that_of_docker_help(command, table, at_least) -> None:
 
 @pytest.mark.engine
 def test_the_table_is_that_of_buildx_help() -> None:
-    debian.modern_usr()
+    buildx = f"{debian.modern_usr()}/libexec/docker/cli-plugins/docker-buildx"
     environ = {**os.environ, "BUILDX_EXPERIMENTAL": "0"}
-    child = subprocess.run([BUILDX, "build", "--help"], env=environ, capture_output=True, text=True, check=True)
+    child = subprocess.run([buildx, "build", "--help"], env=environ, capture_output=True, text=True, check=True)
     assert _check(child.stdout, BUILD) > 30
 
 

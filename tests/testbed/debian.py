@@ -11,12 +11,12 @@ CACHE = os.environ.get("DOCKERUTILS_CACHE", "/var/cache/dockerutils")
 
 # A generation after Debian 12's docker.io 20.10: 26.1, with BuildKit.
 _MODERN = "trixie"
-_PACKAGES = ("ca-certificates", "iptables", "docker.io", "docker-buildx", "docker-compose")
+_PACKAGES = ("ca-certificates", "iptables", "docker.io", "docker-cli", "docker-buildx", "docker-compose")
 
 
 def modern_usr() -> str:
     """Return the /usr of a Debian with a modern Docker Engine; created once, in a minute, completely or not at all."""
-    kept = os.path.join(CACHE, f"docker-{_MODERN}")
+    kept = os.path.join(CACHE, f"docker-{_MODERN}-cli")
     if os.path.isdir(kept):
         return kept
     os.makedirs(CACHE, exist_ok=True)
