@@ -22,6 +22,7 @@ def own_network(environ: Mapping[str, str], session: Session) -> str:
     if session.dry_run:
         print(f"address=$({Command(['curl', '-fsS', url])})", flush=True)
         return f"{session.variable('address')}/32"
+    # Late: urllib is slow to import, and the default network is rarely needed.
     import ipaddress
     import urllib.error
     import urllib.request

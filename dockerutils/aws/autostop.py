@@ -6,6 +6,7 @@ A systemd timer (man 5 systemd.timer) on the dock runs `shell/autostop`, with `b
 from __future__ import annotations
 
 import argparse
+import base64
 import os
 import re
 
@@ -78,8 +79,6 @@ def _text(name: str) -> str:
 
 def encoded(script: str) -> str:
     """Return the shell command that prints a script; it needs no quoting."""
-    import base64
-
     return f"echo {base64.b64encode(script.encode()).decode()} | base64 -d"
 
 

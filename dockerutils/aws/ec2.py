@@ -165,7 +165,7 @@ def filter_list(filters: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
 
 def is_ip(address: str) -> bool:
     """Return whether it is an IP address, not a host name."""
-    import ipaddress
+    import ipaddress  # late, for -h
 
     try:
         ipaddress.ip_address(address)

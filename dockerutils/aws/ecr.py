@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import NamedTuple
 
@@ -54,8 +55,6 @@ def password(session: Session, region: str) -> Input:
     """
 
     def read() -> str:
-        import base64
-
         call = Call("ecr", "get-authorization-token", {}, region, "authorizationData[0].authorizationToken")
         token = base64.b64decode(session.call(call, echo=False)).decode()
         return token.partition(":")[2]

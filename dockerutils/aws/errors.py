@@ -23,6 +23,7 @@ class Refused(DockerutilsError):
 @contextmanager
 def explained() -> Iterator[None]:
     """Turn what boto3 raises into DockerutilsError, and an answer that is an error into Refused."""
+    # Late: -h and dry runs need no botocore.
     from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
     try:

@@ -5,6 +5,7 @@ A record that an interrupted or killed create-dock leaves leads to everything it
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +23,7 @@ _PRODUCT = "product-"
 
 def new_run(*, product: bool) -> str:
     """Return a new run tag, for Service Catalog or for EC2."""
-    import secrets
-
-    return (_PRODUCT if product else "") + secrets.token_hex(8)
+    return (_PRODUCT if product else "") + os.urandom(8).hex()
 
 
 def new(moniker: str, user: str, identity: str | None, session: Session, *, product: bool) -> Dock:
@@ -38,8 +37,6 @@ def new(moniker: str, user: str, identity: str | None, session: Session, *, prod
 @contextmanager
 def locked(dock: Dock, home: str) -> Iterator[None]:
     """Hold the lock of an incomplete dock; DockerutilsError while the create-dock that makes it runs."""
-    import fcntl
-
     directory = os.open(os.path.dirname(records.path(dock.address, home)), os.O_RDONLY)
     try:
         try:

@@ -5,6 +5,7 @@ The calls: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -161,8 +162,6 @@ def user_data(login: str, autostop_hours: float = 0.0) -> Word:
     It installs Docker Engine and what sync-up and transfer-image use, autostop unless 0 hours, and finally lets the
     user use docker. JSON is YAML: https://cloudinit.readthedocs.io/en/latest/reference/modules.html
     """
-    import json
-
     install = f"{autostop.encoded(autostop.installation(autostop_hours))} | sh" if autostop_hours else ""
     steps = {
         "package_update": True,

@@ -81,7 +81,7 @@ def _reason(dock: Dock, answer: Captured | None) -> str:
 
 
 def _answers(address: str) -> bool:
-    import socket
+    import socket  # late, for -h
 
     try:
         with socket.create_connection((address, 22), _CONNECT):

@@ -6,6 +6,7 @@ The calls: https://docs.aws.amazon.com/servicecatalog/latest/dg/API_Reference.ht
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Mapping
@@ -180,9 +181,7 @@ def _termination(product: str) -> dict[str, str]:
 
 
 def _token() -> str:
-    import secrets
-
-    return f"{TOOL}-{secrets.token_hex(8)}"
+    return f"{TOOL}-{os.urandom(8).hex()}"
 
 
 def _run_token(run: str) -> str:

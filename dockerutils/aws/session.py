@@ -122,7 +122,7 @@ class Session:
         if isinstance(value, Word):
             return value
         if isinstance(value, (dict, list)):
-            import json
+            import json  # late, for -h
 
             value = json.dumps(value, separators=(",", ":"))
         return with_variables(str(value), self._variables)
@@ -130,7 +130,7 @@ class Session:
     @cached_property
     def _boto3(self) -> Any:
         try:
-            import boto3  # type: ignore[import-untyped]
+            import boto3  # type: ignore[import-untyped]  # late: it takes longer than all other imports together
         except ImportError as error:
             raise DockerutilsError(f"boto3 cannot be imported: {error}; run: pip install boto3") from error
         with explained():

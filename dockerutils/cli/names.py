@@ -19,7 +19,7 @@ def main(argv: Sequence[str]) -> None:
 
 def images(_: str, environ: Mapping[str, str]) -> list[str]:
     """Return the images of the current project; only those with a Dockerfile if its configuration is broken."""
-    from dockerutils.project import project
+    from dockerutils.project import project  # late, for the names of docks
 
     try:
         here = project.find(os.getcwd(), environ)
@@ -33,7 +33,7 @@ def images(_: str, environ: Mapping[str, str]) -> list[str]:
 
 def docks(begun: str, environ: Mapping[str, str]) -> list[str]:
     """Return the monikers of the docks, or their addresses if no moniker begins with the word."""
-    from dockerutils.docks import records
+    from dockerutils.docks import records  # late, for the names of images
 
     home, found = environ.get("HOME", ""), []
     for address in records.addresses(home):

@@ -178,7 +178,7 @@ def version() -> str:
     try:
         from dockerutils._version import get_versions
     except ImportError:
-        from importlib.metadata import version as installed
+        from importlib.metadata import version as installed  # late: it is slow to import
 
         return installed("dockerutils")
     return str(get_versions()["version"])
@@ -209,13 +209,11 @@ def reference(name: str) -> str:
 
 def seconds(text: str) -> float:
     """Return the seconds given by `-t`; UserError unless they are a positive number."""
-    import math
-
     try:
         number = float(text)
     except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
+        number = 0.0
+    if not 0 < number < float("inf"):
         raise UserError(f"-t: {text!r} is not a number of seconds; write a number above 0")
     return number
 

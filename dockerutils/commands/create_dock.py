@@ -224,7 +224,7 @@ def _parameter(text: str) -> tuple[str, str]:
 
 
 def _network(text: str) -> str:
-    import ipaddress
+    import ipaddress  # late, for -h
 
     try:
         network = ipaddress.ip_network(text)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dockerutils import commands
-from dockerutils.cli import program
+from dockerutils.cli import completion, program
 from dockerutils.core import console, shell_words
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.project.check import findings
@@ -71,10 +71,10 @@ def parser() -> program.Parser:
     config = parser.add_action("config", "show the settings of the images, and where each comes from", _CONFIG)
     config.add_argument("image", nargs="?", metavar="IMAGE", help="show only this image")
     config.add_argument("--json", action="store_true", help="print a JSON object with the images as keys")
-    completion = parser.add_action(
+    script = parser.add_action(
         "completion", "print a script that makes the shell complete commands, images and docks", _COMPLETION
     )
-    completion.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
+    script.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
     return parser
 
 
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def handle(args: argparse.Namespace) -> None:
     """Run the action, or list the commands."""
     if args.action == "init":
-        from dockerutils.scaffold import init
+        from dockerutils.scaffold import init  # late, for the start of the other actions
 
         init.run(os.getcwd(), os.environ, dry_run=args.dry_run)
     elif args.action == "check":
@@ -96,8 +96,6 @@ def handle(args: argparse.Namespace) -> None:
         images = [project.image(args.image)] if args.image else project.images()
         show_config(project, images, as_json=args.json)
     elif args.action == "completion":
-        from dockerutils.cli import completion
-
         parsers = {name: module.parser() for name, module in _modules()}
         print(completion.script(args.shell, parsers), end="")
     else:

@@ -70,6 +70,7 @@ def local(name: str) -> list[str]:
 
 def remote(name: str) -> list[str]:
     """Return the tags that the registry has."""
+    # Late: a search of the engine alone needs neither these nor urllib, which Client imports.
     from dockerutils.aws import ecr as aws
     from dockerutils.aws.session import Session
 

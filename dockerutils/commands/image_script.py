@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def handle(args: argparse.Namespace) -> None:
     """Read the script, and replace this process by the bash that runs it."""
-    import tempfile
+    import tempfile  # late, for -h
 
     reference = program.reference(args.image)
     reading = ["docker", "run", "--rm", "--entrypoint", "cat", reference, "--", args.path]

@@ -101,7 +101,7 @@ def handle(args: argparse.Namespace) -> None:
 
 def survey(dock: Dock) -> Found:
     """Return the state of a dock; CommandFailed if it cannot be reached."""
-    import json
+    import json  # late, for -h
 
     lines = remote.of(dock).capture(_SURVEY).stdout.splitlines()
     listening = server.listening(lines)

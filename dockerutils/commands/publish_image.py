@@ -225,7 +225,7 @@ def digest_of_push(where: Destination, env: Mapping[str, str]) -> str:
 
 def registry_digest(where: Destination, project: Project, env: Mapping[str, str]) -> str:
     """Return the digest that the registry has for the tag, an empty string if it cannot be reached from here."""
-    from dockerutils.registries import client, http
+    from dockerutils.registries import client, http  # late: urllib is slow, and only few pushes need it
 
     host, name = references.split_registry(where.repository)
     is_far = project.docked or engine.local_socket(project.environ) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pwd
 from collections.abc import Sequence
 
 from dockerutils.cli import program
@@ -80,8 +81,6 @@ def _dock(args: argparse.Namespace, before: Sequence[Dock]) -> Dock:
 
 def _warn(dock: Dock, home: str) -> None:
     """Warn of what limits ssh with this home directory."""
-    import pwd
-
     if ssh_config.socket(dock, home) is None:
         console.warn(
             "register-dock",

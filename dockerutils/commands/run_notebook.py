@@ -279,7 +279,7 @@ def resume(project: Project, dock: Dock, args: argparse.Namespace) -> bool:
 
 def _inspect(container: str) -> tuple[str, int]:
     """Return the token of a running container and its published port."""
-    import json
+    import json  # late: only docked runs need it
 
     form = '{"env": {{json .Config.Env}}, "ports": {{json .HostConfig.PortBindings}}}'
     answer = process.capture(["docker", "container", "inspect", "--format", form, container])

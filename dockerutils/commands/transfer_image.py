@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def handle(args: argparse.Namespace) -> None:
     """Send to all destinations at once; one that fails does not stop the others."""
-    import tempfile
+    import tempfile  # late, as what `transfer` imports, for -h
 
     reference = with_tag(program.reference(args.image))
     names = list(dict.fromkeys(args.destinations))

@@ -60,7 +60,7 @@ def local_socket(environ: Mapping[str, str]) -> str | None:
 
 def _socket_has_image(path: str, reference: str) -> bool:
     """Ask by https://docs.docker.com/reference/api/engine/ (ImageInspect); False may also mean that nothing answers."""
-    import socket
+    import socket  # late: only some commands ask the engine
 
     try:
         with socket.socket(socket.AF_UNIX) as connection:
@@ -133,7 +133,7 @@ def _inspection(references: Sequence[str]) -> list[str]:
 def _records(wanted: Sequence[str], answer: process.Captured) -> dict[str, Record]:
     if answer.status and not complaints.are_missing_images(answer.stderr):
         raise refusal(answer.stderr)
-    import json
+    import json  # late, as socket
 
     try:
         records = [(record["RepoTags"] or (), record) for record in json.loads(answer.stdout)]

@@ -186,7 +186,7 @@ def _hand_over(dock: Dock, container: str, held: Sequence[_Forward]) -> None:
 
 
 def _require_free(port: int) -> None:
-    import socket
+    import socket  # late, for the start of commands that forward no port
 
     with socket.socket() as trial:
         # Connections that have ended linger on a port, and do not matter.

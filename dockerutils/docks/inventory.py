@@ -5,6 +5,7 @@ The records (records.py) are the source; the ssh stanzas (ssh_config.py) are gen
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -202,8 +203,6 @@ def _listed(docks: Iterable[Dock]) -> str:
 @contextmanager
 def locked(home: str, name: str = _LOCK) -> Iterator[None]:
     """Let one process at a time run the block; the lock, a file in ~/.docker, is not reentrant."""
-    import fcntl
-
     directory = os.path.join(home, ".docker")
     os.makedirs(directory, 0o700, exist_ok=True)
     with open(os.path.join(directory, name), "a", encoding="utf-8") as lock:

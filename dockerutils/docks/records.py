@@ -105,7 +105,7 @@ def moniker_of(address: str) -> str:
 
 def _is_address(text: str) -> bool:
     if ":" in text:
-        import socket
+        import socket  # late: only IPv6 addresses need it
 
         address, _, zone = text.partition("%")
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -105,8 +106,6 @@ def _alias(dock: Dock) -> str:
 
 def _socket(dock: Dock) -> str:
     """Return the file name of the shared connection's socket: short, and different for another user, host or key."""
-    import zlib
-
     place = "\0".join([dock.moniker, dock.user, dock.ip, str(dock.port), dock.identity or ""])
     return f"dock-{zlib.crc32(place.encode()):08x}"
 

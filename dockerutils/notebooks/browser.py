@@ -8,7 +8,6 @@ installs as snaps cannot read files in /tmp or in hidden directories.
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 import threading
 import time
@@ -35,10 +34,11 @@ def open_url(url: str, ended: threading.Event, *, seconds: float = _TIMEOUT, con
 
     `connections` is the kernel's table of TCP connections.
     """
+    # Late: without a browser to open, or for -h, nothing needs them.
     import socket
     import webbrowser
 
-    path = f"/{secrets.token_hex(24)}"
+    path = f"/{os.urandom(24).hex()}"
     with socket.create_server((_LOOPBACK, 0)) as listener:
         listener.settimeout(_TICK)
         address = f"http://{_LOOPBACK}:{listener.getsockname()[1]}{path}"

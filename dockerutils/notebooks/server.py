@@ -42,7 +42,7 @@ class Visit(NamedTuple):
 
     def status(self) -> int:
         """Request the server's state and return the HTTP status; 0 without an answer."""
-        # Not urllib, which would send requests to this machine through a proxy.
+        # Not urllib, which would send requests to this machine through a proxy; late, for -h.
         from http.client import HTTPConnection, HTTPException
 
         connection = HTTPConnection(LOOPBACK, self.port, timeout=_TIMEOUT)
@@ -76,7 +76,7 @@ def free_port(wanted: int | None, taken: Collection[int] = ()) -> int:
 
 
 def _is_free(port: int) -> bool:
-    import socket
+    import socket  # late, for -h
 
     with socket.socket() as trial:
         # Closed connections linger on a port and do not matter.

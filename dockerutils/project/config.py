@@ -229,7 +229,7 @@ def split(value: Value) -> list[str]:
 
 
 def _suggest(key: str) -> str:
-    import difflib
+    import difflib  # late: only mistakes need it
 
     base, docked = key.removesuffix(DOCKED), DOCKED if key.endswith(DOCKED) else ""
     near = difflib.get_close_matches(base, _KEYS, n=1)

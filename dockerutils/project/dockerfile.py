@@ -194,7 +194,7 @@ def _fault(instruction: Instruction, escape: str) -> str:
     keyword, words = instruction.keyword, instruction.words
     fault = ""
     if keyword not in INSTRUCTIONS:
-        import difflib
+        import difflib  # late: only mistakes need it
 
         near = difflib.get_close_matches(keyword, INSTRUCTIONS, n=1)
         advice = f"did you mean {near[0]}?" if near else "see the Dockerfile reference"

@@ -44,7 +44,7 @@ class Instruction(NamedTuple):
         """The arguments if they are a JSON array of strings, else None."""
         if not self.rest.startswith("["):
             return None
-        import json
+        import json  # late: few Dockerfiles need it
 
         try:
             array = json.loads(self.rest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -226,7 +227,7 @@ class Project:
 
     def _version(self, value: Value) -> str:
         """Return the version that versioneer computes, with `_` instead of `+`, which a tag cannot have."""
-        from dockerutils.project import version_file
+        from dockerutils.project import version_file  # late: each command imports this module, few use {version}
 
         if not version_file.applies(self.root):
             raise value.error("{version} needs versioneer; add its section to setup.cfg or pyproject.toml")
@@ -278,8 +279,6 @@ def login_name(environ: Mapping[str, str]) -> str:
     for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         if name := environ.get(variable):
             return name
-    import pwd
-
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

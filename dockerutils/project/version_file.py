@@ -63,7 +63,7 @@ def compute(root: str) -> dict[str, object]:
         raise DockerutilsError(
             f"versioneer failed: {reason}; fix its section in setup.cfg or pyproject.toml, or update versioneer.py"
         )
-    import json
+    import json  # late: only projects with versioneer need it
 
     data: dict[str, object] = json.loads(answer.stdout)
     return data

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from dockerutils.core import console, files, process
+from dockerutils.core import console, files, process, shell_words
 from dockerutils.core.errors import DockerutilsError, UserError
+from dockerutils.core.rollback import all_or_nothing
 from dockerutils.project import config, dockerfile, dockerignore
 from dockerutils.scaffold import detect, rendering
 from dockerutils.scaffold.detect import Facts
@@ -128,8 +129,6 @@ def plan(facts: Facts, tracked: Sequence[str] = (), *, buildkit: bool) -> list[F
 
 def write(root: str, missing: Iterable[File]) -> None:
     """Write files that do not exist, and the directories they need: all of them, or none."""
-    from dockerutils.core.rollback import all_or_nothing
-
     with all_or_nothing("dockerutils") as rollback:
         for each in missing:
             for directory in _prefixes(each.path)[:-1]:
@@ -217,7 +216,6 @@ def _require_directories(root: str, missing: Iterable[File]) -> None:
 
 def _removal(root: str, path: str, remove: Callable[[str], None]) -> tuple[Callable[[], str], Callable[[], str]]:
     """Return two functions: one for the command that removes a new file, one that removes it."""
-    from dockerutils.core import shell_words
 
     def removed() -> str:
         try:

@@ -7,16 +7,18 @@ a layer that it has, in either format; the containerd store does so only in the 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import posixpath
+import tarfile
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from tarfile import TarFile, TarInfo
+from typing import IO, Any, NamedTuple, Protocol, cast
 
 from dockerutils.transfer.layers import CHUNK, Delta, Layer
-
-if TYPE_CHECKING:
-    from tarfile import TarFile, TarInfo
 
 Write = Callable[[bytes], object]
 
@@ -52,8 +54,6 @@ def write(config: bytes, layers: Sequence[Layer], reference: str, delta: Delta, 
 
 def _finish(config: bytes, layers: Sequence[tuple[str, int]], reference: str, sink: Write) -> None:
     """Write the rest of an archive, after its layers, which are given by digest and size."""
-    import hashlib
-    import json
 
     def descriptor(kind: str, digest: str, size: int, **more: Any) -> dict[str, Any]:
         return {"mediaType": kind, "digest": digest, "size": size, **more}
@@ -110,8 +110,6 @@ class _Spooled(NamedTuple):
 
     def json(self, name: str) -> Any:
         """Return a member that is JSON."""
-        import json
-
         return json.loads(b"".join(self.read(name)))
 
 
@@ -123,8 +121,6 @@ def forward(saved: Readable, delta: Delta, reference: str, sink: Write) -> set[s
     engines, whose archive is converted to an OCI layout. (Hashing the layers to identify them takes longer than writing
     and reading the file.) ValueError: it is not an archive of an image.
     """
-    import tempfile
-
     if not delta.present:
         for chunk in _chunks(saved):
             sink(chunk)
@@ -156,8 +152,6 @@ def _sort(saved: Readable, delta: Delta, spooled: _Spooled, sink: Write) -> tupl
 
     Return the sizes of the members, and the targets of those that are links to another member.
     """
-    import tarfile
-
     sizes, links = {}, {}
     try:
         with tarfile.open(fileobj=cast("IO[bytes]", saved), mode="r|", bufsize=CHUNK) as tar:
@@ -193,8 +187,6 @@ def _file(name: str, data: bytes, sink: Write) -> None:
 
 def _member(name: str, size: int, content: Iterable[bytes], sink: Write) -> None:
     """Write a member of a tar archive: its header, its content, and zeros up to a full block."""
-    from tarfile import TarInfo
-
     member = TarInfo(name)
     member.size = size
     sink(member.tobuf())

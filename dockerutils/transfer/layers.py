@@ -7,6 +7,7 @@ config.md.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import NamedTuple
@@ -46,8 +47,6 @@ def _common(one: Sequence[str], other: Sequence[str]) -> int:
 
 def chain_ids(diff_ids: Sequence[str]) -> list[str]:
     """Return the chain id of each layer, which identifies it together with all layers below it."""
-    import hashlib
-
     chain = list(diff_ids[:1])
     for diff_id in diff_ids[1:]:
         chain.append(f"sha256:{hashlib.sha256(f'{chain[-1]} {diff_id}'.encode()).hexdigest()}")

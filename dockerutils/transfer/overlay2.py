@@ -7,6 +7,9 @@ layer is rebuilt from its files: https://github.com/vbatts/tar-split.
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -56,10 +59,6 @@ def _layer(root: str, diff_id: str, chain_id: str) -> Layer:
 
 def _parts(record: str) -> Iterator[bytes | tuple[bytes, int]]:
     """Yield the parts of a layer's tar file in order: literal pieces, and files by name and size."""
-    import base64
-    import gzip
-    import json
-
     with gzip.open(record) as stream:
         for line in stream:
             part = json.loads(line)

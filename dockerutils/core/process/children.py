@@ -23,6 +23,7 @@ class Child:
     """
 
     def __init__(self, argv: Sequence[str], stdin: Any, stdout: Any, environ: Mapping[str, str] | None) -> None:
+        # Late, as in spawn.
         import tempfile
         import threading
 

@@ -86,7 +86,7 @@ def run(
 
 
 def _temporary_file() -> IO[bytes]:
-    import tempfile
+    import tempfile  # late: most commands keep no stderr
 
     return tempfile.TemporaryFile()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from dockerutils.core.process import spawn
@@ -73,9 +74,7 @@ def capture_within(
 def _run(
     argvs: Sequence[Sequence[str]], begin: Begin, seconds: float | None, again: Callable[[Captured], bool]
 ) -> list[Captured | None]:
-    from contextlib import closing
-
-    from dockerutils.core.process.pipes import Events
+    from dockerutils.core.process.pipes import Events  # late: it imports selectors, and many commands probe nothing
 
     deadline = time.monotonic() + (float("inf") if seconds is None else seconds)
     answers: list[Captured | None] = [None] * len(argvs)

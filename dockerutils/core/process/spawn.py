@@ -43,7 +43,7 @@ def start(
     `environ` is the child's whole environment, by default ours. A `detached` child gets a session of its own
     and inherits these file descriptors.
     """
-    import subprocess
+    import subprocess  # late, as threading and TimeoutExpired: -h and commands that docker replaces start no child
 
     try:
         return subprocess.Popen(
