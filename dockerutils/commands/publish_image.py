@@ -171,7 +171,7 @@ def run(command: Command, failed: str, host: str, env: Mapping[str, str], *, dry
 
     def attempt() -> None:
         try:
-            process.run(command, dry_run=dry_run, unshown=env, to_stderr=True, keep_stderr=True)
+            process.run(command, dry_run=dry_run, unshown=env, to_stderr=True, escaped=[process.STDERR])
         except CommandFailed as failure:
             registry = Registry(host, host, credentials.how_to_log_in(host))
             why, is_temporary = complaints.explain_registry(failure.stderr, registry)

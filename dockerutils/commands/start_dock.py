@@ -83,7 +83,8 @@ def _check_shutdown_behavior(ec2: Ec2, docks: Sequence[DockInstance], autostop_h
 
 def _set_autostop(docks: Sequence[Dock], hours: float | None, *, dry_run: bool) -> None:
     for dock in docks if hours is not None else ():
-        process.run(autostop.command(dock, hours or 0.0), dry_run=dry_run)
+        command = autostop.command(dock, hours or 0.0)
+        process.run(command, dry_run=dry_run, escaped=[process.STDOUT, process.STDERR])
 
 
 def _start(ec2: Ec2, docks: Sequence[DockInstance], deadline: float, rollback: Rollback) -> None:

@@ -36,9 +36,20 @@ def fail(command: str, message: str) -> None:
     print(f"{_paint('red', command)}: {one_line(message)}", file=sys.stderr, flush=True)
 
 
+def relay(text: str) -> None:
+    """Print to stderr what a child has written: control characters are escaped, except line ends, returns and tabs."""
+    print(_escaped(text, kept="\n\r\t"), end="", file=sys.stderr, flush=True)
+
+
 def one_line(message: str) -> str:
     """Escape line ends and other control characters, which a message can quote from a file."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in message)
+    return _escaped(message)
+
+
+def _escaped(text: str, kept: str = "") -> str:
+    return "".join(
+        each if each.isprintable() or each in kept else each.encode("unicode_escape").decode() for each in text
+    )
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

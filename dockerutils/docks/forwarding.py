@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from dockerutils.core import process
 from dockerutils.core.errors import CommandFailed, DockerutilsError
-from dockerutils.core.process import Command
+from dockerutils.core.process import STDERR, STDOUT, Command
 from dockerutils.docker.invocation import Port
 from dockerutils.docks import inventory, remote, ssh_config
 from dockerutils.docks.records import Dock
@@ -101,7 +101,7 @@ def _open(host: RemoteHost, dock: Dock, wanted: Sequence[_Forward]) -> list[_For
             held.extend(forward._replace(lock=_locked(dock, forward)) for forward in wanted)
         host.connect()
         # Also a port that another process has opened: its connection may be gone. Otherwise ssh ignores it.
-        process.run(Command(_argv(host, "forward", wanted)), to_stderr=True)
+        process.run(Command(_argv(host, "forward", wanted)), escaped=[STDOUT, STDERR])
     except BaseException as error:
         _close(host, held)
         if isinstance(error, CommandFailed) and not str(error):

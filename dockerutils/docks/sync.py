@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from dockerutils.core import console, process
 from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
-from dockerutils.core.process import Command
+from dockerutils.core.process import STDERR, STDOUT, Command
 from dockerutils.docks import copy_state, rsync_filters, sync_record
 from dockerutils.docks.copy_state import State
 from dockerutils.docks.records import Dock
@@ -188,7 +188,7 @@ def _down(copy: Copy, state: State, options: Options, *, to_stderr: bool) -> Non
                 _keep_conflicts(copy, record)
     if ended := tuple(run for run in state.runs if run not in state.running):
         command = Command(["ssh", "-n", copy.dock.host, copy_state.release(copy.path, ended)])
-        process.run(command, dry_run=options.dry_run, to_stderr=to_stderr)
+        process.run(command, dry_run=options.dry_run, escaped=[STDOUT, STDERR])
 
 
 def _ask(copy: Copy, options: Options, *, fetches: bool) -> State:
@@ -267,8 +267,9 @@ def _skipping(copy: Copy) -> list[str]:
 
 
 def _run(copy: Copy, words: list[str], *, dry_run: bool, to_stderr: bool) -> None:
+    command = Command([*_RSYNC, *words], directory=copy.project.root)
     try:
-        process.run(Command([*_RSYNC, *words], directory=copy.project.root), dry_run=dry_run, to_stderr=to_stderr)
+        process.run(command, dry_run=dry_run, to_stderr=to_stderr, escaped=[STDERR])  # rsync escapes its stdout itself
     except CommandFailed as failure:
         raise CommandFailed(
             failure.status, f"rsync failed with status {failure.status}; fix what it reports above, and try again"
@@ -280,7 +281,7 @@ def _capture(copy: Copy, words: list[str]) -> list[str]:
     words = [os.path.join(copy.project.root, "") if word == _HERE else word for word in words]
     answer = copy_state.probe([*_RSYNC, "-8", *words])
     if answer.status:
-        print(answer.stderr, end="", file=sys.stderr)
+        console.relay(answer.stderr)
         raise CommandFailed(
             answer.status, f"rsync failed with status {answer.status}; fix what it reports above, and try again"
         )

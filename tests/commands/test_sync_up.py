@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pexpect
@@ -392,3 +393,29 @@ def test_a_pattern_that_docker_refuses(docked: Docked) -> None:
 
 def test_the_console_script(docked: Docked) -> None:
     assert script("sync-up", "--dry-run", directory=docked.root).out == f"{up(docked)}\n"
+
+
+@pytest.fixture
+def bashrc(docked: Docked) -> Iterator[Path]:
+    """Return what the shell of the dock's user reads for each command, and restore it."""
+    path = Path(docked.host.path(docked.host.home()), ".bashrc")
+    before = path.read_text()
+    yield path
+    path.write_text(before)
+
+
+def test_what_a_hostile_dock_writes_is_shown_escaped(docked: Docked, bashrc: Path) -> None:
+    assert docked(main).status == 0
+    docked.run("touch .dockerutils/run-x")  # a run that was not synced down
+    hostile = "printf '\\033]0;x\\007\\n' >&2; case $BASH_EXECUTION_STRING in rm*) printf '\\033[8mhidden\\n' ;; esac\n"
+    bashrc.write_text(hostile)
+    outcome = docked(main)
+    assert (outcome.status, outcome.out) == (0, "")
+    assert outcome.err.splitlines().count("\\x1b]0;x\\x07") == 3  # rsync, ssh, rsync
+    assert "\n\\x1b[8mhidden\n" in outcome.err
+    assert "\x1b" not in outcome.err
+    bashrc.write_text(f"{hostile}case $BASH_EXECUTION_STRING in *rsync\\ --server*) exit 9 ;; esac\n")
+    outcome = docked(main, "--delete")
+    assert outcome.status != 0
+    assert "\n\\x1b]0;x\\x07\n" in f"\n{outcome.err}"
+    assert "\x1b" not in outcome.err

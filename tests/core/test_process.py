@@ -66,6 +66,67 @@ def test_the_stdout_of_a_child_goes_to_stderr(capfd) -> None:
     assert capfd.readouterr() == ("", f"\n{RULE}\necho hello\n\nhello\n")
 
 
+HOSTILE = r"printf '\033]0;x\007 \233 \302'; printf '\251\tb\r\nc' "
+ESCAPED = "\\x1b]0;x\\x07 \ufffd \u00a9\tb\r\nc"
+
+
+def test_the_stderr_of_a_child_is_shown_escaped(capfd) -> None:
+    with pytest.raises(CommandFailed) as error:
+        process.run(Command(["sh", "-c", f"{{ {HOSTILE}; }} >&2; printf out; exit 3"]), escaped=[process.STDERR])
+    out, err = capfd.readouterr()
+    assert out == "out"
+    assert err.endswith(f"\n\n{ESCAPED}")
+    assert error.value.stderr.startswith("\x1b]0;x")
+
+
+def test_the_stdout_of_a_child_is_shown_escaped_in_order(capfd) -> None:
+    both = [process.STDOUT, process.STDERR]
+    process.run(Command(["sh", "-c", f"{HOSTILE}; printf d >&2; printf e"]), escaped=both)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.endswith(f"\n\n{ESCAPED}de")
+
+
+def test_escaped_output_is_shown_while_the_child_runs(tmp_path) -> None:
+    script = f"printf 'Password\\033: ' >&2; while [ ! -e {tmp_path}/x ]; do sleep 0.05; done"
+    with _child(f"process.run(Command(['sh', '-c', {script!r}]), escaped=[process.STDERR])") as child:
+        assert child.stderr is not None
+        line = ""
+        while not line.endswith("Password\\x1b: "):
+            letter = child.stderr.read(1)
+            assert letter
+            line += letter
+        (tmp_path / "x").touch()
+        assert child.communicate(timeout=20) == ("", "")
+
+
+def test_what_a_child_leaves_in_the_background_neither_delays_nor_writes_on(capfd) -> None:
+    began = time.monotonic()
+    with pytest.raises(CommandFailed) as error:
+        process.run(Command(["sh", "-c", "yes 98757 >&2 & sleep 0.2; exit 3"]), escaped=[process.STDERR])
+    assert error.value.status == 3
+    assert time.monotonic() - began < 30
+    assert len(error.value.stderr) <= 1 << 16
+    wait_for(lambda: processes("yes", "98757") == [])
+
+
+def test_a_child_whose_pipe_ssh_makes_non_blocking_can_write_much(capfd) -> None:
+    code = """
+import os, time
+os.set_blocking(2, False)
+while not os.get_blocking(2):
+    time.sleep(0.01)
+assert os.write(2, b"x" * 1_000_000) == 1_000_000
+"""
+    process.run(Command([sys.executable, "-c", code]), escaped=[process.STDERR])
+    assert capfd.readouterr().err.endswith("x" * 1_000_000)
+
+
+def test_escaped_output_of_a_program_that_cannot_be_started() -> None:
+    with pytest.raises(DockerutilsError, match="no-such-program was not found on PATH"):
+        process.run(Command(["no-such-program"]), escaped=[process.STDERR])
+
+
 def test_the_current_directory_is_not_shown(tmp_path) -> None:
     assert str(Command(["x"], {}, os.curdir)) == str(Command(["x"], {}, os.getcwd())) == "x"
 

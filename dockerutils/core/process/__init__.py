@@ -6,12 +6,13 @@
 from dockerutils.core.process.children import Child, Children, children, spawn_detached
 from dockerutils.core.process.command import Command, Input, replace, run
 from dockerutils.core.process.probes import LIMIT, TIMED_OUT, TOO_LONG, Captured, capture, capture_all, capture_within
-from dockerutils.core.process.spawn import PIPE, STDERR, deferred_signals
+from dockerutils.core.process.spawn import PIPE, STDERR, STDOUT, deferred_signals
 
 __all__ = [
     "LIMIT",
     "PIPE",
     "STDERR",
+    "STDOUT",
     "TIMED_OUT",
     "TOO_LONG",
     "Captured",

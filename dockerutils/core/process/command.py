@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
-from typing import IO, TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from dockerutils.core import console, shell_words
 from dockerutils.core.errors import CommandFailed, Terminated
 from dockerutils.core.process import spawn
-from dockerutils.core.process.spawn import PIPE, STDERR, Streams
+from dockerutils.core.process.spawn import PIPE, STDERR, STDOUT, Streams
 
 if TYPE_CHECKING:
     from subprocess import Popen
+
+    from dockerutils.core.process.relay import Relay
 
 # Seconds that a child gets to end by itself after Ctrl-C, which the terminal sends to both of us.
 _GRACE = 0.5
@@ -51,54 +53,49 @@ def run(
     dry_run: bool = False,
     unshown: Mapping[str, str] | None = None,
     to_stderr: bool = False,
-    keep_stderr: bool = False,
+    escaped: Collection[int] = (),
 ) -> None:
     """Print `command`, execute it and wait for it; CommandFailed carries its status if that is not 0.
 
     SIGINT and SIGTERM are passed on, and the child has ended when this returns or raises. `unshown` are variables of
     the child that the printed line omits: what they name is gone before anybody can paste it. With `to_stderr` the
-    child's stdout goes to our stderr. With `keep_stderr` its stderr is shown when it has ended, with control characters
-    escaped, and CommandFailed carries it too.
+    child's stdout goes to our stderr. What it writes to `escaped`, which is STDERR or both STDOUT and STDERR, goes to
+    our stderr with control characters escaped, and CommandFailed carries the end of it.
     """
     if _announce(command, dry_run=dry_run):
         return
     text = command.stdin.read().encode() if command.stdin else None
     child = None
-    # Not a pipe: it could fill up while a child that gets SIGQUIT writes its stack.
-    stderr = _temporary_file() if keep_stderr else None
+    relay = _relay() if escaped else None
     try:
         with spawn.deferred_signals():
             child = spawn.start(
                 command.argv,
-                Streams(PIPE if command.stdin else None, STDERR if to_stderr else None, stderr),
+                Streams(
+                    PIPE if command.stdin else None,
+                    relay.output if relay and STDOUT in escaped else STDERR if to_stderr else None,
+                    relay.output if relay else None,
+                ),
                 environ={**os.environ, **command.env, **(unshown or {})},
                 directory=command.directory,
             )
+            if relay:
+                relay.start()
         child.communicate(text)
     except (KeyboardInterrupt, Terminated) as interruption:
         if child:
             _end(child, interruption)
         raise
     finally:
-        kept = _show(stderr) if stderr else ""
+        written = relay.finish() if relay else ""
     if status := spawn.status(child):
-        raise CommandFailed(status, stderr=kept)
+        raise CommandFailed(status, stderr=written)
 
 
-def _temporary_file() -> IO[bytes]:
-    import tempfile  # late: most commands keep no stderr
+def _relay() -> Relay:
+    from dockerutils.core.process.relay import Relay  # late: it imports threading
 
-    return tempfile.TemporaryFile()
-
-
-def _show(file: IO[bytes]) -> str:
-    """Show a child's stderr, close the file, and return the text."""
-    with file:
-        file.seek(0)
-        text = file.read().decode(errors="replace")
-    for line in text.splitlines():
-        print(console.one_line(line), file=sys.stderr, flush=True)
-    return text
+    return Relay()
 
 
 def replace(command: Command, *, dry_run: bool = False) -> None:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 # Seconds that a child gets to end after a signal, before SIGKILL.
 PATIENCE = 10.0
-# subprocess.PIPE and DEVNULL, and the descriptor of our stderr: constants, so that -h does not import subprocess.
-PIPE, DEVNULL, STDERR = -1, -3, 2
+# subprocess.PIPE and DEVNULL: constants, so that -h does not import subprocess. The descriptors of stdout and stderr.
+PIPE, DEVNULL = -1, -3
+STDOUT, STDERR = 1, 2
 
 
 class Streams(NamedTuple):
