@@ -77,45 +77,65 @@ def _parse(line: str) -> list[str]:
     return found
 
 
+def _commands_in_text(page: Path) -> list[str]:
+    """Parse the commands in the text of a page, and return which they are."""
+    texts = re.findall(r"`([a-z-]+\s[^`]+)`", _prose(page))
+    return [name for text in texts for name in _parse(text.replace("\n", " ").replace("\\|", "|"))]
+
+
+def _commands_in_blocks(page: Path) -> list[str]:
+    """Parse the commands in the blocks of a page that are not run, and return which they are."""
+    lines = [line for block in _blocks(page) if block.language in {"text", "sh"} for line in block.text.splitlines()]
+    return [name for line in lines if (prompt := _PROMPT.match(line)) for name in _parse(line[prompt.end() :])]
+
+
+def _configurations(page: Path) -> list[Config]:
+    return [Config(ini.parse(block.text, page.name)) for block in _blocks(page) if block.language == "ini"]
+
+
+@each_page
+def test_every_block_is_found(page) -> None:
+    assert 2 * len(_blocks(page)) == page.read_text().count("```")
+
+
 @each_page
 def test_links_lead_somewhere(page) -> None:
     text = re.sub(r"`[^`]*`", "", _prose(page))
-    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"^\[[^\]]+\]: (\S+)$", text, re.MULTILINE)
-    for target in targets:
-        path, _, anchor = target.partition("#")
-        if re.match(r"[a-z]+:", target):
-            assert target.startswith("https://"), target
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    references = re.findall(r"^\[[^\]]+\]: (\S+)$", text, re.MULTILINE)
+    assert (len(links), len(references)) == (text.count("]("), text.count("]: "))
+    for link in links + references:
+        path, _, anchor = link.partition("#")
+        if re.match(r"[a-z]+:", link):
+            assert link.startswith("https://"), link
             continue
         there = (page.parent / path).resolve() if path else page
-        assert there.exists(), target
-        assert there.is_relative_to(ROOT), target
-        assert not anchor or anchor in _anchors(there), target
+        assert there.exists(), link
+        assert there.is_relative_to(ROOT), link
+        assert not anchor or anchor in _anchors(there), link
 
 
 @each_page
-def test_commands_in_the_text_parse(page) -> None:
-    for text in re.findall(r"`([a-z-]+\s[^`]+)`", _prose(page)):
-        _parse(text.replace("\n", " ").replace("\\|", "|"))
+def test_commands_parse(page) -> None:
+    _commands_in_text(page)
+    _commands_in_blocks(page)
 
 
 @each_page
-def test_commands_in_blocks_parse(page) -> None:
-    for block in _blocks(page):
-        if block.language in {"text", "sh"}:
-            for line in block.text.splitlines():
-                if prompt := _PROMPT.match(line):
-                    _parse(line[prompt.end() :])
+def test_sections_have_known_keys(page) -> None:
+    for config in _configurations(page):
+        assert list(config)
+        named = {values["env"].text for values in map(config.section, config) if "env" in values}
+        for name in config:
+            assert config.faults(name) == []
+            assert name in {*named, "run_image"} or list(config.unknown_keys(name)) == []
 
 
-@each_page
-def test_sections_have_keys_that_there_are(page) -> None:
-    for block in _blocks(page):
-        if block.language == "ini":
-            config = Config(ini.parse(block.text, page.name))
-            named = {values["env"].text for values in map(config.section, config) if "env" in values}
-            for name in config:
-                assert config.faults(name) == []
-                assert name in {*named, "run_image"} or list(config.unknown_keys(name)) == []
+def test_the_pages_have_commands_and_sections_to_check() -> None:
+    assert len(PAGES) > 15
+    assert sum(len(_commands_in_text(page)) for page in PAGES) > 60
+    assert sum(len(_commands_in_blocks(page)) for page in PAGES) > 15
+    assert sum(len(_configurations(page)) for page in PAGES) > 5
 
 
 def _strings(node: Any) -> Iterator[str]:
@@ -178,13 +198,13 @@ def test_the_table_of_keys_is_that_of_the_code() -> None:
     assert table in (DOCS / "configuration.md").read_text()
 
 
-def test_the_variables_that_are_read_are_told() -> None:
+def test_every_variable_that_is_read_is_documented() -> None:
     sources = [*(ROOT / "dockerutils").rglob("*.py"), ROOT / "dockerutils/shell/dock"]
     names = r"""["'${]((?:DOCK|DOCKER|DOCKERUTILS|RESERO|SSH)_[A-Z_]*[A-Z]|NO_COLOR|BROWSER)\b"""
     read = {name for path in sources for name in re.findall(names, path.read_text())}
     assert "DOCK_WORKSPACES" in read
-    told = "".join(page.read_text() for page in DOCS.glob("*.md"))
-    assert {name for name in read if name not in told} == set()
+    documented = "".join(page.read_text() for page in DOCS.glob("*.md"))
+    assert {name for name in read if name not in documented} == set()
 
 
 def test_the_table_of_commands_has_every_command() -> None:
@@ -202,19 +222,25 @@ def test_contributing_names_every_package_and_only_files_that_exist() -> None:
     paragraphs = re.findall(r"(?ms)^- \*\*`(\w+)/`\*\*: (.*?)(?=^- \*\*|\n\n)", text)
     packages = {path.name for path in (ROOT / "dockerutils").iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert {package for package, _ in paragraphs} == packages
-    for package, paragraph in paragraphs:
-        for name in re.findall(r"`(\w+\.py|\w+/)`", paragraph):
-            assert (ROOT / "dockerutils" / package / name).exists(), (package, name)
+    files = [
+        ROOT / "dockerutils" / package / name
+        for package, paragraph in paragraphs
+        for name in re.findall(r"`(\w+\.py|\w+/)`", paragraph)
+    ]
+    assert len(files) > 40
+    assert [path for path in files if not path.exists()] == []
     tables = re.findall(r"(?m)^\| .* \| (`tests/.*) \|$", text)
     assert len(tables) > 5
     for row in tables:
         directory = Path(re.findall(r"`([\w/.]+)`", row)[0]).parent
-        for path in re.findall(r"`([\w/]+\.py)`", row):
+        paths = re.findall(r"`([\w/]+\.py)`", row)
+        assert paths, row
+        for path in paths:
             assert (ROOT / path).exists() or (ROOT / directory / path).exists(), path
 
 
 def _texts(picture: Path, kind: str) -> list[str]:
-    """The texts of one class in a picture; ElementTree.ParseError when it is no XML."""
+    """Return the texts of one class in a picture; ElementTree.ParseError if it is not XML."""
     nodes = ElementTree.parse(picture).getroot().iter()
     return ["".join(node.itertext()) for node in nodes if kind in node.get("class", "").split()]
 
@@ -235,6 +261,7 @@ def test_the_picture_of_the_session_can_be_taken_again(engine, python_image, tmp
     (tmp_path / "session.svg").write_text(child.stdout)
     for kind in ("typed", "bold"):
         again, shown = ("\n".join(_texts(path, kind)) for path in (tmp_path / "session.svg", DOCS / "session.svg"))
+        assert shown
         # The time in a container's name is another.
         assert re.sub(r"_\d\d-\d\d-\d\d_[\d.]+", "", again) == re.sub(r"_\d\d-\d\d-\d\d_[\d.]+", "", shown)
     assert "landings: 40" in child.stdout

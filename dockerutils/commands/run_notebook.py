@@ -1,4 +1,4 @@
-"""Run JupyterLab in a container with the project mounted, here or on the dock, and open it in the browser."""
+"""Run JupyterLab in a container with the project mounted, and open it in the browser."""
 
 from __future__ import annotations
 
