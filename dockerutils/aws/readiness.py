@@ -19,8 +19,6 @@ from dockerutils.docks.records import Dock
 _CONNECT, KEYS_AFTER, KEYS_AT_ALL = 5, 60.0, 180.0
 TICK = 1.0
 
-_ENGINE = "version -f {{.Server.Version}}"
-
 
 def host_keys(ec2: Ec2, instance: str, address: str, deadline: float) -> list[str]:
     """Return the host keys that an instance writes to its console, as `ssh-ed25519 AAAA…`, or none."""
@@ -49,9 +47,10 @@ def await_docker(
 
     Each attempt is a new login, because a login sees the groups from its start. With `sudo`, docker as root counts.
     """
-    ask = f"docker {_ENGINE}" + (f" 2>/dev/null || sudo -n docker {_ENGINE}" if sudo else "")
-    script = f"sh -c {shlex.quote(f'{remote.USUAL_PLACES}; {ask}')}"  # a user's shell can be another one
-    probes = [ssh_config.login(dock, home, script, _CONNECT) for dock in docks]
+    # Asked again, for its status and stderr.
+    script = f'{remote.find_docker()}; {"$sudo " if sudo else ""}"${{docker:-docker}}" version >/dev/null'
+    command = f"sh -c {shlex.quote(script)}"  # a user's shell can be another one
+    probes = [ssh_config.login_argv(dock, home, command, _CONNECT) for dock in docks]
 
     show("waiting for ssh")
     answers = process.capture_within(probes, max(0.0, deadline - time.monotonic()), lambda answer: again(answer, show))

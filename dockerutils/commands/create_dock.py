@@ -288,7 +288,7 @@ def _wait_until_ready(ec2: Ec2, dock: Dock, home: str, deadline: float, lines: L
     assert dock.instance_id
     lines.update(dock.moniker, f"{dock.moniker}: waiting for its host keys")
     keys = readiness.host_keys(ec2, dock.instance_id, dock.ip, deadline)
-    ssh_config.know_keys(dock, keys, home)  # without keys, an empty file for those of the first connection
+    ssh_config.write_host_keys(dock, keys, home)  # without keys, an empty file for those of the first connection
     if not keys:
         lines.above(lambda: readiness.warn_unverified(_COMMAND, dock))
     show = functools.partial(_show, lines, dock.moniker)
@@ -309,7 +309,7 @@ def _create_context(dock: Dock, rollback: Rollback) -> None:
 
 
 def _drop_context(dock: Dock) -> str:
-    contexts.drop(dock, dry_run=False)
+    contexts.drop(dock, dry_run=False, command=_COMMAND)
     return ""
 
 

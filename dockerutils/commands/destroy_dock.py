@@ -14,9 +14,9 @@ from dockerutils.aws.service_catalog import Catalog
 from dockerutils.aws.session import Session
 from dockerutils.cli import program
 from dockerutils.core import console
-from dockerutils.core.errors import DockerutilsError, UserError
+from dockerutils.core.errors import UserError
 from dockerutils.core.progress import Lines
-from dockerutils.docks import contexts, forwarding, inventory
+from dockerutils.docks import contexts, inventory, remote
 from dockerutils.docks.records import Dock
 
 _COMMAND = "destroy-dock"
@@ -74,7 +74,7 @@ def _destroy(ec2: Ec2, catalog: Catalog, docks: Sequence[DockInstance], deadline
     live = [each for each in own if ec2.dry_run or _is_live(known.get(each.instance))]
     if not ec2.dry_run:
         for each in docks:
-            forwarding.hang_up(each.dock)
+            remote.of(each.dock).disconnect()
     if live:
         _terminate(ec2, live, deadline)
     products = [each for each in docks if each not in own and _terminate_product(each.dock, catalog, ec2, deadline)]
@@ -135,10 +135,7 @@ def _forget(dock: Dock, home: str) -> None:
     """Remove the docker context, and last the record: until then the command can be run again."""
     if os.environ.get("DOCK_MONIKER") == dock.moniker:
         console.warn(_COMMAND, f"this shell is docked to {dock.moniker}; run: castoff")
-    try:
-        contexts.drop(dock, dry_run=False)
-    except DockerutilsError as error:
-        console.warn(_COMMAND, f"the docker context {dock.host} may remain: {error}")
+    contexts.drop(dock, dry_run=False, command=_COMMAND)
     inventory.unregister(dock.address, home)
 
 

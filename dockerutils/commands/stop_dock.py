@@ -13,7 +13,7 @@ from dockerutils.aws.session import Session
 from dockerutils.cli import program
 from dockerutils.core import console
 from dockerutils.core.progress import Lines
-from dockerutils.docks import forwarding
+from dockerutils.docks import remote
 
 _COMMAND = "stop-dock"
 _EXAMPLES = """\
@@ -50,7 +50,7 @@ def handle(args: argparse.Namespace) -> None:
         return
     lines = Lines()
     for dock in chosen:
-        forwarding.hang_up(dock)
+        remote.of(dock).disconnect()
     for region, docks in by_region.items():
         ids = [each.instance for each in docks]
         Ec2(session, region).until(ids, {STOPPED}, deadline, instances.progress(docks, lines))

@@ -107,6 +107,7 @@ _TABLE = (
     Complaint(
         r"(?i)permission denied while trying to connect to the docker",
         "the user of {host} may not use its Docker Engine",
+        "add that user to the group docker: {login} 'sudo usermod -aG docker $USER'",
         "add that user to the group docker: {login} 'sudo usermod -aG docker $USER', and close the connection: "
         "{login} -O exit",
         remote=True,

@@ -10,11 +10,8 @@ from dockerutils.core.errors import CommandFailed, DockerutilsError
 from dockerutils.docks.records import Dock
 
 
-def keep(dock: Dock, *, dry_run: bool, command: str = "") -> None:
-    """Create the context of a dock, or correct it; CommandFailed if docker refuses.
-
-    Without docker, `command` warns; DockerutilsError if no command is named.
-    """
+def keep(dock: Dock, *, dry_run: bool, command: str) -> None:
+    """Create the context of a dock, or correct it; CommandFailed if docker refuses. Without docker, `command` warns."""
     with _optional(command, f"no docker context {dock.host}"):
         endpoint = _endpoint(dock)
         if endpoint != dock.docker_host:
@@ -23,10 +20,10 @@ def keep(dock: Dock, *, dry_run: bool, command: str = "") -> None:
             process.run(process.Command(argv), dry_run=dry_run, to_stderr=True)
 
 
-def drop(dock: Dock, *, dry_run: bool, command: str = "") -> None:
+def drop(dock: Dock, *, dry_run: bool, command: str) -> None:
     """Remove the context of a dock, even the current one; CommandFailed if docker refuses.
 
-    One with another endpoint is the user's own. Without docker, `command` warns; without a command, DockerutilsError.
+    One with another endpoint is the user's own. Without docker, `command` warns.
     """
     with _optional(command, f"the docker context {dock.host} may remain"):
         if _endpoint(dock) == dock.docker_host:
@@ -41,8 +38,6 @@ def _optional(command: str, problem: str) -> Iterator[None]:
     except CommandFailed:
         raise
     except DockerutilsError as error:
-        if not command:
-            raise
         console.warn(command, f"{problem}: {error}")
 
 

@@ -87,11 +87,6 @@ def _require_shared_connection(dock: Dock) -> None:
         )
 
 
-def hang_up(dock: Dock) -> None:
-    """End the shared connection, if there is one."""
-    remote.of(dock).disconnect()
-
-
 def _open(host: RemoteHost, dock: Dock, wanted: Sequence[_Forward]) -> list[_Forward]:
     """Forward the ports and return them with their locks."""
     _require_shared_connection(dock)

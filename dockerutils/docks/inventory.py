@@ -124,7 +124,7 @@ def _write(dock: Dock, others: list[Dock], address: str, home: str) -> None:
     # The record comes last: a stanza without a record does no harm, a record without a stanza does.
     ssh_config.write_stanzas([*others, dock], home)
     if keys := ssh_config.text_of(records.known_hosts(address, home)):
-        ssh_config.know_keys(dock, re.findall(r"(?m)^[^\s#@]\S*\s+(\S.*?)\s*$", keys), home)
+        ssh_config.write_host_keys(dock, re.findall(r"(?m)^[^\s#@]\S*\s+(\S.*?)\s*$", keys), home)
     records.write(dock, home)
 
 

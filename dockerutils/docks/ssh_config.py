@@ -72,7 +72,7 @@ def _settings(dock: Dock, home: str) -> list[str]:
     ]
 
 
-def login(dock: Dock, home: str, command: str, seconds: int) -> list[str]:
+def login_argv(dock: Dock, home: str, command: str, seconds: int) -> list[str]:
     """Return the words that run a shell line on a dock over a new connection, without prompts.
 
     The dock need not be registered: the words contain its stanza. `seconds` is the limit for connecting.
@@ -88,7 +88,7 @@ def socket(dock: Dock, home: str) -> str | None:
     return path if len(os.fsencode(path)) <= _LONGEST_SOCKET else None
 
 
-def know_keys(dock: Dock, keys: Iterable[str], home: str) -> None:
+def write_host_keys(dock: Dock, keys: Iterable[str], home: str) -> None:
     """Write the keys of a dock's host, each as `ssh-ed25519 AAAA…`; ssh then refuses any other key."""
     path = known_hosts(dock, home)
     os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)

@@ -153,7 +153,7 @@ def _require_bases(project: Project, images: Sequence[Image], options: Sequence[
     present = engine.inspect(needed)
     for reference, base in needed.items():
         if reference not in present:
-            raise DockerutilsError(f"the base image {reference} is not built yet; run: build-image {base.name}")
+            raise DockerutilsError(f"the base image {reference} is not built yet; run: {project.build_command(base)}")
 
 
 def _run(step: Step, *, to_stderr: bool) -> None:

@@ -474,7 +474,7 @@ def test_an_address_of_before(create, cloud) -> None:
     address = cloud.addresses[0]
     old = Dock("old", address, "dock", address, address, None, None, "i-0old", "us-east-1")
     inventory.register(old, cloud.home)
-    ssh_config.know_keys(old, ["ssh-ed25519 AAAA"], cloud.home)
+    ssh_config.write_host_keys(old, ["ssh-ed25519 AAAA"], cloud.home)
     assert create("gpu").status == 0
     assert {dock.moniker: dock.address for dock in inventory.known(cloud.home)} == {"gpu": address, "old": "i-0old"}
     assert Path(cloud.home, ".docker", "i-0old", "known_hosts").read_text() == "i-0old ssh-ed25519 AAAA\n"

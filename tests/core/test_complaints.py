@@ -93,7 +93,7 @@ def over_ssh(status: int, stderr: str, host: str = "dock-gpu") -> str:
             "the user of dock gpu may not use its Docker Engine; add that user to the group docker: ssh dock-gpu 'sudo "
             "usermod -aG docker $USER', and close the connection: ssh dock-gpu -O exit",
             "the user of me@gpu:22 may not use its Docker Engine; add that user to the group docker: ssh -p 22 me@gpu "
-            "'sudo usermod -aG docker $USER', and close the connection: ssh -p 22 me@gpu -O exit",
+            "'sudo usermod -aG docker $USER'",
             id="no rights there",
         ),
         pytest.param(
