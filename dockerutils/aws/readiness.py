@@ -18,6 +18,7 @@ from dockerutils.docks.records import Dock
 # nothing answers, because the dock can be reached through another host only.
 _CONNECT, KEYS_AFTER, KEYS_AT_ALL = 5, 60.0, 180.0
 TICK = 1.0
+SSH_PORT = 22
 
 
 def host_keys(ec2: Ec2, instance: str, address: str, deadline: float) -> list[str]:
@@ -54,7 +55,7 @@ def await_docker(
 
     show("waiting for ssh")
     answers = process.capture_within(probes, max(0.0, deadline - time.monotonic()), lambda answer: again(answer, show))
-    return [_reason(dock, answer) for dock, answer in zip(docks, answers, strict=True)]
+    return [reason(dock, answer) for dock, answer in zip(docks, answers, strict=True)]
 
 
 def again(answer: Captured, show: Callable[[str], None]) -> bool:
@@ -65,7 +66,8 @@ def again(answer: Captured, show: Callable[[str], None]) -> bool:
     return True
 
 
-def _reason(dock: Dock, answer: Captured | None) -> str:
+def reason(dock: Dock, answer: Captured | None) -> str:
+    """Return why docker does not answer on a dock, nothing if it does; `answer` is None if ssh did not end in time."""
     if answer and answer.status == 0:
         return ""
     if answer and complaints.changed_host_key(answer.stderr):
@@ -83,7 +85,7 @@ def _answers(address: str) -> bool:
     import socket  # late, for -h
 
     try:
-        with socket.create_connection((address, 22), _CONNECT):
+        with socket.create_connection((address, SSH_PORT), _CONNECT):
             return True
     except OSError:
         return False

@@ -21,7 +21,7 @@ def stubbed(isolated, monkeypatch):
     """Return EC2, and the stub that answers its requests and checks them against the service's model."""
     client = boto3.client("ec2", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
     session = Session({"AWS_REGION": "us-east-1"}, dry_run=False)
-    monkeypatch.setattr(session, "_client", lambda *_: client)
+    monkeypatch.setattr(boto3.session.Session, "client", lambda *_, **__: client)
     monkeypatch.setattr(ec2, "TICK", 0)
     with Stubber(client) as stubber:
         yield Ec2(session), stubber

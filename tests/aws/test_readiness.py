@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import time
+
 import pytest
 
 from dockerutils.aws import readiness
@@ -50,11 +53,7 @@ def test_the_keys_on_a_console(text, keys) -> None:
     ],
 )
 def test_why_a_dock_does_not_answer(answer, reason) -> None:
-    assert readiness._reason(DOCK, answer) == reason
-
-
-def test_whether_something_answers() -> None:
-    assert not readiness._answers("no-such-host.invalid")
+    assert readiness.reason(DOCK, answer) == reason
 
 
 def test_the_first_failure_counts() -> None:
@@ -62,20 +61,30 @@ def test_the_first_failure_counts() -> None:
     assert str(readiness.failure(["", "b", "c"])) == "b"
 
 
-@pytest.mark.parametrize(("after", "at_all"), [(0.0, 60.0), (60.0, 0.0)])
-def test_the_wait_for_keys_ends(after, at_all, monkeypatch) -> None:
-    """Neither where something answers, nor where nothing does."""
-    monkeypatch.setattr(readiness, "KEYS_AFTER", after)
-    monkeypatch.setattr(readiness, "KEYS_AT_ALL", at_all)
+class Silent(Ec2):
+    """EC2 with an instance that writes nothing to its console."""
+
+    def __init__(self) -> None:
+        pass
+
+    def console(self, instance: str) -> str:
+        assert instance == "i-1"
+        return ""
+
+
+def test_the_wait_for_keys_ends_after_sshd_answers(monkeypatch) -> None:
+    monkeypatch.setattr(readiness, "KEYS_AFTER", 0.1)
     monkeypatch.setattr(readiness, "TICK", 0.01)
-    monkeypatch.setattr(readiness, "_answers", lambda _: True)
+    with socket.create_server(("127.0.0.1", 0)) as sshd:
+        monkeypatch.setattr(readiness, "SSH_PORT", sshd.getsockname()[1])
+        began = time.monotonic()
+        assert readiness.host_keys(Silent(), "i-1", "127.0.0.1", float("inf")) == []
+    assert 0.1 < time.monotonic() - began < 60
 
-    class Silent(Ec2):
-        def __init__(self) -> None:
-            pass
 
-        def console(self, instance: str) -> str:
-            assert instance == "i-1"
-            return ""
-
-    assert readiness.host_keys(Silent(), "i-1", "203.0.113.7", float("inf")) == []
+def test_the_wait_for_keys_ends_where_nothing_answers(monkeypatch) -> None:
+    monkeypatch.setattr(readiness, "KEYS_AT_ALL", 0.1)
+    monkeypatch.setattr(readiness, "TICK", 0.01)
+    began = time.monotonic()
+    assert readiness.host_keys(Silent(), "i-1", "no-such-host.invalid", float("inf")) == []
+    assert 0.1 < time.monotonic() - began < 60

@@ -26,11 +26,11 @@ FOR_EVER = float("inf")
 def says(isolated, monkeypatch) -> Iterator[Stubber]:
     """Return the stub that answers for the service; the test must use all of its answers."""
     client = boto3.client("servicecatalog", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
-    real = Session._client
+    real = boto3.session.Session.client
     monkeypatch.setattr(
-        Session,
-        "_client",
-        lambda self, name, region: client if name == "servicecatalog" else real(self, name, region),
+        boto3.session.Session,
+        "client",
+        lambda self, name, **options: client if name == "servicecatalog" else real(self, name, **options),
     )
     monkeypatch.setattr(service_catalog, "TICK", 0)
     with Stubber(client) as stubber:
@@ -81,8 +81,8 @@ ENDING = {"RecordDetail": {"ProvisionedProductId": "pp-1", "RecordId": "rec-2"}}
 
 def record(says: Stubber, status: str, number: int = 1, *, errors: tuple[str, ...] = (), **outputs: str) -> None:
     detail = {"Status": status, "RecordErrors": [{"Description": each} for each in errors]}
-    told = [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()]
-    says.add_response("describe_record", {"RecordDetail": detail, "RecordOutputs": told}, {"Id": f"rec-{number}"})
+    values = [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()]
+    says.add_response("describe_record", {"RecordDetail": detail, "RecordOutputs": values}, {"Id": f"rec-{number}"})
 
 
 def terminated(says: Stubber) -> None:

@@ -46,17 +46,18 @@ def create(cloud, tmp_path, capfd):
 
 @pytest.fixture
 def recorded(monkeypatch) -> list[tuple[str, dict[str, Any]]]:
-    """Return the operations that boto3 is asked for from now on, and their parameters."""
-    import botocore.client  # type: ignore[import-untyped]
+    """Return the calls that boto3 makes from now on: operations and parameters."""
+    import botocore.session  # type: ignore[import-untyped]
 
     calls: list[tuple[str, dict[str, Any]]] = []
-    make = botocore.client.BaseClient._make_api_call
+    get_session = botocore.session.get_session
 
-    def recording(self, operation, parameters):
-        calls.append((operation, dict(parameters)))
-        return make(self, operation, parameters)
+    def recording():
+        session = get_session()
+        session.register("provide-client-params", lambda params, model, **_: calls.append((model.name, dict(params))))
+        return session
 
-    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", recording)
+    monkeypatch.setattr(botocore.session, "get_session", recording)
     return calls
 
 
@@ -85,7 +86,7 @@ def test_an_instance_becomes_a_dock(create, cloud) -> None:
     assert answer.stdout == "ok\n"
 
 
-def test_what_is_printed_is_what_is_asked(create, recorded) -> None:
+def test_the_printed_lines_are_the_calls(create, recorded) -> None:
     outcome = create("gpu")
     lines = [line for line in outcome.echoed if line.startswith("aws ")]
     assert [testbed.parsed(line) for line in lines] == recorded[: len(lines)]
@@ -554,14 +555,14 @@ def test_interrupted_while_it_waits_and_again(cloud, tmp_path, capfd, number) ->
     assert outcome.err.endswith(f"destroy-dock: gpu is destroyed: security group {group}\n")
 
 
-def test_what_cloud_init_is_told() -> None:
+def test_the_user_data_installs_docker() -> None:
     from dockerutils.aws.launch import user_data
 
     header, text = user_data("ubuntu").split("\n")
-    told = json.loads(text)
+    config = json.loads(text)
     assert header == "#cloud-config"
-    assert told["packages"] == ["docker.io", "rsync", "zstd"]
-    assert told["runcmd"][-1] == ["usermod", "-aG", "docker", "ubuntu"]
+    assert config["packages"] == ["docker.io", "rsync", "zstd"]
+    assert config["runcmd"][-1] == ["usermod", "-aG", "docker", "ubuntu"]
 
 
 @pytest.mark.parametrize(
@@ -661,8 +662,8 @@ def test_a_user_who_is_let_use_docker_just_now(create, cloud, monkeypatch) -> No
 def test_the_user_data_reaches_the_instance(create, cloud) -> None:
     create("gpu")
     [instance] = cloud.instances()
-    told = cloud.ec2.describe_instance_attribute(InstanceId=instance["InstanceId"], Attribute="userData")
-    assert base64.b64decode(told["UserData"]["Value"]).decode().splitlines()[0] == "#cloud-config"
+    attribute = cloud.ec2.describe_instance_attribute(InstanceId=instance["InstanceId"], Attribute="userData")
+    assert base64.b64decode(attribute["UserData"]["Value"]).decode().splitlines()[0] == "#cloud-config"
 
 
 def test_the_console_script(cloud, tmp_path) -> None:
@@ -682,9 +683,9 @@ def product(cloud, monkeypatch):
         if self._dry_run:
             return provision_really(self, wanted, run, deadline, rollback)
         rollback.add("product", str, lambda: "product")
-        return Provisioned("pp-1", *told)
+        return Provisioned("pp-1", *outputs)
 
-    told: list[str | None] = [found["InstanceId"], None]
+    outputs: list[str | None] = [found["InstanceId"], None]
     monkeypatch.setattr(Catalog, "provision", provision)
 
     def terminate(_, name, deadline) -> bool:
@@ -692,7 +693,7 @@ def product(cloud, monkeypatch):
         return True
 
     monkeypatch.setattr(Catalog, "terminate", terminate)
-    return told, terminated
+    return outputs, terminated
 
 
 def test_a_product_becomes_a_dock_and_is_destroyed(create, cloud, product, tmp_path, capfd) -> None:
@@ -770,7 +771,7 @@ def test_autostop_is_in_the_user_data(create, cloud) -> None:
     assert written.stdout == autostop.installation(1.5)
 
 
-def test_autostop_is_printed_as_it_is_asked(create, recorded) -> None:
+def test_autostop_is_in_the_printed_lines(create, recorded) -> None:
     outcome = create("gpu", "--autostop", "1.5")
     lines = [line for line in outcome.echoed if line.startswith("aws ")]
     assert [testbed.parsed(line) for line in lines] == recorded[: len(lines)]
