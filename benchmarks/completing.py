@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from statistics import median
 
 from benchmarks.lab import Lab, write
-from benchmarks.timing import Row, say, verdict
+from benchmarks.timing import Row, note, verdict
 
 PRESSES = 20
 AT_MOST = 60.0  # ms that a press may take
@@ -39,7 +39,7 @@ def completing(lab: Lab) -> list[Row]:
     home = lab.env["HOME"]
     write(os.path.join(home, ".docker/203.0.113.7/connection_config.txt"), "DOCK_MONIKER=gpu\nDOCK_IP=203.0.113.7\n")
     there = [shell for shell in _SHELLS if shutil.which(shell)]
-    say(f"{PRESSES} rounds of TAB in: {', '.join(there)}")
+    note(f"{PRESSES} rounds of TAB in: {', '.join(there)}")
     times: dict[tuple[str, str], list[float]] = {(shell, what): [] for shell in there for what in _LINES}
     with ExitStack() as stack:
         terminals = {shell: stack.enter_context(_terminal(shell, lab)) for shell in there}

@@ -11,7 +11,7 @@ from statistics import median
 
 from benchmarks.lab import write
 from benchmarks.syncing import DELAY, Place
-from benchmarks.timing import Call, Row, Series, compare, milliseconds, run, say, side_by_side, verdict
+from benchmarks.timing import Call, Row, Series, compare, milliseconds, note, run, side_by_side, verdict
 from tests.testbed import aws
 
 ROUNDS, LIMIT = 15, 5.0
@@ -66,7 +66,7 @@ def _call(place: Place, dock: str) -> Row:
 
 
 def _shell(place: Place, shell: str) -> Iterator[Row]:
-    say(f"{ROUNDS} rounds of: source dock, castoff ({shell})")
+    note(f"{ROUNDS} rounds of: source dock, castoff ({shell})")
     environ = {**place.env, "PATH": f"{place.bin}:{place.env['PATH']}"}
     output = run(Call((*SHELLS[shell], _DOCKING), place.project, environ))
     rounds = [[float(moment) for moment in line.split()] for line in output.splitlines()]
@@ -81,7 +81,7 @@ def _listing(place: Place) -> Row:
         for number, address in enumerate([_near(place)] * (LIVE - 2) + silent):
             _record(place, number, address)
         call = Call((f"{place.bin}/ls-dock", "-t", f"{LIMIT:g}"), place.project, place.env)
-        say("ls-dock")
+        note("ls-dock")
         taken = milliseconds(call) / 1000
         rows = run(call).count(" running ")
     name = f"ls-dock -t {LIMIT:g}, {LIVE + SILENT} docks of which {SILENT} are silent; {rows} rows complete"
@@ -94,7 +94,7 @@ def _on_aws(place: Place) -> Row:
     name = f"ls-dock, {LIVE + SILENT} docks on AWS"
     if importlib.util.find_spec("moto") is None:
         return Row(name, "no moto here")
-    say(name)
+    note(name)
     python = f"{place.bin}/python"
     client = "import boto3; ec2 = boto3.client('ec2')"
     start = f"{client}; print(ec2.run_instances(ImageId='ami-1', MinCount=1, MaxCount=1)['Instances'][0]['InstanceId'])"

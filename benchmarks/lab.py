@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from benchmarks.timing import Call, run, say
+from benchmarks.timing import Call, note, run
 from tests.testbed.debian import modern_usr
 from tests.testbed.engine import running
 
@@ -113,7 +113,7 @@ def opened() -> Iterator[Lab]:
         printed = run(Call([f"{binaries}/run-image", "app", "--dry-run", "--", "true"], project, env))
         lab = Lab(binaries, project, large, env, _stand_in(directory, env), shlex.split(printed), _compose(env))
         write(os.path.join(project, "compose.yml"), _SERVICE.replace("$REFERENCE", lab.reference))
-        say("building the image")
+        note("building the image")
         run(lab.command("build-image", "app"))
         stack.callback(run, lab.call("docker", "image", "rm", "--force", lab.reference))
         yield lab
@@ -124,7 +124,7 @@ def install(directory: str) -> str:
 
     From a copy: a build leaves its traces in the source tree.
     """
-    say("installing the project into a fresh virtual environment")
+    note("installing the project into a fresh virtual environment")
     source, venv = os.path.join(directory, "source"), os.path.join(directory, "venv")
     left_out = shutil.ignore_patterns("build", "dist", "*.egg-info", "__pycache__", ".*_cache", ".venv", "wheels")
     shutil.copytree(ROOT, source, symlinks=True, ignore=left_out)
@@ -138,7 +138,7 @@ def install(directory: str) -> str:
 def _engine(config: str) -> Iterator[dict[str, str]]:
     """Give the variables that make docker talk to an engine of our own; to the user's, where none can be made."""
     if os.geteuid() == 0 and shutil.which("debootstrap"):
-        say("starting a Docker Engine (the first time, Debian's is fetched)")
+        note("starting a Docker Engine (the first time, Debian's is fetched)")
         with running(modern_usr()) as engine:
             yield engine.client(config)
     else:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from benchmarks.lab import environment, install, write
-from benchmarks.timing import say
+from benchmarks.timing import note
 from tests.testbed import host, registry
 from tests.testbed.debian import modern_usr
 from tests.testbed.engine import Engine, running
@@ -73,7 +73,7 @@ def opened() -> Iterator[Machines]:
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="dockerutils-benchmarks-"))
         binaries = install(directory)
-        say("starting two Docker Engines (the first time, Debian's is fetched)")
+        note("starting two Docker Engines (the first time, Debian's is fetched)")
         here, there = (stack.enter_context(running(modern_usr())) for _ in range(2))
         far = stack.enter_context(host.serving(there))
         home = f"{directory}/home"
@@ -91,7 +91,7 @@ def opened() -> Iterator[Machines]:
 
 def _build(engine: Engine) -> None:
     """Build the image, of what Debian's modern engine consists of, and its second version."""
-    say("building an image of 500 MB")
+    note("building an image of 500 MB")
     with tempfile.TemporaryDirectory(prefix="dockerutils-benchmarks-") as context:
         names = _pack(modern_usr(), context)
         for name, size in {"packed": _PACKED, "change": _CHANGE}.items():

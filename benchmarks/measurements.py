@@ -16,7 +16,7 @@ from statistics import median
 from typing import NamedTuple
 
 from benchmarks.lab import SECTIONS, Lab
-from benchmarks.timing import Call, Row, Series, compare, run, say, side_by_side, verdict
+from benchmarks.timing import Call, Row, Series, compare, note, run, side_by_side, verdict
 
 CONTAINERS, STARTS, SESSIONS = 50, 40, 5  # rounds
 AT_MOST = 40.0  # ms that a command may add
@@ -94,7 +94,7 @@ class Session(NamedTuple):
 
 def waiting(lab: Lab) -> list[Row]:
     """Look at what is left on this side while a container runs, with run-image and with docker run."""
-    say(f"{SESSIONS} pairs of containers that wait")
+    note(f"{SESSIONS} pairs of containers that wait")
     wait = ("sh", "-c", "echo up; exec sleep 600")
     ours, theirs = [], []
     for _ in range(SESSIONS):
@@ -154,7 +154,7 @@ def resident(pid: str) -> float:
 def reading(lab: Lab) -> list[Row]:
     """Time the reading of a large configuration, by itself and as a command's user meets it."""
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "load_configuration.py")
-    say(f"reading {SECTIONS} sections")
+    note(f"reading {SECTIONS} sections")
     times: Sequence[float] = json.loads(run(lab.call(os.path.join(lab.bin, "python"), script, lab.large)))
     value = median(times)
     wanted = verdict(f"≤ {READING:g} ms", met=value <= READING)

@@ -8,7 +8,7 @@ import shlex
 
 from benchmarks.lab import write
 from benchmarks.machines import REGISTRY_PORT, Machines
-from benchmarks.timing import Call, Row, Series, compare, run, say, side_by_side
+from benchmarks.timing import Call, Row, Series, compare, note, run, side_by_side
 from tests.testbed import aws, registry
 
 PUSHES = 20  # rounds
@@ -43,7 +43,7 @@ def publishing(machines: Machines) -> list[Row]:
         rows = [_beside("publish-image, a registry", ours, f"{plain.host}/published:1")]
     if importlib.util.find_spec("moto") is None:
         return [*rows, Row("publish-image, ECR", "no moto here")]
-    say("starting moto, as AWS")
+    note("starting moto, as AWS")
     with (
         registry.serving(machines.here, _ECR, user="AWS", password=aws.PASSWORD) as ecr,
         aws.serving() as endpoint,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from benchmarks.lab import environment, install, write
-from benchmarks.timing import Call, Row, Series, compare, run, say, side_by_side, verdict
+from benchmarks.timing import Call, Row, Series, compare, note, run, side_by_side, verdict
 from tests.testbed import host
 from tests.testbed.debian import modern_usr
 from tests.testbed.engine import running
@@ -46,7 +46,7 @@ def opened() -> Iterator[Place]:
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="dockerutils-benchmarks-"))
         binaries = install(directory)
-        say("starting a Docker Engine and an sshd (the first time, Debian's engine is fetched)")
+        note("starting a Docker Engine and an sshd (the first time, Debian's engine is fetched)")
         far = stack.enter_context(host.serving(stack.enter_context(running(modern_usr()))))
         far.run("install -d -o dock /data/workspaces")
         home = f"{directory}/home"

@@ -40,7 +40,7 @@ class Row(NamedTuple):
     wanted: str = ""
 
 
-def say(message: str) -> None:
+def note(message: str) -> None:
     """Tell on stderr what is being done."""
     print(f"benchmarks: {message}", file=sys.stderr, flush=True)
 
@@ -73,7 +73,7 @@ def side_by_side(calls: Mapping[str, Call], rounds: int, warm_up: int = 2) -> di
 
     Every other round runs backwards: none always comes behind the same one. Returns milliseconds, by name and round.
     """
-    say(f"{rounds} rounds of: {', '.join(calls)}")
+    note(f"{rounds} rounds of: {', '.join(calls)}")
     times: dict[str, list[float]] = {name: [] for name in calls}
     order = list(calls)
     for count in range(warm_up + rounds):

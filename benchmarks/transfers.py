@@ -15,7 +15,7 @@ from statistics import median
 from typing import NamedTuple
 
 from benchmarks.machines import APP, CHANGED, REGISTRY_PORT, Link, Machines
-from benchmarks.timing import Call, Row, run, say, verdict
+from benchmarks.timing import Call, Row, note, run, verdict
 from tests.testbed import registry
 
 OURS, HIDDEN = "transfer-image", "the same, by docker save"
@@ -61,7 +61,7 @@ def measure(machines: Machines) -> Results:
         ways = [OURS, HIDDEN, *PEERS]
         for count in range(rounds):
             for way in ways:
-                say(f"{link.name}, round {count + 1} of {rounds}: {way}")
+                note(f"{link.name}, round {count + 1} of {rounds}: {way}")
                 with _prepared(machines, way):
                     for send, reference in {FIRST: APP, SECOND: CHANGED}.items():
                         results[link.name, send, way].append(_sent(machines, link, way, reference))

@@ -96,13 +96,13 @@ def _modern() -> Iterator[Engine]:
 @pytest.fixture
 def engine(_classic: Engine, isolated: None, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """Point docker at a private instance of this machine's Docker Engine, with the classic builder."""
-    return _use(_classic, monkeypatch)
+    return _point_docker_at(_classic, monkeypatch)
 
 
 @pytest.fixture
 def modern_engine(_modern: Engine, isolated: None, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """Point docker at a private Docker Engine 26.1, with BuildKit."""
-    return _use(_modern, monkeypatch)
+    return _point_docker_at(_modern, monkeypatch)
 
 
 @pytest.fixture(params=["classic", "buildkit"])
@@ -143,7 +143,7 @@ def classic_host(_classic: Engine, ssh_home: str) -> Iterator[Host]:
         yield there
 
 
-def _use(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
+def _point_docker_at(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
     for name, value in engine.client(os.environ["DOCKER_CONFIG"]).items():
         monkeypatch.setenv(name, value)
     return engine

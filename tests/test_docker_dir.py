@@ -67,7 +67,7 @@ def test_cicd_has_the_version_that_git_gives_outside(engine, project):
         assert inside.out == f"{command} {version}\n"
     listed = script("run-image", "cicd", "--", "pip", "show", "dockerutils", directory=project)
     assert f"Version: {version}" in listed.out.splitlines()
-    # Nothing but the image itself can have told it.
+    # The version can only come from the image itself.
     look = script("run-image", "shell", "--", "sh", "-c", "ls -A /code; command -v git", directory=project)
     assert {"dockerutils", "setup.py"} < set(look.out.split())
     assert not {".git", "/usr/bin/git"} & set(look.out.split())

@@ -24,20 +24,20 @@ KERNELS = Path(busy_kernels.__file__)
 
 
 class Dock:
-    """A dock as the script sees it, with commands that say what a test has them say."""
+    """A dock as the script sees it, with commands whose output a test sets."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.state = directory / "state"
         for name in ("ss", "docker"):
-            self.says(name, "")
+            self.set_output(name, "")
         for name in ("awk", "cat", "timeout"):
             (directory / "bin" / name).symlink_to(str(shutil.which(name)))
         python = directory / "bin" / "python3"
         python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
         python.chmod(0o755)
 
-    def says(self, name: str, text: str, status: int = 0) -> None:
+    def set_output(self, name: str, text: str, status: int = 0) -> None:
         path = self.directory / "bin" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"#!/bin/sh\necho \"$0 $*\" >>{self.directory}/asked\nprintf %s '{text}'\nexit {status}\n")
@@ -117,9 +117,9 @@ def test_it_stops_after_so_long(dock) -> None:
 @pytest.mark.parametrize(("text", "status"), [("x", 0), ("", 1)], ids=["in use", "fails"])
 def test_use_and_a_probe_that_fails_put_it_off(dock, name, text, status) -> None:
     dock.stops(1)
-    dock.says(name, text, status)
+    dock.set_output(name, text, status)
     assert not dock.stops(9)
-    dock.says(name, "")
+    dock.set_output(name, "")
     assert [dock.stops(hour) for hour in (10.99, 11)] == [False, True]
 
 

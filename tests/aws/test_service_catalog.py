@@ -23,7 +23,7 @@ FOR_EVER = float("inf")
 
 
 @pytest.fixture
-def says(isolated, monkeypatch) -> Iterator[Stubber]:
+def stub(isolated, monkeypatch) -> Iterator[Stubber]:
     """Return the stub that answers for the service; the test must use all of its answers."""
     client = boto3.client("servicecatalog", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
     real = boto3.session.Session.client
@@ -47,20 +47,20 @@ def _version(number: int, **more: Any) -> dict[str, Any]:
     return {"Id": f"pa-{number}", "Name": f"v{number}", "CreatedTime": made, "Guidance": "DEFAULT", **more}
 
 
-def described(says: Stubber, versions: list[dict[str, Any]] | None = None) -> None:
+def described(stub: Stubber, versions: list[dict[str, Any]] | None = None) -> None:
     if versions is None:
         versions = [_version(2), _version(3), _version(1), _version(4, Guidance="DEPRECATED")]
     answer = {"ProductViewSummary": {"ProductId": "prod-1"}, "ProvisioningArtifacts": versions}
     for _ in "12":
-        says.add_response("describe_product", answer, {"Name": "dock"})
+        stub.add_response("describe_product", answer, {"Name": "dock"})
 
 
-def prepared(says: Stubber, version: str = "pa-3", keys: tuple[str, ...] = ("InstanceName", "InstanceType")) -> None:
-    described(says)
-    says.add_response("list_launch_paths", {"LaunchPathSummaries": [{"Id": "path-1"}]}, {"ProductId": "prod-1"})
+def prepared(stub: Stubber, version: str = "pa-3", keys: tuple[str, ...] = ("InstanceName", "InstanceType")) -> None:
+    described(stub)
+    stub.add_response("list_launch_paths", {"LaunchPathSummaries": [{"Id": "path-1"}]}, {"ProductId": "prod-1"})
     asked = {"ProductId": "prod-1", "ProvisioningArtifactId": version, "PathId": "path-1"}
     parameters = [{"ParameterKey": key} for key in keys]
-    says.add_response("describe_provisioning_parameters", {"ProvisioningArtifactParameters": parameters}, asked)
+    stub.add_response("describe_provisioning_parameters", {"ProvisioningArtifactParameters": parameters}, asked)
 
 
 def provisioning(version: str = "pa-3", **parameters: str) -> dict[str, Any]:
@@ -79,17 +79,17 @@ STARTED = {"RecordDetail": {"ProvisionedProductId": "pp-1", "RecordId": "rec-1"}
 ENDING = {"RecordDetail": {"ProvisionedProductId": "pp-1", "RecordId": "rec-2"}}
 
 
-def record(says: Stubber, status: str, number: int = 1, *, errors: tuple[str, ...] = (), **outputs: str) -> None:
+def record(stub: Stubber, status: str, number: int = 1, *, errors: tuple[str, ...] = (), **outputs: str) -> None:
     detail = {"Status": status, "RecordErrors": [{"Description": each} for each in errors]}
     values = [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()]
-    says.add_response("describe_record", {"RecordDetail": detail, "RecordOutputs": values}, {"Id": f"rec-{number}"})
+    stub.add_response("describe_record", {"RecordDetail": detail, "RecordOutputs": values}, {"Id": f"rec-{number}"})
 
 
-def terminated(says: Stubber) -> None:
+def terminated(stub: Stubber) -> None:
     asked = {"ProvisionedProductId": "pp-1", "TerminateToken": ANY}
-    says.add_response("terminate_provisioned_product", ENDING, asked)
-    record(says, "IN_PROGRESS", 2)
-    record(says, "SUCCEEDED", 2)
+    stub.add_response("terminate_provisioned_product", ENDING, asked)
+    record(stub, "IN_PROGRESS", 2)
+    record(stub, "SUCCEEDED", 2)
 
 
 def attempt(wanted: Product = DOCK, deadline: float = FOR_EVER) -> Provisioned | None:
@@ -97,13 +97,13 @@ def attempt(wanted: Product = DOCK, deadline: float = FOR_EVER) -> Provisioned |
         return there().provision(wanted, "product-feed", deadline, rollback)
 
 
-def test_a_product_is_provisioned(says, capfd) -> None:
-    prepared(says)
+def test_a_product_is_provisioned(stub, capfd) -> None:
+    prepared(stub)
     expected = provisioning(InstanceName="gpu", InstanceType="t3.large")
-    says.add_response("provision_product", STARTED, expected)
-    record(says, "CREATED")
-    record(says, "IN_PROGRESS")
-    record(says, "SUCCEEDED", InstanceId="i-0123456789abcdef0", PublicIp="203.0.113.7")
+    stub.add_response("provision_product", STARTED, expected)
+    record(stub, "CREATED")
+    record(stub, "IN_PROGRESS")
+    record(stub, "SUCCEEDED", InstanceId="i-0123456789abcdef0", PublicIp="203.0.113.7")
     assert attempt() == Provisioned("pp-1", "i-0123456789abcdef0", "203.0.113.7")
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("aws ")]
     read = dict(map(testbed.parsed, lines))
@@ -119,22 +119,22 @@ def test_a_product_is_provisioned(says, capfd) -> None:
     ]  # fmt: skip
 
 
-def test_a_version_and_parameters_by_name(says) -> None:
-    prepared(says, "pa-1", ("InstanceType", "Team"))
-    says.add_response("provision_product", STARTED, provisioning("pa-1", InstanceType="t3.large", Team="vision"))
-    record(says, "SUCCEEDED", Address="203.0.113.7", PrivateIpAddress="10.0.0.7")
+def test_a_version_and_parameters_by_name(stub) -> None:
+    prepared(stub, "pa-1", ("InstanceType", "Team"))
+    stub.add_response("provision_product", STARTED, provisioning("pa-1", InstanceType="t3.large", Team="vision"))
+    record(stub, "SUCCEEDED", Address="203.0.113.7", PrivateIpAddress="10.0.0.7")
     wanted = DOCK._replace(version="v1", parameters={**DOCK.parameters, "Team": "vision"})
     assert attempt(wanted) == Provisioned("pp-1", None, "10.0.0.7")
 
 
-def test_a_parameter_that_the_product_lacks(says) -> None:
-    prepared(says, keys=())
+def test_a_parameter_that_the_product_lacks(stub) -> None:
+    prepared(stub, keys=())
     with pytest.raises(DockerutilsError, match=r"^dock has no parameter InstanceType; it has: none$"):
         attempt()
 
 
-def test_no_such_product(says) -> None:
-    says.add_client_error("describe_product", "ResourceNotFoundException", "No product")
+def test_no_such_product(stub) -> None:
+    stub.add_client_error("describe_product", "ResourceNotFoundException", "No product")
     with pytest.raises(DockerutilsError) as caught:
         attempt()
     assert str(caught.value) == (
@@ -149,40 +149,40 @@ def test_no_such_product(says) -> None:
         ("v`2'\"", "dock has no version 'v`2\\'\"'; name another one with --product-version"),
     ],
 )
-def test_no_such_version(says, version, message) -> None:
-    described(says, [_version(4, Guidance="DEPRECATED")])
+def test_no_such_version(stub, version, message) -> None:
+    described(stub, [_version(4, Guidance="DEPRECATED")])
     with pytest.raises(DockerutilsError) as caught:
         attempt(DOCK._replace(version=version))
     assert str(caught.value) == message
 
 
-def test_no_launch_path(says) -> None:
-    described(says)
-    says.add_response("list_launch_paths", {"LaunchPathSummaries": []})
+def test_no_launch_path(stub) -> None:
+    described(stub)
+    stub.add_response("list_launch_paths", {"LaunchPathSummaries": []})
     with pytest.raises(
         DockerutilsError, match=r"^dock has no launch path for you; grant this IAM identity access to its portfolio"
     ):
         attempt()
 
 
-def test_what_fails_is_terminated(says, capfd) -> None:
-    prepared(says)
-    says.add_response("provision_product", STARTED)
-    record(says, "FAILED", errors=("No capacity.", "Rolled back"))
-    record(says, "FAILED")
-    terminated(says)
+def test_what_fails_is_terminated(stub, capfd) -> None:
+    prepared(stub)
+    stub.add_response("provision_product", STARTED)
+    record(stub, "FAILED", errors=("No capacity.", "Rolled back"))
+    record(stub, "FAILED")
+    terminated(stub)
     with pytest.raises(DockerutilsError) as caught:
         attempt()
     assert str(caught.value) == ("Service Catalog failed: No capacity.; Rolled back; fix this and try again")
     assert capfd.readouterr().err.endswith("\ncreate-dock: removed: product pp-1\n")
 
 
-def test_outputs_that_lead_nowhere(says) -> None:
-    prepared(says)
-    says.add_response("provision_product", STARTED)
-    record(says, "SUCCEEDED", Bucket="x")
-    record(says, "SUCCEEDED")
-    terminated(says)
+def test_outputs_that_lead_nowhere(stub) -> None:
+    prepared(stub)
+    stub.add_response("provision_product", STARTED)
+    record(stub, "SUCCEEDED", Bucket="x")
+    record(stub, "SUCCEEDED")
+    terminated(stub)
     with pytest.raises(
         DockerutilsError,
         match=r"^the product has no output with its instance id or address \(outputs: Bucket\); add one",
@@ -190,14 +190,14 @@ def test_outputs_that_lead_nowhere(says) -> None:
         attempt()
 
 
-def test_a_deadline_that_passes(says, capfd) -> None:
+def test_a_deadline_that_passes(stub, capfd) -> None:
     """What is still being made can be terminated only when it is there."""
-    prepared(says)
-    says.add_response("provision_product", STARTED)
-    record(says, "IN_PROGRESS")
-    record(says, "IN_PROGRESS")
-    record(says, "SUCCEEDED")
-    terminated(says)
+    prepared(stub)
+    stub.add_response("provision_product", STARTED)
+    record(stub, "IN_PROGRESS")
+    record(stub, "IN_PROGRESS")
+    record(stub, "SUCCEEDED")
+    terminated(stub)
     with pytest.raises(
         DockerutilsError, match=r"^Service Catalog takes too long: rec-1 is IN_PROGRESS; allow more time"
     ):
@@ -206,44 +206,44 @@ def test_a_deadline_that_passes(says, capfd) -> None:
 
 
 @pytest.mark.parametrize("was_made", [True, False])
-def test_what_may_have_been_made_is_found_by_its_token(says, was_made, capfd) -> None:
-    prepared(says)
-    says.add_client_error("provision_product", "InternalFailure", http_status_code=500)
+def test_what_may_have_been_made_is_found_by_its_token(stub, was_made, capfd) -> None:
+    prepared(stub)
+    stub.add_client_error("provision_product", "InternalFailure", http_status_code=500)
     found = [{"Id": "pp-0", "IdempotencyToken": "other", "LastRecordId": "rec-0"}]
     if was_made:
         found.append({"Id": "pp-1", "IdempotencyToken": "dockerutils-product-feed", "LastRecordId": "rec-1"})
     asked = {"Filters": {"SearchQuery": ["name:gpu"]}}
-    says.add_response("search_provisioned_products", {"ProvisionedProducts": found}, asked)
+    stub.add_response("search_provisioned_products", {"ProvisionedProducts": found}, asked)
     if was_made:
-        record(says, "IN_PROGRESS")
-        record(says, "SUCCEEDED")
-        terminated(says)
+        record(stub, "IN_PROGRESS")
+        record(stub, "SUCCEEDED")
+        terminated(stub)
     with pytest.raises(DockerutilsError, match=r"^AWS refused ProvisionProduct"):
         attempt()
     assert ("removed: " in capfd.readouterr().err) == was_made
 
 
-def test_what_cannot_be_terminated_is_reported(says, capfd) -> None:
-    prepared(says)
-    says.add_response("provision_product", STARTED)
-    says.add_client_error("describe_record", "ExpiredTokenException")
-    says.add_client_error("describe_record", "ExpiredTokenException")
+def test_what_cannot_be_terminated_is_reported(stub, capfd) -> None:
+    prepared(stub)
+    stub.add_response("provision_product", STARTED)
+    stub.add_client_error("describe_record", "ExpiredTokenException")
+    stub.add_client_error("describe_record", "ExpiredTokenException")
     with pytest.raises(DockerutilsError):
         attempt()
     assert re.search(r"not removed: product gpu: AWS refused .*; run: destroy-dock gpu\n$", capfd.readouterr().err)
 
 
-def test_terminated_and_gone_already(says) -> None:
-    terminated(says)
+def test_terminated_and_gone_already(stub) -> None:
+    terminated(stub)
     assert there().terminate("pp-1", FOR_EVER)
-    says.add_client_error("terminate_provisioned_product", "ResourceNotFoundException")
+    stub.add_client_error("terminate_provisioned_product", "ResourceNotFoundException")
     assert not there().terminate("pp-1", FOR_EVER)
-    says.add_client_error("terminate_provisioned_product", "AccessDeniedException")
+    stub.add_client_error("terminate_provisioned_product", "AccessDeniedException")
     with pytest.raises(DockerutilsError, match="AccessDenied"):
         there().terminate("pp-1", FOR_EVER)
 
 
-def test_dry_run(says, capfd) -> None:
+def test_dry_run(stub, capfd) -> None:
     assert there(dry_run=True).provision(DOCK, "product-feed", FOR_EVER, Rollback()) is None
     assert there(dry_run=True).terminate("pp-1", FOR_EVER)
     assert there(dry_run=True).remove("gpu", "product-feed") == ""

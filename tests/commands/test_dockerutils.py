@@ -267,9 +267,9 @@ def test_broken_configurations_cause_no_traceback(tmp_path_factory, content: byt
         ]:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as err:
                 status = command(argv)
-            told = [line for line in err.getvalue().splitlines() if "warning:" not in line]
+            errors = [line for line in err.getvalue().splitlines() if "warning:" not in line]
             assert status in statuses
-            assert len(told) == (status != 0), told
+            assert len(errors) == (status != 0), errors
     finally:
         os.chdir(before)
 

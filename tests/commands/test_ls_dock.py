@@ -180,8 +180,8 @@ def test_a_hostile_dock_costs_its_own_row(ls, host, modern_engine, ssh_home) -> 
 def test_a_connection_that_does_not_answer_is_replaced(ls, host) -> None:
     add("far", host.address, host.port)
     assert "running" in ls("-t", "20").out
-    said = subprocess.run(["ssh", "-O", "check", "dock-far"], capture_output=True, text=True, check=True).stderr
-    master = int(said.partition("pid=")[2].partition(")")[0])
+    answer = subprocess.run(["ssh", "-O", "check", "dock-far"], capture_output=True, text=True, check=True).stderr
+    master = int(answer.partition("pid=")[2].partition(")")[0])
     os.kill(master, signal.SIGSTOP)
     try:
         assert "running" in ls("-t", "20").out

@@ -74,11 +74,11 @@ def test_jupyter_runs_on_the_dock_and_ends_with_the_command(dock: Docked, start)
     assert "--ip=127.0.0.1" in line
     everything = Path("/proc").glob("[0-9]*/cmdline")
     assert not any(token.encode() in _bytes(path) for path in everything)
-    assert jupyter.end(signal.SIGINT) == (130, ""), jupyter.said
+    assert jupyter.end(signal.SIGINT) == (130, ""), jupyter.stderr
     wait_for(lambda: not jupyters(dock))
     assert jupyter.ask(api) == 0
-    assert token not in jupyter.said
-    assert "Serving notebooks from local directory" in jupyter.said
+    assert token not in jupyter.stderr
+    assert "Serving notebooks from local directory" in jupyter.stderr
     assert dock.host.authentications() == before + 1  # one connection for all
 
 
@@ -96,7 +96,7 @@ def test_a_second_one_joins_the_first(dock: Docked, start) -> None:
     other = second.url()
     assert other.partition("?")[2] == url.partition("?")[2]
     assert other != url
-    assert "nb-dock: joining the Jupyter that already runs on dock gpu\n" in second.said
+    assert "nb-dock: joining the Jupyter that already runs on dock gpu\n" in second.stderr
     assert second.ask(other.replace("?", "api/status?")) == 200
     assert len(jupyters(dock)) == 1
     third = start("gpu")
@@ -105,7 +105,7 @@ def test_a_second_one_joins_the_first(dock: Docked, start) -> None:
     assert first.ask(url.replace("?", "api/status?")) == 200
     first.end(signal.SIGTERM)
     assert second.wait() == (0, "")
-    assert second.said.endswith("\nnb-dock: Jupyter on dock gpu ended\n")
+    assert second.stderr.endswith("\nnb-dock: Jupyter on dock gpu ended\n")
 
 
 def test_a_dry_run_shows_it_all(dock: Docked) -> None:
@@ -181,7 +181,7 @@ def test_jupyter_that_fails_later(docked: Docked, start) -> None:
     jupyter.url()
     docked.host.run("touch go", "dock")
     assert jupyter.wait() == (4, "")
-    assert jupyter.said.endswith("nb-dock: Jupyter on dock gpu exited with status 4; see its output above\n")
+    assert jupyter.stderr.endswith("nb-dock: Jupyter on dock gpu exited with status 4; see its output above\n")
 
 
 def test_jupyter_that_ends_well(docked: Docked, start) -> None:
@@ -226,7 +226,7 @@ def test_a_dock_that_is_cut_off(dock: Docked, start) -> None:
     dock.host.cut()
     status, _ = jupyter.wait()
     assert status == 255
-    assert re.search(r"nb-dock: the connection to dock gpu was cut.*; try again\n$", jupyter.said)
+    assert re.search(r"nb-dock: the connection to dock gpu was cut.*; try again\n$", jupyter.stderr)
     wait_for(lambda: not jupyters(dock))
 
 

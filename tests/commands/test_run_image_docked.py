@@ -63,14 +63,14 @@ def start(docked_shell: Docked, *argv: str) -> subprocess.Popen[str]:
 @contextmanager
 def running(docked_shell: Docked, *argv: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """Run run-image, killed in the end; its stderr is a file, because a shared connection keeps a pipe open."""
-    said = docked_shell.root.parent / "stderr"
-    with said.open("wb") as stderr:
+    log = docked_shell.root.parent / "stderr"
+    with log.open("wb") as stderr:
         command = [str(Path(sys.executable).parent / "run-image"), *argv]
         child = subprocess.Popen(
             command, cwd=docked_shell.root, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
         )
     try:
-        yield child, said
+        yield child, log
     finally:
         child.kill()
         child.wait()
@@ -110,13 +110,13 @@ def interrupted(docked_shell: Docked, request: pytest.FixtureRequest):
     copy = configure(docked_shell, f"volumes = -v {{project_root}}:/p\ncmd = {SLOW}")
     docked_shell.write({"result": "old\n"})
     os.utime(docked_shell.root / "result", (1, 1))
-    with running(docked_shell, "box", "--sync") as (child, said):
+    with running(docked_shell, "box", "--sync") as (child, log):
         wait_for(lambda: "begun" in docked_shell.there(copy))
         (container,) = unsynced(docked_shell, copy)
         if request.param == "cut":
             docked_shell.host.cut()
             assert child.wait(60) != 0
-            assert said.read_text().splitlines()[-1] == (
+            assert log.read_text().splitlines()[-1] == (
                 f"sync: warning: {container} still runs on dock gpu; run sync-down when it has ended"
             )
             assert (docked_shell.root / "begun").exists()
@@ -166,14 +166,14 @@ def test_a_run_does_not_replace_what_is_newer_on_the_dock(docked_shell: Docked) 
 def test_a_dock_that_is_gone_after_the_run_says_where_the_files_are(docked_shell: Docked) -> None:
     configure(docked_shell, f"volumes = -v {{project_root}}:/p\ncmd = {SLOW}")
     copy = f"{docked_shell.host.home('dock')}/work/alice/code/app"
-    with running(docked_shell, "box", "--sync") as (child, said):
+    with running(docked_shell, "box", "--sync") as (child, log):
         wait_for(lambda: "begun" in docked_shell.there(copy))
         dock = inventory.find("gpu", os.environ["HOME"])
         inventory.register(dock._replace(port=free_port()), os.environ["HOME"])
         docked_shell.run("touch go", copy)
         assert child.wait(60) == 255
     assert (
-        said.read_text()
+        log.read_text()
         .splitlines()[-1]
         .endswith("; what the container wrote stays on dock gpu until you run sync-down")
     )
@@ -278,8 +278,8 @@ def test_a_connection_that_does_not_answer_is_replaced(docked_shell: Docked, mon
     monkeypatch.setattr(remote, "CHECK", 1.0)
     configure(docked_shell, "cmd = echo hello")
     subprocess.run(["ssh", "dock-gpu", "true"], check=True)
-    said = subprocess.run(["ssh", "-O", "check", "dock-gpu"], capture_output=True, text=True, check=True).stderr
-    master = int(said.partition("pid=")[2].partition(")")[0])
+    answer = subprocess.run(["ssh", "-O", "check", "dock-gpu"], capture_output=True, text=True, check=True).stderr
+    master = int(answer.partition("pid=")[2].partition(")")[0])
     os.kill(master, signal.SIGSTOP)
     try:
         assert docked_shell(main, "box", "--sync").out == "hello\n"

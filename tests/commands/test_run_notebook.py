@@ -283,8 +283,8 @@ def test_stdout_is_the_url_and_the_container_ends_with_the_command(engine, start
     assert token not in arguments_of_all_processes()
     assert notebook.end(number) == (128 + number, "")
     assert containers(engine) == []
-    assert token not in notebook.said
-    assert "\nstarted\n" in notebook.said
+    assert token not in notebook.stderr
+    assert "\nstarted\n" in notebook.stderr
 
 
 def test_a_second_notebook_takes_the_next_port(start):
@@ -297,7 +297,7 @@ def test_a_second_notebook_takes_the_next_port(start):
 def test_the_url_comes_as_soon_as_jupyter_answers(start, app):
     wait = "while [ ! -e /home/jovyan/project/go ]; do usleep 1000; done; exec httpd -f -p 8888 -h /bin"
     notebook = start(f"cmd = sh -c 'echo waiting; {wait}'")
-    wait_for(lambda: "\nwaiting\n" in notebook.said)
+    wait_for(lambda: "\nwaiting\n" in notebook.stderr)
     before = time.monotonic()
     (app.root / "go").touch()
     notebook.url()
@@ -329,7 +329,7 @@ PASSWORD = r"""sh -c 'while true; do printf "HTTP/1.0 403 Forbidden\r\n\r\n" | n
 def test_a_jupyter_with_its_own_password(start):
     notebook = start(f"cmd = {PASSWORD}")
     notebook.url()
-    assert "run-notebook: warning: Jupyter uses its own token or password; see its output above\n" in notebook.said
+    assert "run-notebook: warning: Jupyter uses its own token or password; see its output above\n" in notebook.stderr
 
 
 BROWSER = """\

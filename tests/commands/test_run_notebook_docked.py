@@ -95,7 +95,7 @@ def test_the_url_works_here_and_the_files_return_after_ctrl_c(dock, start):
     ])  # fmt: skip
     assert marker(dock).read_text() == f"{name}\n"
     status, out = notebook.end(signal.SIGINT)
-    assert (status, out) == (130, ""), notebook.said
+    assert (status, out) == (130, ""), notebook.stderr
     assert (dock.root / "first").read_text() == "first\n"
     assert (dock.root / "last").read_text() == "last\n"
     assert containers(dock) == []
@@ -146,7 +146,7 @@ def test_a_disconnected_notebook_continues_and_is_joined(dock, start):
     dock.host.cut()
     status, _ = notebook.wait()
     assert status not in (0, 130)
-    assert notebook.said.splitlines()[-1] == (
+    assert notebook.stderr.splitlines()[-1] == (
         "run-notebook: the connection to dock gpu ended, and the notebook still runs there; run run-notebook again to "
         "join it"
     )
@@ -156,8 +156,8 @@ def test_a_disconnected_notebook_continues_and_is_joined(dock, start):
 
     again = start()
     assert again.url().partition("?")[2] == token
-    assert "run-notebook: joining the notebook of this project that runs on dock gpu\n" in again.said
-    assert f"\ndocker logs --follow --tail 20 {name}\n" in again.said
+    assert "run-notebook: joining the notebook of this project that runs on dock gpu\n" in again.stderr
+    assert f"\ndocker logs --follow --tail 20 {name}\n" in again.stderr
     assert again.end(signal.SIGINT)[0] == 130
     assert (dock.root / "first").exists()
     assert (dock.root / "last").exists()
@@ -176,7 +176,7 @@ def test_files_of_a_notebook_that_ended_meanwhile_are_fetched_first(dock, start)
     again = start()
     again.url()
     assert (dock.root / "last").exists()
-    assert "run-notebook: the last notebook on dock gpu was interrupted; fetching its files first\n" in again.said
+    assert "run-notebook: the last notebook on dock gpu was interrupted; fetching its files first\n" in again.stderr
     assert again.end(signal.SIGINT)[0] == 130
 
 
@@ -197,7 +197,7 @@ def test_a_second_notebook_joins_the_first(dock, start):
     second.url()
     first.end(signal.SIGTERM)
     status, _ = second.wait()
-    assert status == 0, second.said
+    assert status == 0, second.stderr
     assert not marker(dock).exists()
 
 

@@ -82,8 +82,8 @@ def test_a_changed_host_key_is_refused_with_a_remedy(far, host, tmp_path) -> Non
 
 def test_a_connection_that_does_not_answer_is_replaced(far, tmp_path) -> None:
     subprocess.run(["ssh", "dock-far", "true"], check=True)
-    said = subprocess.run(["ssh", "-O", "check", "dock-far"], capture_output=True, text=True, check=True).stderr
-    master = int(said.partition("pid=")[2].partition(")")[0])
+    answer = subprocess.run(["ssh", "-O", "check", "dock-far"], capture_output=True, text=True, check=True).stderr
+    master = int(answer.partition("pid=")[2].partition(")")[0])
     os.kill(master, signal.SIGSTOP)
     try:
         assert script("ssh-dock", "far", "--", "echo", "alive", directory=tmp_path).out == "alive\n"

@@ -155,7 +155,7 @@ def test_terminated_before(start, cloud, gpu) -> None:
     )
 
 
-def test_what_cannot_be_stopped_again_is_told(start, cloud, gpu) -> None:
+def test_what_cannot_be_stopped_again_is_reported(start, cloud, gpu) -> None:
     cloud.front.refuse("StopInstances", "UnauthorizedOperation")
     cloud.front.places = ["127.0.0.254"]
     outcome = start("gpu", "-t", "1")
@@ -195,14 +195,14 @@ def test_dry_run(start, cloud, gpu) -> None:
 def systemd(cloud):
     """Give the dock a systemctl that records its arguments, and its user sudo; return a function that reads them."""
     cloud.host.run(
-        "printf '#!/bin/sh\\necho \"$*\" >>/tmp/told\\n' >/usr/bin/systemctl; chmod 755 /usr/bin/systemctl; "
+        "printf '#!/bin/sh\\necho \"$*\" >>/tmp/calls\\n' >/usr/bin/systemctl; chmod 755 /usr/bin/systemctl; "
         "mkdir -p /etc/systemd/system; echo 'dock ALL=(root) NOPASSWD: ALL' >/etc/sudoers.d/dock"
     )
 
-    def told() -> list[str]:
-        return cloud.host.run("cat /tmp/told; rm /tmp/told").splitlines()
+    def calls() -> list[str]:
+        return cloud.host.run("cat /tmp/calls; rm /tmp/calls").splitlines()
 
-    return told
+    return calls
 
 
 def test_autostop_is_set_changed_and_taken_away(start, cloud, systemd) -> None:
@@ -219,7 +219,7 @@ def test_autostop_is_set_changed_and_taken_away(start, cloud, systemd) -> None:
     # As systemd runs it: who is connected just now uses it.
     line = service.partition("ExecStart=")[2].strip()
     cloud.host.run(f"{line}; test -s /run/{name}")
-    assert cloud.host.run("cat /tmp/told 2>/dev/null || :") == ""
+    assert cloud.host.run("cat /tmp/calls 2>/dev/null || :") == ""
     # And when it was in use long ago, and nothing else uses it.
     cloud.host.run(
         "for each in ss docker; do mkdir -p /opt/b; printf '#!/bin/sh\\n' >/opt/b/$each; done; chmod 755 /opt/b/*"

@@ -136,14 +136,14 @@ def test_on_a_terminal_it_asks_before_it_deletes(docked: Docked, answer, status,
     )
     terminal.expect_exact("to be deleted on dock gpu:\r\n  old\r\ndelete them? [y/N] ")
     terminal.sendline(answer)
-    said = terminal.read()
+    output = terminal.read()
     terminal.close()
     assert terminal.exitstatus == status
     assert ("old" in docked.there()) == remains
     refusal = "nothing was deleted or copied; leave out --delete to copy without deleting"
-    assert (refusal in said) == remains
+    assert (refusal in output) == remains
     # On a terminal, rsync shows its progress.
-    assert ("--info=progress2" in said) != remains
+    assert ("--info=progress2" in output) != remains
 
 
 def test_without_a_terminal_delete_needs_a_yes(docked: Docked) -> None:
@@ -301,9 +301,9 @@ def test_an_interrupted_sync_can_be_run_again(docked: Docked) -> None:
     ) as child:
         wait_for(lambda: any(path.endswith(".bin") for path in docked.there()))
         docked.host.cut()
-        said = child.communicate()[1].splitlines()
+        lines = child.communicate()[1].splitlines()
     assert child.returncode != 0
-    assert said[-1].startswith("sync-up: ")
+    assert lines[-1].startswith("sync-up: ")
     # The next call opens a new connection.
     assert docked(main).status == 0
     assert {path for path in docked.there() if not path.startswith("docker")} == {

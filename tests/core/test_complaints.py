@@ -229,8 +229,8 @@ def test_docker(stderr: str, message: str) -> None:
     ],
 )
 def test_a_push(stderr: str, problem: str, remedy: str) -> None:
-    said = stderr.strip().rstrip(".")
-    assert complaints.explain(f"The push refers to repository [x/y]\n{stderr}") == f"{problem}: {said}; {remedy}"
+    quoted = stderr.strip().rstrip(".")
+    assert complaints.explain(f"The push refers to repository [x/y]\n{stderr}") == f"{problem}: {quoted}; {remedy}"
 
 
 @pytest.mark.parametrize(

@@ -189,8 +189,8 @@ def test_a_probe_that_writes_too_much_is_killed() -> None:
 def test_a_probe_that_writes_as_much_as_it_may() -> None:
     answer = process.capture(["head", "-c", "1000000", "/dev/zero"], limit=1_000_000)
     assert (answer.status, len(answer.stdout)) == (0, 1_000_000)
-    said = process.capture_within([["cat", "/dev/zero"], ["echo", "a"]], 60, lambda _: False, limit=10_000)
-    assert [answer.status for answer in said if answer] == [process.TOO_LONG, 0]
+    answers = process.capture_within([["cat", "/dev/zero"], ["echo", "a"]], 60, lambda _: False, limit=10_000)
+    assert [answer.status for answer in answers if answer] == [process.TOO_LONG, 0]
 
 
 def test_a_probe_that_takes_too_long_is_ended() -> None:
@@ -286,10 +286,10 @@ def test_replace_restores_the_signal_that_python_ignores() -> None:
 
 def test_probes_with_a_limit() -> None:
     began = time.monotonic()
-    said = process.capture_within(
+    answers = process.capture_within(
         [["echo", "a"], ["sleep", "98764"], ["sh", "-c", "echo b >&2; exit 3"]], 0.5, lambda _: False
     )
-    assert said == [process.Captured(0, "a\n", ""), None, process.Captured(3, "", "b\n")]
+    assert answers == [process.Captured(0, "a\n", ""), None, process.Captured(3, "", "b\n")]
     assert 0.5 <= time.monotonic() - began < 10
     assert processes("sleep", "98764") == []
 
@@ -303,8 +303,8 @@ def test_probes_end_no_later_than_the_last_of_them() -> None:
 
 def test_a_probe_is_repeated(tmp_path) -> None:
     script = f"echo x >> {tmp_path}/tries; wc -l < {tmp_path}/tries; exit 1"
-    said = process.capture_within([["sh", "-c", script]], 60, lambda answer: answer.stdout.strip() != "3")
-    assert said == [process.Captured(1, "3\n", "")]
+    answers = process.capture_within([["sh", "-c", script]], 60, lambda answer: answer.stdout.strip() != "3")
+    assert answers == [process.Captured(1, "3\n", "")]
     # The last result counts when there is no time left.
     assert process.capture_within([["false"]], 0.3, lambda _: True) == [process.Captured(1, "", "")]
 
@@ -326,20 +326,20 @@ sys.exit(program.main(parser, lambda args: process.run(Command(["sh", "-c", {_TR
 
 
 @pytest.mark.parametrize(
-    ("number", "group", "said", "status"),
+    ("number", "group", "output", "status"),
     [
         pytest.param(signal.SIGINT, True, ["INT"], 130, id="Ctrl-C"),
         pytest.param(signal.SIGINT, False, ["INT"], 130, id="INT to the parent"),
         pytest.param(signal.SIGTERM, False, ["TERM"], 143, id="TERM to the parent"),
     ],
 )
-def test_signals_reach_the_child(number: int, group: bool, said: list[str], status: int) -> None:
+def test_signals_reach_the_child(number: int, group: bool, output: list[str], status: int) -> None:
     with _child(_MAIN) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         (os.killpg if group else os.kill)(child.pid, number)
         out, _ = child.communicate(timeout=20)
-    assert out.split() == said
+    assert out.split() == output
     assert child.returncode == status
 
 

@@ -59,12 +59,12 @@ Host dock-big
 
 def test_ssh_understands_it(ssh_home) -> None:
     inventory.register(BIG, ssh_home)
-    said = subprocess.run(["ssh", "-G", "dock-big"], capture_output=True, text=True, check=True).stdout.splitlines()
+    settings = subprocess.run(["ssh", "-G", "dock-big"], capture_output=True, text=True, check=True).stdout.splitlines()
     assert {
         "hostname 203.0.113.9", "user ada", "port 2222", "identityfile /k e%%y", "hostkeyalias i-0abc",
         f"userknownhostsfile {ssh_home}/.docker/203.0.113.9/known_hosts", "stricthostkeychecking accept-new",
         f"controlpath {ssh_home}/.docker/dock-2093ccd6", "controlmaster auto", "controlpersist 600",
-    } <= set(said)  # fmt: skip
+    } <= set(settings)  # fmt: skip
 
 
 def test_the_users_settings_still_apply_to_other_hosts(ssh_home) -> None:
@@ -72,8 +72,8 @@ def test_the_users_settings_still_apply_to_other_hosts(ssh_home) -> None:
     inventory.register(GPU, ssh_home)
     settings = {}
     for host in ("dock-gpu", "other"):
-        said = subprocess.run(["ssh", "-G", host], capture_output=True, text=True, check=True).stdout
-        settings[host] = dict(line.split(maxsplit=1) for line in said.splitlines() if " " in line)
+        output = subprocess.run(["ssh", "-G", host], capture_output=True, text=True, check=True).stdout
+        settings[host] = dict(line.split(maxsplit=1) for line in output.splitlines() if " " in line)
     names = ("user", "serveraliveinterval", "compression", "controlmaster")
     assert [settings["dock-gpu"][name] for name in names] == ["ubuntu", "5", "yes", "auto"]
     assert [settings["other"][name] for name in names] == ["ada", "77", "yes", "false"]

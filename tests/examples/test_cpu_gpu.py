@@ -9,7 +9,7 @@ def test_the_walk_through(engine, nvidia_runtime, python_image, walk_through, mo
     monkeypatch.setenv("BASE", python_image)
     before = nvidia_runtime.environments()
     root = walk_through("cpu-gpu")
-    # The container with -g, and no other, was made by the runtime called nvidia, which was told of all GPUs.
+    # The container with -g, and no other, was made by the runtime nvidia, with all GPUs.
     [asked] = nvidia_runtime.environments()[len(before) :]
     assert asked["NVIDIA_VISIBLE_DEVICES"] == "all"
 

@@ -41,7 +41,7 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     if os.geteuid() == 0:
         for path in (project, *project.rglob("*")):
             os.chown(path, SOMEONE, SOMEONE, follow_symlinks=False)
-        # Git reads no clone of somebody else's unless it is told to.
+        # Git reads another user's clone only if this setting allows it.
         subprocess.run(["git", "config", "--global", "safe.directory", "*"], check=True)
     return project
 
@@ -82,12 +82,12 @@ def test_a_notebook_is_made_run_and_saved(engine: Engine, python_image: str, pro
         see(notebook, project, tmp_path / "picture.png")
         wait_for(lambda: saved(project))
         status, out = notebook.end(signal.SIGINT)
-        assert (status, out) == (130, ""), notebook.said
+        assert (status, out) == (130, ""), notebook.stderr
     check(project)
     owners = {path.lstat().st_uid for path in (project / "landings.ipynb", *(project / ".diffs").iterdir())}
     assert owners == {project.stat().st_uid}
     assert engine.docker("ps", "-aq") == ""
-    assert "--network none" in notebook.said
+    assert "--network none" in notebook.stderr
 
 
 @pytest.fixture
@@ -111,6 +111,6 @@ def test_the_same_on_a_dock(docked: None, modern_engine: Engine, project: Path, 
         wait_for(lambda: modern_engine.docker("exec", name, "sh", "-c", ended).strip() == "1")
         assert not (project / "landings.ipynb").exists()
         status, out = notebook.end(signal.SIGINT)
-        assert (status, out) == (130, ""), notebook.said
+        assert (status, out) == (130, ""), notebook.stderr
     check(project)
     assert modern_engine.docker("ps", "-aq") == ""

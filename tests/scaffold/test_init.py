@@ -374,7 +374,7 @@ def test_notebooks(modern_engine: Engine, build: Build) -> None:
             python = [sys.executable, "-c", make, there, json.dumps(model), method]
             subprocess.run([*inside(daemon(modern_engine)), *python], check=True, timeout=60)
         status, _ = running.end(signal.SIGINT)
-        assert status == 130, running.said
+        assert status == 130, running.stderr
     assert project.owners() == {OWNER}
     assert (project.root / "made/Untitled.ipynb").exists()
     # The user is not root when nothing is mounted, either.

@@ -15,9 +15,9 @@ from tests.support import write_tree
 def needs(root: Path, *extras: str) -> list[str]:
     """Run docker/base/needs as a build does, and return its lines."""
     (root / "needs").write_text(rendering.needs())
-    said = subprocess.run([sys.executable, "needs", *extras], cwd=root, capture_output=True, text=True, check=True)
-    assert said.stderr == ""
-    return said.stdout.split("\n")[:-1]
+    child = subprocess.run([sys.executable, "needs", *extras], cwd=root, capture_output=True, text=True, check=True)
+    assert child.stderr == ""
+    return child.stdout.split("\n")[:-1]
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ class Running:
         self._log.close()
 
     @property
-    def said(self) -> str:
+    def stderr(self) -> str:
         """Its stderr so far."""
         return Path(self._log.name).read_text()
 
@@ -71,7 +71,7 @@ class Running:
         """Wait for the URL and return it; AssertionError with the output if there is none."""
         assert self.child.stdout
         line = self.child.stdout.readline()
-        assert line.startswith("http://127.0.0.1:"), self.said
+        assert line.startswith("http://127.0.0.1:"), self.stderr
         return line.removesuffix("\n")
 
     def signal(self, number: int) -> None:

@@ -195,7 +195,7 @@ def test_port_is_the_tests_to_choose(engine, ssh_home) -> None:
         assert _call(host, "echo $SSH_CONNECTION").stdout.endswith(f" {host.address} 2023\n")
 
 
-def test_port_that_is_taken_everywhere_is_told(engine) -> None:
+def test_port_that_is_taken_everywhere_is_reported(engine) -> None:
     with (
         socket.create_server(("", 0)) as server,
         pytest.raises(RuntimeError, match=r"no loopback address has port \d+ free"),
@@ -213,8 +213,8 @@ def test_host_stands_behind_a_relay(host, ssh_home) -> None:
 
 
 def test_ssh_reads_and_writes_the_home_of_the_test(ssh_home, tmp_path) -> None:
-    said = subprocess.run(["ssh", "-G", "absent"], capture_output=True, text=True, check=True).stdout
-    settings = dict(line.split(" ", 1) for line in said.splitlines())
+    output = subprocess.run(["ssh", "-G", "absent"], capture_output=True, text=True, check=True).stdout
+    settings = dict(line.split(" ", 1) for line in output.splitlines())
     assert settings["userknownhostsfile"].startswith(f"{ssh_home}/.ssh/known_hosts ")
     assert settings["user"] == subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
     assert os.stat(f"{ssh_home}/.ssh").st_mode & 0o777 == 0o700
@@ -223,8 +223,8 @@ def test_ssh_reads_and_writes_the_home_of_the_test(ssh_home, tmp_path) -> None:
     home = f"{tmp_path}/a home"
     env = {**os.environ, **at_home(home)}
     Path(home, ".ssh", "config").write_text("Host nick\n  HostName name\n")
-    said = subprocess.run(["ssh", "-G", "nick"], env=env, capture_output=True, text=True, check=True).stdout
-    assert "\nhostname name\n" in said
+    output = subprocess.run(["ssh", "-G", "nick"], env=env, capture_output=True, text=True, check=True).stdout
+    assert "\nhostname name\n" in output
 
 
 def _traces(directory: str) -> set[str]:

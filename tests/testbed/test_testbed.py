@@ -21,8 +21,8 @@ _VERSION = ("version", "--format", "{{.Server.Version}}")
 
 
 def test_classic_engine_is_the_one_of_this_machine(engine) -> None:
-    said = subprocess.run(["dockerd", "--version"], capture_output=True, text=True, check=True).stdout
-    assert f"version {engine.docker(*_VERSION).strip()}," in said
+    output = subprocess.run(["dockerd", "--version"], capture_output=True, text=True, check=True).stdout
+    assert f"version {engine.docker(*_VERSION).strip()}," in output
 
 
 def test_modern_engine_is_modern(modern_engine) -> None:
@@ -159,9 +159,9 @@ with running() as engine:
 def test_engine_that_does_not_come_up_shows_its_log_and_leaves_nothing() -> None:
     with pytest.raises(RuntimeError, match="no Docker Engine came up; its log:") as caught, running(nonsense=True):
         pytest.fail("it came up")
-    said = re.search(r"with file (\S+)/daemon.json: .*nonsense", str(caught.value))
-    assert said
-    assert not os.path.exists(said[1])
+    match = re.search(r"with file (\S+)/daemon.json: .*nonsense", str(caught.value))
+    assert match
+    assert not os.path.exists(match[1])
 
 
 def test_engine_that_crashes_starts_again_with_what_it_has() -> None:
