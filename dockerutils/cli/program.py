@@ -20,7 +20,8 @@ from dockerutils.docker import references
 from dockerutils.project.project import Project, find
 
 DOCK = "MONIKER|ADDRESS"  # a registered dock in the usage
-_DEFAULT_DOCK = "dock; default: the dock of this shell"
+_DEFAULT_DOCK = "dock (default: the dock of this shell)"
+_HELP = "show this page and exit"
 
 BURST = 0.5  # seconds after a signal in which further ones are ignored
 INTERRUPTED, BROKEN_PIPE = 128 + signal.SIGINT, 128 + signal.SIGPIPE
@@ -44,22 +45,20 @@ class Parser(argparse.ArgumentParser):
         self._passes_on = passes_on
         self._positionals.title = "arguments"
         self._common = self.add_argument_group("common options")
-        self._common.add_argument("-h", "--help", action="help", help="show this page and exit")
+        self._common.add_argument("-h", "--help", action="help", help=_HELP)
         self._common.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
 
     def add_action(self, name: str, does: str, examples: str) -> argparse.ArgumentParser:
         """Add an action, a subcommand with its own help page, and return its parser."""
         if not self._subparsers:
             self._actions_of_its_own = self.add_subparsers(
-                title="actions", dest="action", metavar="ACTION", parser_class=argparse.ArgumentParser
+                title="actions", dest="action", metavar="ACTION", parser_class=_ActionParser
             )
         return self._actions_of_its_own.add_parser(
             name,
             help=does,
             description=f"{does[0].upper()}{does[1:]}.",
             epilog=f"examples:\n{examples}",
-            formatter_class=_Formatter,
-            allow_abbrev=False,
         )
 
     def add_dry_run(self) -> None:
@@ -74,13 +73,13 @@ class Parser(argparse.ArgumentParser):
         """Add `-y`, which answers questions with yes."""
         self.add_argument("-y", "--yes", action="store_true", help="do not ask; required without a terminal")
 
-    def add_timeout(self, default: str, what: str = "give up after this time") -> None:
+    def add_timeout(self, default: str, what: str = "give up after SECONDS") -> None:
         """Add `-t SECONDS`, which `seconds` reads."""
-        self.add_argument("-t", "--timeout", metavar="SECONDS", default=default, help=f"{what}; default: {default}")
+        self.add_argument("-t", "--timeout", metavar="SECONDS", default=default, help=f"{what} (default: {default})")
 
     def add_user(self) -> None:
         """Add `-u USER`, the user on a dock."""
-        self.add_argument("-u", "--user", metavar="USER", help="user there; default: DOCK_USER, or ubuntu")
+        self.add_argument("-u", "--user", metavar="USER", help="user on the dock (default: DOCK_USER, or ubuntu)")
 
     def add_no_browser(self) -> None:
         """Add `--no-browser`."""
@@ -100,7 +99,7 @@ class Parser(argparse.ArgumentParser):
 
     def add_docks(self) -> None:
         """Add an argument, any number of docks."""
-        self.add_argument("docks", metavar=DOCK, nargs="*", help="docks; default: the dock of this shell")
+        self.add_argument("docks", metavar=DOCK, nargs="*", help="docks (default: the dock of this shell)")
 
     def format_usage(self) -> str:
         """Return the usage, with the words after `--`."""
@@ -152,6 +151,15 @@ def aws_dock_parser(command: str, does: str, examples: str, timeout: str) -> Par
     parser.add_timeout(timeout)
     parser.add_dry_run()
     return parser
+
+
+class _ActionParser(argparse.ArgumentParser):
+    """A parser of an action, whose help page looks like that of a command."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=_Formatter, allow_abbrev=False, add_help=False, **settings)
+        self._positionals.title = "arguments"
+        self.add_argument("-h", "--help", action="help", help=_HELP)
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

@@ -28,7 +28,7 @@ def parser() -> program.Parser:
     parser.add_argument(
         "image",
         metavar="IMAGE|all|clean",
-        help="a sub-directory of docker/; all: every one, bases first; clean: remove the images that were built",
+        help="subdirectory of docker/; all: build every image, bases first; clean: remove the built images",
     )
     base = parser.add_argument_group("base images")
     base.add_argument("-f", "--force-build-base", action="store_true", help="build docker/base first")

@@ -25,9 +25,9 @@ from dockerutils.docks.records import Dock
 
 _COMMAND = "create-dock"
 _EXAMPLES = """\
-  create-dock gpu -i g5.xlarge -v 200              a volume of 200 GB
-  create-dock small -s subnet-0abc --autostop 2    your own subnet; stop after two unused hours
-  create-dock gpu --product-name dock --param Team=vision    a product of AWS Service Catalog
+  create-dock gpu -i g5.xlarge -v 200              choose the instance type, and a disk of 200 GB
+  create-dock small -s subnet-0abc --autostop 2    use your subnet; stop after two hours without use
+  create-dock gpu --product-name dock --param Team=vision    use a product of AWS Service Catalog
   create-dock gpu --dry-run                        print the aws commands, create nothing"""
 _ENVIRONMENT = """\
   AWS_PROFILE, AWS_REGION ...  as for the aws command
@@ -53,32 +53,42 @@ Create = Callable[[Session, str, float, Rollback], Created]
 def parser() -> program.Parser:
     """Return the parser of create-dock."""
     parser = program.Parser(_COMMAND, f"{__doc__}", _EXAMPLES, environment=_ENVIRONMENT)
-    parser.add_argument("name", metavar="NAME", help="name the dock (its moniker)")
+    parser.add_argument("name", metavar="NAME", help="name of the dock, its moniker")
     parser.add_user()
     parser.add_argument(
-        "--autostop", metavar="HOURS", type=autostop.positive_hours, help="stop the dock when unused for so long"
+        "--autostop", metavar="HOURS", type=autostop.positive_hours, help="stop the dock after HOURS without use"
     )
     parser.add_timeout("900")
     machine = parser.add_argument_group("machine")
     machine.add_argument("-i", "--instance-type", metavar="TYPE", help=f"instance type (default: {_TYPE})")
     machine.add_argument("-s", "--subnet", metavar="ID", help="subnet (default: one of the default VPC)")
-    machine.add_argument("-v", "--volume", metavar="GB", type=_volume, help=f"disk size (default: {_VOLUME})")
-    machine.add_argument("--ami", metavar="ID", help="image (default: Ubuntu LTS from Canonical)")
+    machine.add_argument("-v", "--volume", metavar="GB", type=_volume, help=f"disk size in GB (default: {_VOLUME})")
+    machine.add_argument("--ami", metavar="ID", help="machine image (default: the current Ubuntu 24.04)")
     access = parser.add_argument_group("access")
     keys = access.add_mutually_exclusive_group()
     keys.add_argument("--key-name", metavar="NAME", help="use this key pair of EC2")
-    keys.add_argument("--public-key", metavar="FILE", help="public key (default: ~/.ssh/id_ed25519.pub or id_rsa.pub)")
-    access.add_argument("--identity", metavar="FILE", help="private key that belongs to --key-name")
+    keys.add_argument(
+        "--public-key", metavar="FILE", help="public key file (default: ~/.ssh/id_ed25519.pub or id_rsa.pub)"
+    )
+    access.add_argument("--identity", metavar="FILE", help="private key file of --key-name")
     groups = access.add_mutually_exclusive_group()
     groups.add_argument("--security-group", metavar="ID", help="use this security group (default: create one)")
     groups.add_argument(
-        "--cidr", metavar="NETWORK", type=_network, help="network that can connect (default: only your own address)"
+        "--cidr",
+        metavar="NETWORK",
+        type=_network,
+        help="network that can connect over ssh (default: only your address)",
     )
-    product = parser.add_argument_group("AWS Service Catalog, instead of machine and access")
+    product = parser.add_argument_group("AWS Service Catalog (replaces machine and access)")
     product.add_argument("--product-name", metavar="NAME", help="product to provision")
     product.add_argument("--product-version", metavar="NAME", help="version of the product (default: the newest)")
     product.add_argument(
-        "--param", metavar="KEY=VALUE", type=_parameter, action="append", default=[], help="set a parameter; repeatable"
+        "--param",
+        metavar="KEY=VALUE",
+        type=_parameter,
+        action="append",
+        default=[],
+        help="set a parameter of the product; repeatable",
     )
     parser.add_dry_run()
     return parser

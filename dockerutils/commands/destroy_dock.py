@@ -21,9 +21,9 @@ from dockerutils.docks.records import Dock
 
 _COMMAND = "destroy-dock"
 _EXAMPLES = """\
-  destroy-dock gpu             ask, then destroy
-  destroy-dock gpu big -y      two at the same time, without asking
-  destroy-dock --leftovers     what interrupted commands left on AWS"""
+  destroy-dock gpu             ask, then destroy the dock
+  destroy-dock gpu big -y      destroy two at the same time, without asking
+  destroy-dock --leftovers     list what interrupted commands left on AWS, and ask to remove it"""
 
 
 def parser() -> program.Parser:
@@ -33,7 +33,7 @@ def parser() -> program.Parser:
     parser.add_argument(
         "--leftovers",
         action="store_true",
-        help="list what create-dock made for you in the region and no dock here uses; remove it",
+        help="list what create-dock made for you in this region and no dock here uses, and remove it",
     )
     return parser
 

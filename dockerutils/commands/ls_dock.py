@@ -21,9 +21,9 @@ from dockerutils.docks import inventory, remote, ssh_config
 from dockerutils.docks.records import Dock
 
 _EXAMPLES = """\
-  ls-dock                      a table
-  ls-dock -t 2                 take two seconds at most
-  ls-dock --json | jq .        JSON, in bytes and seconds"""
+  ls-dock                      print a table
+  ls-dock -t 2                 wait two seconds at most
+  ls-dock --json | jq .        print JSON: sizes in bytes, times in seconds"""
 
 RUNNING, NO_ENGINE, UNREACHABLE, INCOMPLETE = "running", "no engine", "unreachable", "incomplete"
 

@@ -22,8 +22,8 @@ from dockerutils.notebooks.server import Visit
 
 _EXAMPLES = """\
   nb-dock gpu                   start Jupyter on the dock gpu; Ctrl-C stops it
-  nb-dock                       on the dock of this shell
-  nb-dock gpu --no-browser      only print the URL"""
+  nb-dock                       start it on the dock of this shell
+  nb-dock gpu --no-browser      print the URL only"""
 
 _POLL = 1.0  # seconds between two requests to a Jupyter that another nb-dock started
 

@@ -15,8 +15,8 @@ from dockerutils.docks.records import Dock
 
 _EXAMPLES = """\
   register-dock 203.0.113.7 gpu                    log in as DOCK_USER, or ubuntu
-  register-dock box.example.com -u ada -P 2222     the address is also the moniker
-  register-dock 203.0.113.7 gpu -i ~/.ssh/gpu.pem  with its own private key"""
+  register-dock box.example.com -u ada -P 2222     use the address as the moniker
+  register-dock 203.0.113.7 gpu -i ~/.ssh/gpu.pem  use this private key"""
 
 
 def parser() -> program.Parser:

@@ -23,7 +23,7 @@ def parser() -> program.Parser:
     """Return the parser of run-image."""
     parser = program.Parser(
         "run-image",
-        f"{__doc__} Words after -- are the container's command.",
+        f"{__doc__} Arguments after -- are the container's command.",
         _EXAMPLES,
         passes_on="COMMAND [ARG ...]",
         environment="  AWS_ACCESS_KEY_ID, AWS_REGION ...   passed to the container if set; on a dock only with --aws",
@@ -39,10 +39,12 @@ def parser() -> program.Parser:
     docker_run.add_argument("-a", "--args", metavar="ARGS", help="use these options instead of the key args")
     docker_run.add_argument("-n", "--network", metavar="NETWORK", help="join NETWORK instead of the key network")
     docker_run.add_argument(
-        "-g", "--use-gpu", action="store_true", help=f"use the GPUs; default without the key gpu: {GPU}"
+        "-g", "--use-gpu", action="store_true", help=f"use the GPUs (default without the key gpu: {GPU})"
     )
     dock = parser.add_argument_group("in a docked shell")
-    dock.add_argument("--aws", action="store_true", help="pass the AWS variables; others on that engine can read them")
+    dock.add_argument(
+        "--aws", action="store_true", help="pass the AWS variables; other users of that engine can read them"
+    )
     dock.add_argument("--sync", action="store_true", help="sync the project up before the run and down after it")
     parser.add_dry_run()
     return parser

@@ -23,8 +23,8 @@ from dockerutils.project.project import CONFIGURED, Image, Project
 
 _EXAMPLES = """\
   run-notebook                     open the project in JupyterLab; Ctrl-C stops it
-  run-notebook -g                  with GPUs
-  run-notebook -p 9000             on port 9000; --no-browser only prints the URL"""
+  run-notebook -g                  give the container the GPUs
+  run-notebook -p 9000             use port 9000 of this machine"""
 _ENVIRONMENT = """\
   DOCKER_DS_DONT_PULL                     if set, do not pull the image
   RESERO_JUPYTER_DIFFS, DOCKER_DS_DIFFS   passed on: the image saves .py and .html copies of notebooks"""

@@ -13,9 +13,10 @@ from dockerutils.core import process
 from dockerutils.docks import inventory, remote
 
 _EXAMPLES = """\
-  ssh-dock                            a shell on the dock of this shell
-  ssh-dock gpu                        a shell on another dock
-  ssh-dock gpu -- nvidia-smi          a command; for a shell line: -- sh -c 'cd /data && ls'"""
+  ssh-dock                                    open a shell on the dock of this shell
+  ssh-dock gpu                                open a shell on another dock
+  ssh-dock gpu -- nvidia-smi                  run a command
+  ssh-dock gpu -- sh -c 'cd /data && ls'      run a line of shell code"""
 
 
 def parser() -> program.Parser:

@@ -21,15 +21,16 @@ from dockerutils.docks.records import Dock
 
 _COMMAND = "start-dock"
 _EXAMPLES = """\
-  start-dock gpu               ssh and docker know a changed address
-  start-dock gpu big           two at the same time"""
+  start-dock gpu                  start it, and update its address
+  start-dock gpu big              start two at the same time
+  start-dock gpu --autostop 2     stop it after two hours without use"""
 
 
 def parser() -> program.Parser:
     """Return the parser of start-dock."""
     parser = program.aws_dock_parser(_COMMAND, f"{__doc__}", _EXAMPLES, timeout="600")
     parser.add_argument(
-        "--autostop", metavar="HOURS", type=autostop.hours, help="stop the dock when unused for so long; 0: never"
+        "--autostop", metavar="HOURS", type=autostop.hours, help="stop the dock after HOURS without use; 0: never"
     )
     return parser
 

@@ -18,7 +18,7 @@ from dockerutils.docks import remote
 _COMMAND = "stop-dock"
 _EXAMPLES = """\
   stop-dock                    ask, then stop the dock of this shell
-  stop-dock gpu big -y         two at the same time, without asking"""
+  stop-dock gpu big -y         stop two at the same time, without asking"""
 
 
 def parser() -> program.Parser:

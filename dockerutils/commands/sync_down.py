@@ -17,11 +17,13 @@ _EXAMPLES = """\
 def parser() -> program.Parser:
     """Return the parser of sync-down."""
     parser = program.Parser("sync-down", f"{__doc__}", _EXAMPLES, environment=sync.ENVIRONMENT)
-    parser.add_argument("--delete", action="store_true", help="delete here what is not on the dock, after listing it")
+    parser.add_argument("--delete", action="store_true", help="also delete files here that the dock does not have")
     parser.add_yes()
     parser.add_argument("--adopt", action="store_true", help="take over the copy of another checkout")
     parser.add_argument(
-        "--include-docker", action="store_true", help="also fetch docker/ and .dockerignore, which decide about builds"
+        "--include-docker",
+        action="store_true",
+        help="also fetch docker/ and .dockerignore, which control your next build",
     )
     parser.add_dock_option()
     parser.add_dry_run()

@@ -12,8 +12,8 @@ from dockerutils.docks import contexts, inventory, remote
 from dockerutils.docks.records import Dock
 
 _EXAMPLES = """\
-  unregister-dock gpu              by its moniker
-  unregister-dock 203.0.113.7      by its address, also if its record is damaged"""
+  unregister-dock gpu              remove the dock gpu
+  unregister-dock 203.0.113.7      remove it by its address, also if its record is damaged"""
 
 
 def parser() -> program.Parser:
