@@ -34,11 +34,11 @@ page = pytest.mark.parametrize(("name", "parser", "shown"), PAGES, ids=[name for
 
 
 def _examples(shown: argparse.ArgumentParser, prog: str) -> list[list[str]]:
-    """Return the arguments of the command in each example; it may stand within a line of shell."""
+    """Return the arguments of the command in each example; it can be part of a line of shell."""
     assert shown.epilog
     block = shown.epilog.removeprefix("examples:\n").partition("\n\n")[0]
     lines = [re.split(r"  +", line.strip()) for line in block.splitlines()]
-    assert all(len(parts) == 2 for parts in lines), "a comment stands behind each example"
+    assert all(len(parts) == 2 for parts in lines), "each example has a comment"
     found = []
     for line, _ in lines:
         command = re.search(rf"(?:^|[(]|source ){prog}(?![\w-])([^|)&]*)", line)

@@ -42,7 +42,9 @@ def locked(dock: Dock, home: str) -> Iterator[None]:
         try:
             fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DockerutilsError(f"create-dock {dock.moniker} still runs; wait for it, or interrupt it") from None
+            raise DockerutilsError(
+                f"create-dock {dock.moniker} is still running; wait for it, or interrupt it"
+            ) from None
         yield
     finally:
         os.close(directory)

@@ -49,7 +49,7 @@ def handle(args: argparse.Namespace) -> None:
     """Build or remove images."""
     project = program.project()
     if args.image in (build.ALL, _CLEAN) and args.image_name:
-        raise UserError(f"-i would give the same name to {args.image} images; name one image")
+        raise UserError(f"-i cannot be used with {args.image}; name one image")
     if args.image == _CLEAN:
         build.clean(project, args.image_tag, dry_run=args.dry_run)
         return

@@ -241,7 +241,7 @@ def _network(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{error}; write ADDRESS/32 for one address") from None
     if network.prefixlen == 0:
-        raise argparse.ArgumentTypeError(f"{text} is everybody; name the network that you connect from")
+        raise argparse.ArgumentTypeError(f"{text} admits everybody; name the network that you connect from")
     return str(network)
 
 

@@ -174,7 +174,7 @@ def join(dock: Dock, record: dict[str, object], args: argparse.Namespace) -> Non
     with forwarding.forwarded(dock, [Port(server.LOOPBACK, there)], here=visit.port, dry_run=args.dry_run):
         if args.dry_run:
             return
-        console.note("nb-dock", f"joining the Jupyter that already runs on dock {dock.moniker}")
+        console.note("nb-dock", f"joining the Jupyter that is already running on dock {dock.moniker}")
         with server.announced(
             visit, open_browser=not args.no_browser, environ=os.environ, late=lambda: None
         ) as answered:

@@ -220,7 +220,7 @@ def digest_of_push(where: Destination, env: Mapping[str, str]) -> str:
     text = process.capture(["docker", "--config", env["DOCKER_CONFIG"], "push", where.reference]).stdout
     if found := re.search(r"\bdigest: (sha256:[0-9a-f]{64})", text):
         return found[1]
-    raise DockerutilsError(f"{where.reference} was pushed, but docker does not print its digest; ask the registry")
+    raise DockerutilsError(f"{where.reference} was pushed, but docker did not print its digest; ask the registry")
 
 
 def registry_digest(where: Destination, project: Project, env: Mapping[str, str]) -> str:

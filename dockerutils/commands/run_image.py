@@ -66,7 +66,9 @@ def handle(args: argparse.Namespace) -> None:
         run.require_image(project, image)
     if project.docked:
         for path in run.local_mounts(project, container):
-            console.warn("run-image", f"{path} is a path of the dock, not of this machine; mount the project instead")
+            console.warn(
+                "run-image", f"{path} is mounted from the dock, not from this machine; mount the project instead"
+            )
     run.start(project, container, sync_project=args.sync, dry_run=args.dry_run)
 
 

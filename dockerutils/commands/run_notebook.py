@@ -197,8 +197,8 @@ def serve(command: Command, container: str, visit: Visit, args: argparse.Namespa
     if dock and is_running(container):
         raise ConnectionLost(
             status or 1,
-            f"the connection to dock {dock.moniker} ended, and the notebook still runs there; run run-notebook again "
-            "to join it",
+            f"the connection to dock {dock.moniker} ended, and the notebook is still running there; run "
+            "run-notebook again to join it",
         )
     if not answered.is_set():
         raise CommandFailed(
@@ -268,7 +268,7 @@ def resume(project: Project, dock: Dock, args: argparse.Namespace) -> bool:
         return False
     token, published = _inspect(container)
     port = server.free_port(int(args.port) if args.port else None)
-    console.note(_COMMAND, f"joining the notebook of this project that runs on dock {dock.moniker}")
+    console.note(_COMMAND, f"joining the notebook of this project that is running on dock {dock.moniker}")
     # Not docker attach, which can hang if the container ends at that moment.
     command = Command(["docker", "logs", "--follow", "--tail", "20", container])
     ports = [invocation.Port(server.LOOPBACK, published)]

@@ -16,7 +16,7 @@ _EXAMPLES = """\
   ssh-dock                                    open a shell on the dock of this shell
   ssh-dock gpu                                open a shell on another dock
   ssh-dock gpu -- nvidia-smi                  run a command
-  ssh-dock gpu -- sh -c 'cd /data && ls'      run a line of shell code"""
+  ssh-dock gpu -- sh -c 'cd /data; ls'       run a line of shell code"""
 
 
 def parser() -> program.Parser:

@@ -99,7 +99,7 @@ def _start(ec2: Ec2, docks: Sequence[DockInstance], deadline: float, rollback: R
         network = functools.partial(access.own_network, os.environ, ec2.session)
         access.admit(ec2, groups, instances.user(os.environ), network, rollback)
     except DockerutilsError as error:
-        console.warn(_COMMAND, f"the security group possibly does not admit this machine: {error}")
+        console.warn(_COMMAND, f"the security group may not admit this machine: {error}")
     idle = [each.id for each in found.values() if each.state in {STOPPED, "stopping"}]
     if idle:
 

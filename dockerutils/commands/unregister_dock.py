@@ -51,7 +51,10 @@ def handle(args: argparse.Namespace) -> None:
 def _remaining(dock: Dock) -> str:
     """Return that the instance of a dock remains, and the command that terminates it."""
     if dock.is_incomplete:
-        return "create-dock may have left an instance on AWS, which costs; to remove it, run: destroy-dock --leftovers"
+        return (
+            "create-dock may have left an instance on AWS, which costs money; to remove it, run: "
+            "destroy-dock --leftovers"
+        )
     region = ["--region", dock.region] if dock.region else []
     if dock.provisioned_product:
         what = ["servicecatalog", "terminate-provisioned-product", "--provisioned-product-id", dock.provisioned_product]

@@ -204,8 +204,8 @@ def explain(stderr: str, host: Host | None = None, program: str = "docker", regi
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     said = _trimmed(lines[-1]) if lines else "nothing"
     if host:
-        return f"{host.name}: {program} said: {said}; see what this says: {host.login}"
-    return f"{program} said: {said}; see docker info"
+        return f"{host.name}: {program} said: {said}; check the host: {host.login}"
+    return f"{program} said: {said}; check the engine: docker info"
 
 
 def explain_registry(stderr: str, registry: Registry) -> tuple[str, bool]:

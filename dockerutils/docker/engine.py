@@ -138,7 +138,7 @@ def _records(wanted: Sequence[str], answer: process.Captured) -> dict[str, Recor
     try:
         records = [(record["RepoTags"] or (), record) for record in json.loads(answer.stdout)]
     except (ValueError, KeyError, TypeError, RecursionError):  # the engine ended meanwhile, or is not one
-        raise DockerutilsError("docker image inspect did not print its JSON; check the engine: docker info") from None
+        raise DockerutilsError("docker image inspect printed no valid JSON; check the engine: docker info") from None
     return {name: record for name in wanted for tags, record in records if any(_is_same(tag, name) for tag in tags)}
 
 

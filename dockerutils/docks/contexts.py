@@ -25,7 +25,7 @@ def drop(dock: Dock, *, dry_run: bool, command: str) -> None:
 
     One with another endpoint is the user's own. Without docker, `command` warns.
     """
-    with _optional(command, f"the docker context {dock.host} may remain"):
+    with _optional(command, f"the docker context {dock.host} may still exist"):
         if _endpoint(dock) == dock.docker_host:
             argv = ["docker", "context", "rm", "--force", dock.host]
             process.run(process.Command(argv), dry_run=dry_run, to_stderr=True)

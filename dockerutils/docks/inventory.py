@@ -25,7 +25,7 @@ CHANGED = (
 )
 BEFORE = "DOCKERUTILS_BEFORE_"
 
-INCOMPLETE = "dock {0} is not complete; if its create-dock no longer runs, run it again, or run: destroy-dock {0}"
+INCOMPLETE = "dock {0} is incomplete; if its create-dock is no longer running, run it again, or run: destroy-dock {0}"
 
 _LOCK = "dock.lock"
 

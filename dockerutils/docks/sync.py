@@ -125,10 +125,10 @@ def after_run(project: Project, dock: Dock, run: str = "", *, dry_run: bool = Fa
         state = State(runs=(run,) if run else ()) if dry_run else _ask(copy, options, fetches=True)
         _down(copy, state, options, to_stderr=True)
     except DockerutilsError as failure:
-        message = f"{failure}; what the container wrote stays on dock {dock.moniker} until you run sync-down"
+        message = f"{failure}; the files of the container stay on dock {dock.moniker} until you run sync-down"
         raise CommandFailed(failure.status, message) from None
     if run in state.running:
-        console.warn("sync", f"{run} still runs on dock {dock.moniker}; run sync-down when it has ended")
+        console.warn("sync", f"{run} is still running on dock {dock.moniker}; run sync-down when it ends")
 
 
 def _up(copy: Copy, options: Options, run: str | None) -> None:
@@ -138,7 +138,9 @@ def _up(copy: Copy, options: Options, run: str | None) -> None:
     state = _ask(copy, options, fetches=False) if options.delete or not options.dry_run else State()
     if state.runs and state.origin == copy_state.origin(project.root):
         names = ", ".join(state.runs)
-        console.note("sync", f"what {names} wrote on dock {copy.dock.moniker} was not synced down; it comes first")
+        console.note(
+            "sync", f"the files that {names} wrote on dock {copy.dock.moniker} come first: they were not synced down"
+        )
         _down(copy, state, Options(dry_run=options.dry_run), to_stderr=automatic)
     version = _version_file(project)
     if version and not options.dry_run:

@@ -93,7 +93,7 @@ def _directives(lines: Sequence[str]) -> tuple[str, list[tuple[int, str]]]:
         if not match or name not in _DIRECTIVES:
             break
         if name in chosen:
-            faults.append((number, f"there is a second {name} directive; keep one"))
+            faults.append((number, f"duplicate {name} directive; keep one"))
         elif name == "escape" and match[2] not in _ESCAPES:
             faults.append((number, f"{match[2]} cannot be the escape character; use \\ or `"))
         else:

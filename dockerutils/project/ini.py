@@ -74,10 +74,10 @@ def read(path: str, shown_as: str) -> File:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as stream:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise UserError(f"{shown_as} is not a file; replace it by a configuration file")
+                raise UserError(f"{shown_as} is not a file; replace it with a configuration file")
             content = stream.read()
     except IsADirectoryError:
-        raise UserError(f"{shown_as} is a directory; replace it by a configuration file") from None
+        raise UserError(f"{shown_as} is a directory; replace it with a configuration file") from None
     except OSError as error:
         raise UserError(f"{shown_as} cannot be read: {error.strerror}; {_remedy(error)}") from error
     try:

@@ -151,8 +151,8 @@ def python(texts: Mapping[str, str]) -> Python:
         if _PREFERRED in supported:
             return Python(_PREFERRED, reason)
         if supported:
-            return Python(supported[-1], f"{reason}, and this is the newest that fits")
-        return Python(_PREFERRED, f"{reason}, which fits no Python from {_PYTHONS[0]} to {_PYTHONS[-1]}")
+            return Python(supported[-1], f"{reason}, and this is the newest that it allows")
+        return Python(_PREFERRED, f"{reason}, which allows no Python from {_PYTHONS[0]} to {_PYTHONS[-1]}")
     return Python(_PREFERRED, "the project sets no requires-python, so any other version will do, too")
 
 

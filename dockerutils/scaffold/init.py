@@ -52,7 +52,10 @@ def run(root: str, environ: Mapping[str, str], *, dry_run: bool) -> None:
     for warning in warnings:
         console.warn("dockerutils", warning)
     if not dry_run:
-        console.note("dockerutils", "next: build-image all, then run-image dev" if missing else "nothing was missing")
+        console.note(
+            "dockerutils",
+            "next: build-image all, then run-image dev" if missing else "nothing to do: no file is missing",
+        )
 
 
 def examine(root: str) -> Facts:
@@ -210,7 +213,8 @@ def _require_directories(root: str, missing: Iterable[File]) -> None:
         real, within = os.path.realpath(path), os.path.realpath(root)
         if os.path.commonpath([real, within]) != within:
             raise UserError(
-                f"{directory} leads out of the project, and builds cannot copy from there; make it a directory"
+                f"{directory} is a link to a place outside the project, where builds cannot copy from; "
+                "replace it with a directory"
             )
 
 

@@ -82,7 +82,9 @@ def send(
 
 
 def _failure(destination: Destination, error: LoadError) -> CommandFailed:
-    return CommandFailed(1, f"{destination.host.name}: docker load failed: {error}; see docker info there")
+    return CommandFailed(
+        1, f"{destination.host.name}: docker load failed: {error}; check the engine there: docker info"
+    )
 
 
 class _Export(NamedTuple):

@@ -359,7 +359,7 @@ def test_a_dry_run_after_a_killed_run_prints_its_removal(create, cloud, tmp_path
 def test_a_run_that_goes_on_is_not_disturbed(create, cloud, tmp_path, capfd) -> None:
     """A second create-dock and a destroy-dock of the name refuse while the first one waits for its instance."""
     command = [str(Path(sys.executable).parent / "create-dock"), "gpu"]
-    message = "create-dock gpu still runs; wait for it, or interrupt it"
+    message = "create-dock gpu is still running; wait for it, or interrupt it"
     release = threading.Event()
 
     def hold(_: testbed.Request) -> None:
@@ -594,8 +594,8 @@ def test_what_is_refused_before_anything_is_made(argv, message, isolated, tmp_pa
     [
         (["-v", "0"], "-v/--volume: '0' is not a disk size; write a number of GB from 1 to 65536"),
         (["-v", "1T"], "-v/--volume: '1T' is not a disk size; write a number of GB from 1 to 65536"),
-        (["--cidr", "0.0.0.0/0"], "--cidr: 0.0.0.0/0 is everybody; name the network that you connect from"),
-        (["--cidr", "::/0"], "--cidr: ::/0 is everybody; name the network that you connect from"),
+        (["--cidr", "0.0.0.0/0"], "--cidr: 0.0.0.0/0 admits everybody; name the network that you connect from"),
+        (["--cidr", "::/0"], "--cidr: ::/0 admits everybody; name the network that you connect from"),
         (
             ["--cidr", "x"],
             "--cidr: 'x' does not appear to be an IPv4 or IPv6 network; write ADDRESS/32 for one address",

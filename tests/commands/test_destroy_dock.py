@@ -290,7 +290,10 @@ def test_without_docker_here(destroy, cloud, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     outcome = destroy("gpu", "-y")
     assert outcome.status == 0
-    assert "destroy-dock: warning: the docker context dock-gpu may remain: docker was not found on PATH" in outcome.err
+    assert (
+        "destroy-dock: warning: the docker context dock-gpu may still exist: docker was not found on PATH"
+        in outcome.err
+    )
 
 
 def test_without_a_terminal_it_needs_y(destroy, cloud, gpu) -> None:

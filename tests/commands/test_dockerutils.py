@@ -152,7 +152,7 @@ def test_check_of_a_configuration_that_is_a_directory(app) -> None:
     assert outcome == (
         2,
         "",
-        "dockerutils: docker/dockerutils.cfg is a directory; replace it by a configuration file\n",
+        "dockerutils: docker/dockerutils.cfg is a directory; replace it with a configuration file\n",
     )
 
 

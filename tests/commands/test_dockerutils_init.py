@@ -111,7 +111,7 @@ def test_existing_files_are_kept_and_a_second_init_writes_nothing(app) -> None:
     assert {path: between[path] for path in before} == before
 
     second = app("init")
-    assert second.err == "dockerutils: nothing was missing\n"
+    assert second.err == "dockerutils: nothing to do: no file is missing\n"
     assert {line.split()[0] for line in second.out.splitlines()} == {"kept"}
     assert tree(app.root) == between
 
@@ -145,7 +145,7 @@ def test_warnings_about_existing_files(app) -> None:
 def test_unreadable_configuration_is_reported_first(app) -> None:
     app.write({**SCRIPT, "docker/dockerutils.cfg/x": ""})
     before = tree(app.root)
-    message = "docker/dockerutils.cfg is a directory; replace it by a configuration file"
+    message = "docker/dockerutils.cfg is a directory; replace it with a configuration file"
     assert app("init") == (2, "", f"dockerutils: {message}\n")
     assert tree(app.root) == before
 
@@ -208,7 +208,7 @@ def test_docker_as_a_link(app, tmp_path) -> None:
     assert app("init", directory="third") == (
         2,
         "",
-        "dockerutils: docker leads out of the project, and builds cannot copy from there; make it a directory\n",
+        "dockerutils: docker is a link to a place outside the project, where builds cannot copy from; replace it with a directory\n",
     )
 
 
@@ -421,7 +421,7 @@ def test_tracked_files_are_not_left_out(app) -> None:
     paths = [*subprocess.check_output(["git", "ls-files"], cwd=app.root, text=True).split(), "new/.env"]
     assert [path for path in paths if ignored.judge_from_root(path).ignored] == ["pip.conf.template", "new/.env"]
     # An existing .dockerignore is the user's own.
-    assert app("init").err == "dockerutils: nothing was missing\n"
+    assert app("init").err == "dockerutils: nothing to do: no file is missing\n"
 
 
 def test_without_git_the_patterns_hold_for_all_files(app) -> None:
@@ -462,11 +462,11 @@ def test_docker_stays_out_of_packages(app) -> None:
     assert "    rm -rf /tmp/code/docker && \\\n" in dockerfile(app, "cicd")
     assert "! -name docker" in (app.root / "docker/dev/entrypoint").read_text()
     # The user's file is not touched, and the warning stays until it has the setting.
-    assert app("init").err == f"{warning}dockerutils: nothing was missing\n"
+    assert app("init").err == f"{warning}dockerutils: nothing to do: no file is missing\n"
     app.write(
         {"pyproject.toml": "[project]\nname = 'my-app'\n[tool.setuptools.packages.find]\ninclude = ['my_app*']\n"}
     )
-    assert app("init").err == "dockerutils: nothing was missing\n"
+    assert app("init").err == "dockerutils: nothing to do: no file is missing\n"
 
 
 @pytest.mark.parametrize("buildkit", [False, True])

@@ -277,7 +277,7 @@ def test_an_incomplete_dock_is_listed_but_not_probed(ssh_home, ls) -> None:
     outcome = ls()
     assert outcome.out.splitlines()[1].split() == ["new", "incomplete"]
     assert outcome.err == (
-        "ls-dock: warning: dock new is not complete; if its create-dock no longer runs, run it again, or run: "
+        "ls-dock: warning: dock new is incomplete; if its create-dock is no longer running, run it again, or run: "
         "destroy-dock new\n"
     )
 

@@ -96,7 +96,7 @@ def test_a_second_one_joins_the_first(dock: Docked, start) -> None:
     other = second.url()
     assert other.partition("?")[2] == url.partition("?")[2]
     assert other != url
-    assert "nb-dock: joining the Jupyter that already runs on dock gpu\n" in second.stderr
+    assert "nb-dock: joining the Jupyter that is already running on dock gpu\n" in second.stderr
     assert second.ask(other.replace("?", "api/status?")) == 200
     assert len(jupyters(dock)) == 1
     third = start("gpu")

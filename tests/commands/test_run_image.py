@@ -218,7 +218,7 @@ def test_a_configuration_that_is_a_directory(app, capfd) -> None:
     outcome = call(main, "dev", directory=root, capfd=capfd)
     assert (outcome.status, outcome.err) == (
         2,
-        "run-image: docker/dockerutils.cfg is a directory; replace it by a configuration file\n",
+        "run-image: docker/dockerutils.cfg is a directory; replace it with a configuration file\n",
     )
 
 

@@ -117,7 +117,7 @@ def interrupted(docked_shell: Docked, request: pytest.FixtureRequest):
             docked_shell.host.cut()
             assert child.wait(60) != 0
             assert log.read_text().splitlines()[-1] == (
-                f"sync: warning: {container} still runs on dock gpu; run sync-down when it has ended"
+                f"sync: warning: {container} is still running on dock gpu; run sync-down when it ends"
             )
             assert (docked_shell.root / "begun").exists()
     assert unsynced(docked_shell, copy) == [container]
@@ -137,7 +137,7 @@ def test_the_result_of_an_interrupted_run_comes_before_the_next_run(interrupted:
     (container,) = unsynced(interrupted, copy)
     outcome = interrupted(main, "box", "--sync", "--", "cat", "/p/result")
     assert (outcome.status, outcome.out) == (0, "result\n")
-    first = f"sync: what {container} wrote on dock gpu was not synced down; it comes first\n"
+    first = f"sync: the files that {container} wrote on dock gpu come first: they were not synced down\n"
     assert outcome.err.startswith(first)
     assert (interrupted.root / "result").read_text() == "result\n"
     assert unsynced(interrupted, copy) == []
@@ -175,7 +175,7 @@ def test_a_dock_that_is_gone_after_the_run_says_where_the_files_are(docked_shell
     assert (
         log.read_text()
         .splitlines()[-1]
-        .endswith("; what the container wrote stays on dock gpu until you run sync-down")
+        .endswith("; the files of the container stay on dock gpu until you run sync-down")
     )
 
 
@@ -327,7 +327,7 @@ def test_a_mounted_path_of_this_machine_causes_a_warning(docked_shell: Docked, t
         "\nargs = --mount type=bind,source=/usr,target=/u --mount type=volume,source=v,target=/v",
     )
     assert dry(docked_shell).err.splitlines() == [
-        f"run-image: warning: {path} is a path of the dock, not of this machine; mount the project instead"
+        f"run-image: warning: {path} is mounted from the dock, not from this machine; mount the project instead"
         for path in (tmp_path, "/usr")
     ]
 

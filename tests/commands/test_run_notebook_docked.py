@@ -147,8 +147,8 @@ def test_a_disconnected_notebook_continues_and_is_joined(dock, start):
     status, _ = notebook.wait()
     assert status not in (0, 130)
     assert notebook.stderr.splitlines()[-1] == (
-        "run-notebook: the connection to dock gpu ended, and the notebook still runs there; run run-notebook again to "
-        "join it"
+        "run-notebook: the connection to dock gpu ended, and the notebook is still running there; run "
+        "run-notebook again to join it"
     )
     assert containers(dock) == [name]
     assert marker(dock).read_text() == f"{name}\n"
@@ -156,7 +156,7 @@ def test_a_disconnected_notebook_continues_and_is_joined(dock, start):
 
     again = start()
     assert again.url().partition("?")[2] == token
-    assert "run-notebook: joining the notebook of this project that runs on dock gpu\n" in again.stderr
+    assert "run-notebook: joining the notebook of this project that is running on dock gpu\n" in again.stderr
     assert f"\ndocker logs --follow --tail 20 {name}\n" in again.stderr
     assert again.end(signal.SIGINT)[0] == 130
     assert (dock.root / "first").exists()
@@ -186,7 +186,8 @@ def test_a_notebook_that_ends_before_it_is_joined(dock, monkeypatch):
     outcome = dock(main)
     assert outcome.status == 1
     assert re.fullmatch(
-        "run-notebook: docker said: .*No such container: alice_notebook_gone; see docker info\n", outcome.err
+        "run-notebook: docker said: .*No such container: alice_notebook_gone; check the engine: docker info\n",
+        outcome.err,
     )
 
 

@@ -120,9 +120,7 @@ def test_the_address_service_returns_something_else(start, cloud) -> None:
     cloud.front.address = b"?"
     outcome = start("gpu")
     assert outcome.status == 0
-    assert (
-        "start-dock: warning: the security group possibly does not admit this machine: http://127.0.0.1:" in outcome.err
-    )
+    assert "start-dock: warning: the security group may not admit this machine: http://127.0.0.1:" in outcome.err
 
 
 def test_the_address_has_gone_to_another_dock(start, cloud, gpu) -> None:
@@ -172,10 +170,7 @@ def test_the_group_may_not_be_changed(start, cloud) -> None:
     cloud.front.refuse("AuthorizeSecurityGroupIngress", "UnauthorizedOperation")
     outcome = start("gpu")
     assert outcome.status == 0
-    assert (
-        "the security group possibly does not admit this machine: AWS refused AuthorizeSecurityGroupIngress"
-        in outcome.err
-    )
+    assert "the security group may not admit this machine: AWS refused AuthorizeSecurityGroupIngress" in outcome.err
 
 
 def test_no_capacity(start, cloud) -> None:

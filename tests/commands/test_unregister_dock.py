@@ -95,7 +95,7 @@ def test_a_warning_names_the_instance_that_remains(product, line, unregister, ho
 def test_an_incomplete_dock_may_leave_an_instance(unregister, home) -> None:
     inventory.register(Dock("new", "creating-0a", "a", "creating-0a", "creating-0a", run="0a"), home)
     assert unregister("new").err.startswith(
-        "unregister-dock: warning: create-dock may have left an instance on AWS, which costs; to remove it, run: "
+        "unregister-dock: warning: create-dock may have left an instance on AWS, which costs money; to remove it, run: "
         "destroy-dock --leftovers\n"
     )
 
@@ -123,7 +123,7 @@ def test_without_docker(unregister, tmp_path, monkeypatch, home) -> None:
     assert unregister("gpu") == (
         0,
         "",
-        "unregister-dock: warning: the docker context dock-gpu may remain: docker was not found on PATH; install the "
+        "unregister-dock: warning: the docker context dock-gpu may still exist: docker was not found on PATH; install the "
         "docker command-line client, or add its directory to PATH\n",
     )
     assert [dock.moniker for dock in inventory.known(home)] == ["big"]

@@ -98,8 +98,8 @@ def over_ssh(status: int, stderr: str, host: str = "dock-gpu") -> str:
         ),
         pytest.param(
             "welcome\nit is late\n",
-            "dock gpu: ssh said: it is late; see what this says: ssh dock-gpu",
-            "me@gpu:22: ssh said: it is late; see what this says: ssh -p 22 me@gpu",
+            "dock gpu: ssh said: it is late; check the host: ssh dock-gpu",
+            "me@gpu:22: ssh said: it is late; check the host: ssh -p 22 me@gpu",
             id="anything else",
         ),
         pytest.param(
@@ -176,10 +176,10 @@ def test_ssh(stderr: str, on_dock: str, elsewhere: str) -> None:
             "the Docker Engine behind ssh does not answer, or the user there may not use it; see why: ssh-dock -- docker info",
             id="over ssh: no engine, or no rights",
         ),
-        pytest.param("warning\nunknown flag: --x\n", "docker said: unknown flag: --x; see docker info", id="other"),
-        pytest.param("", "docker said: nothing; see docker info", id="silence"),
+        pytest.param("warning\nunknown flag: --x\n", "docker said: unknown flag: --x; check the engine: docker info", id="other"),
+        pytest.param("", "docker said: nothing; check the engine: docker info", id="silence"),
         pytest.param(
-            "a {brace}\n", "docker said: a {brace}; see docker info", id="what is said is no template"
+            "a {brace}\n", "docker said: a {brace}; check the engine: docker info", id="what is said is no template"
         ),
     ],
 )  # fmt: skip

@@ -39,7 +39,7 @@ def test_an_answer_that_is_not_json_is_one_line(answer, tmp_path, monkeypatch) -
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(DockerutilsError) as caught:
         engine.inspect(["x:y"])
-    assert str(caught.value) == "docker image inspect did not print its JSON; check the engine: docker info"
+    assert str(caught.value) == "docker image inspect printed no valid JSON; check the engine: docker info"
 
 
 def test_nothing_is_asked_about_no_image(monkeypatch) -> None:

@@ -43,7 +43,9 @@ def test_an_incomplete_dock_is_known_but_not_usable(home) -> None:
     inventory.register(INCOMPLETE, home)
     assert (inventory.known(home), INCOMPLETE.is_incomplete) == ([INCOMPLETE], True)
     assert inventory.choose("new", {}, home, incomplete=True) == INCOMPLETE
-    message = "^dock new is not complete; if its create-dock no longer runs, run it again, or run: destroy-dock new$"
+    message = (
+        "^dock new is incomplete; if its create-dock is no longer running, run it again, or run: destroy-dock new$"
+    )
     with pytest.raises(UserError, match=message):
         inventory.find("new", home)
     assert "dock-new" not in Path(home, ".docker", "dock_ssh_config").read_text()

@@ -87,7 +87,7 @@ def test_split_words_keeps_quotes() -> None:
         ("FROM a\nRUN <<EOF\nx", (2, "the here-document does not end; add a line EOF")),
         ("FROM a\nRUN <<-EOF\n EOF", (2, "the here-document does not end; add a line EOF")),
         ("# escape=x\nFROM a", (1, "x cannot be the escape character; use \\ or `")),
-        ("# syntax=a\n# syntax=b\nFROM a", (2, "there is a second syntax directive; keep one")),
+        ("# syntax=a\n# syntax=b\nFROM a", (2, "duplicate syntax directive; keep one")),
     ],
 )
 def test_faults(text: str, fault: tuple[int, str]) -> None:

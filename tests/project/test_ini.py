@@ -148,13 +148,13 @@ def test_bad_bytes_are_an_error_with_their_line(tmp_path) -> None:
 
 
 def test_a_directory_is_an_error(tmp_path) -> None:
-    with pytest.raises(UserError, match=r"^f is a directory; replace it by a configuration file$"):
+    with pytest.raises(UserError, match=r"^f is a directory; replace it with a configuration file$"):
         ini.read(str(tmp_path), "f")
 
 
 def test_a_fifo_is_refused_at_once(tmp_path) -> None:
     os.mkfifo(tmp_path / "f")
-    with pytest.raises(UserError, match=r"^f is not a file; replace it by a configuration file$"):
+    with pytest.raises(UserError, match=r"^f is not a file; replace it with a configuration file$"):
         ini.read(str(tmp_path / "f"), "f")
 
 

@@ -88,7 +88,7 @@ def test_kinds(make_project) -> None:
     ("text", "image", "message"),
     [
         ("", "nope", "'nope' is not an image of this project; its images: dev"),
-        ("", "empty", "docker/empty/Dockerfile does not exist; write it, or name another image"),
+        ("", "empty", "docker/empty/Dockerfile does not exist; create it, or name another image"),
         ("[run_image]\nsynthetic_images = sh", "sh", "docker/dockerutils.cfg:2: [run_image] synthetic_images: [sh] has no name; add name = and one of: dev"),
         ("[run_image]\nsynthetic_images = sh\n[sh]\nname = nope", "sh", "docker/dockerutils.cfg:4: [sh] name: docker/nope/Dockerfile does not exist; name one of: dev"),
         ("[dev]\ntag = a b", "dev", "docker/dockerutils.cfg:2: [dev] tag: 'a b' is not a valid tag; use letters, digits, '_', '.' and '-', 128 at most"),

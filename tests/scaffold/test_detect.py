@@ -180,14 +180,14 @@ def test_unreadable_files(tmp_path) -> None:
         ({"pyproject.toml": 'requires-python = ">=3.9"'}, ("3.12", "requires-python is >=3.9 in pyproject.toml")),
         (
             {"pyproject.toml": "requires-python = '>=3.9,<3.12'"},
-            ("3.11", "requires-python is >=3.9,<3.12 in pyproject.toml, and this is the newest that fits"),
+            ("3.11", "requires-python is >=3.9,<3.12 in pyproject.toml, and this is the newest that it allows"),
         ),
         (
             {"setup.cfg": "[options]\npython_requires = ~=3.8.1\n"},
-            ("3.8", "python_requires is ~=3.8.1 in setup.cfg, and this is the newest that fits"),
+            ("3.8", "python_requires is ~=3.8.1 in setup.cfg, and this is the newest that it allows"),
         ),
         ({"setup.py": 'setup(python_requires=">=2.7, !=3.0.*")'}, ("3.12", "python_requires is >=2.7, !=3.0.* in setup.py")),
-        ({"setup.py": 'setup(python_requires="<3")'}, ("3.12", "python_requires is <3 in setup.py, which fits no Python from 3.7 to 3.14")),
+        ({"setup.py": 'setup(python_requires="<3")'}, ("3.12", "python_requires is <3 in setup.py, which allows no Python from 3.7 to 3.14")),
         ({".python-version": "3.10.4\n", "setup.py": 'python_requires=">=3.11"'}, ("3.10", "the file says 3.10 in .python-version")),
         ({".python-version": "2.7\n"}, ("3.12", ANY)),
         ({"pyproject.toml": '[tool.poetry.dependencies]\npython = "^3.9"'}, ("3.12", "python is ^3.9 in pyproject.toml")),
