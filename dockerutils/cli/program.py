@@ -69,9 +69,9 @@ class Parser(argparse.ArgumentParser):
         """Add `--json`."""
         self.add_argument("--json", action="store_true", help="print a JSON array of objects")
 
-    def add_yes(self) -> None:
+    def add_yes(self, what: str = "do not ask; required without a terminal") -> None:
         """Add `-y`, which answers questions with yes."""
-        self.add_argument("-y", "--yes", action="store_true", help="do not ask; required without a terminal")
+        self.add_argument("-y", "--yes", action="store_true", help=what)
 
     def add_timeout(self, default: str, what: str = "give up after SECONDS") -> None:
         """Add `-t SECONDS`, which `seconds` reads."""

@@ -18,7 +18,7 @@ def parser() -> program.Parser:
     """Return the parser of sync-down."""
     parser = program.Parser("sync-down", f"{__doc__}", _EXAMPLES, environment=sync.ENVIRONMENT)
     parser.add_argument("--delete", action="store_true", help="also delete files here that the dock does not have")
-    parser.add_yes()
+    parser.add_yes("do not ask before --delete; required for it without a terminal")
     parser.add_argument("--adopt", action="store_true", help="take over the copy of another checkout")
     parser.add_argument(
         "--include-docker",

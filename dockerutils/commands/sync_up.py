@@ -18,7 +18,7 @@ def parser() -> program.Parser:
     """Return the parser of sync-up."""
     parser = program.Parser("sync-up", f"{__doc__}", _EXAMPLES, environment=sync.ENVIRONMENT)
     parser.add_argument("--delete", action="store_true", help="also delete files on the dock that are not here")
-    parser.add_yes()
+    parser.add_yes("do not ask before --delete; required for it without a terminal")
     parser.add_argument("--adopt", action="store_true", help="take over the copy of another checkout")
     parser.add_dock_option()
     parser.add_dry_run()
