@@ -1,1 +1,1 @@
-"""Small commands for the Dockerfiles of a Python project, run here, on remote docker hosts and in CI."""
+"""Build, run and ship a project's Docker images: on this machine, on any host reached over ssh, or on AWS."""

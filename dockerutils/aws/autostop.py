@@ -1,4 +1,4 @@
-"""Autostop: a dock that stops itself when it was not used for some hours.
+"""Autostop: a dock that stops itself after some hours without use.
 
 A systemd timer (man 5 systemd.timer) on the dock runs `shell/autostop`, with `busy_kernels.py`, every minute.
 """
@@ -55,7 +55,7 @@ def installation(after: float, port: int = 22) -> str:
     # /run is empty after a restart.
     service = f"""\
 [Unit]
-Description=Stop this dock when it was not used for {after:g} h
+Description=Stop this dock after {after:g} h without use
 
 [Service]
 Type=oneshot
@@ -83,6 +83,6 @@ def encoded(script: str) -> str:
 
 
 def command(dock: Dock, after: float) -> Command:
-    """Return the command that sets autostop on a dock to so many hours, 0 for never."""
+    """Return the command that sets autostop on a dock to a number of hours, 0 for never."""
     script = installation(after, dock.port or 22)
     return Command(["ssh", dock.host, "--", "sudo -n sh"], stdin=Input(encoded(script), lambda: script))

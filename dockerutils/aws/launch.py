@@ -29,7 +29,7 @@ class Specification(NamedTuple):
     """What to launch: the dock's name, the user it is for, and the user to log in as (`login`).
 
     `volume` is in GB. The key is `key`, the name of a key pair, or `public_key`, a file. Ssh is admitted by the
-    security group `group`, or from the network `source`. The dock stops when unused for `autostop` hours, 0: never.
+    security group `group`, or from the network `source`. The dock stops after `autostop` hours without use, 0: never.
     """
 
     name: str

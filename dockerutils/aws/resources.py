@@ -36,7 +36,7 @@ class Leftover(NamedTuple):
 
 
 def find(ec2: Ec2, kind: Kind, run: str) -> str:
-    """Return the id of the resource of a run, nothing if there is none."""
+    """Return the id of the resource of a run, "" if it does not exist."""
     variable = kind.id.lower().removesuffix("id").removesuffix("name")
     filters = {f"tag:{RUN}": [run]} | ({"instance-state-name": LIVE} if kind is INSTANCES else {})
     parameters = {"Filters": filter_list(filters)}
@@ -44,7 +44,7 @@ def find(ec2: Ec2, kind: Kind, run: str) -> str:
 
 
 def await_found(ec2: Ec2, kind: Kind, run: str) -> str:
-    """Return the id of a resource that may have just been created, nothing if none appears."""
+    """Wait for a resource that was possibly just created, and return its id, "" if it does not appear."""
     deadline = time.monotonic() + FIND
     while not (found := find(ec2, kind, run)) and time.monotonic() < deadline:
         time.sleep(ec2_module.TICK)

@@ -19,7 +19,7 @@ UNKNOWN = "unknown"
 class Query:
     """A query for the instances of docks that have an instance id and a region, with one call for each region.
 
-    Each request may take `seconds`.
+    Each request can take `seconds` at most.
     """
 
     def __init__(self, docks: Sequence[Dock], environ: Mapping[str, str], seconds: float) -> None:

@@ -33,7 +33,7 @@ _ENVIRONMENT = """\
   AWS_PROFILE, AWS_REGION ...  as for the aws command
   DOCK_USER                    the user on the dock (default: ubuntu)"""
 
-# The names that ssh-keygen gives to keys of the kinds that EC2 accepts.
+# The file names of ssh-keygen for the kinds of keys that EC2 accepts.
 _PUBLIC_KEYS = ("id_ed25519.pub", "id_rsa.pub")
 _LARGEST = 65536  # GB
 _TYPE, _VOLUME = "t3.large", 50

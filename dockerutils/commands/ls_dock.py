@@ -27,7 +27,7 @@ _EXAMPLES = """\
 
 RUNNING, NO_ENGINE, UNREACHABLE, INCOMPLETE = "running", "no engine", "unreachable", "incomplete"
 
-_LIMIT = 1 << 16  # bytes that a dock may write
+_LIMIT = 1 << 16  # bytes of output that are read from a dock
 
 # Free disk is that of the engine's data.
 _SCRIPT = "; ".join(
@@ -151,7 +151,7 @@ def _row(dock: Dock) -> Row:
 
 
 def _read(dock: Dock, answer: Captured) -> Row:
-    """Return the row of a dock that has answered. What it writes may be anything."""
+    """Return the row of a dock that has answered. Its output is not trusted."""
     row, host = _row(dock), remote.of(dock)
     if answer.status:
         return row._replace(reason=host.explain(answer.stderr))

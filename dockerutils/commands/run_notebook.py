@@ -141,7 +141,7 @@ def _has_mount(run: invocation.Run, inside: str) -> bool:
 def provide(project: Project, image: Image, *, dry_run: bool) -> None:
     """Build the image, and its base if the engine does not have it, or pull it.
 
-    DockerutilsError says what to configure if there is no image in the end.
+    DockerutilsError if there is no image in the end; its message names the setting to change.
     """
     if image.directory is not None:
         tag = image.tag if image.tag != project.image(image.directory).tag else None

@@ -22,7 +22,7 @@ class Host(NamedTuple):
 class Complaint(NamedTuple):
     """A row of the table. `problem` and `remedy` are templates, see `_fields`; `on_dock` is the remedy for a dock.
 
-    A row that is `remote` only applies to a host behind ssh. After a `temporary` one another attempt may succeed.
+    A row that is `remote` only applies to a host behind ssh. After a `temporary` one, another attempt can succeed.
     """
 
     pattern: str
@@ -106,16 +106,16 @@ _TABLE = (
     ),
     Complaint(
         r"(?i)permission denied while trying to connect to the docker",
-        "the user of {host} may not use its Docker Engine",
+        "the user of {host} is not allowed to use its Docker Engine",
         "add that user to the group docker: {login} 'sudo usermod -aG docker $USER'",
         "add that user to the group docker: {login} 'sudo usermod -aG docker $USER', and close the connection: "
         "{login} -O exit",
         remote=True,
     ),
-    # Clients up to 28 tell neither which host this was, nor why.
+    # Clients up to 28 report neither which host this was, nor why.
     Complaint(
         r"Cannot connect to the Docker daemon at http://docker\.example\.com",
-        "the Docker Engine behind ssh does not answer, or the user there may not use it",
+        "the Docker Engine behind ssh does not answer, or the user there is not allowed to use it",
         "see why: ssh-dock -- docker info",
     ),
     Complaint(
@@ -127,7 +127,7 @@ _TABLE = (
     # docker
     Complaint(
         rf"(?i)permission denied while trying to connect to the docker (?:daemon socket|api){_AT}",
-        "this user may not use the Docker Engine{at}",
+        "this user is not allowed to use the Docker Engine{at}",
         "join the group docker (sudo usermod -aG docker $USER) and log in again",
     ),
     Complaint(
@@ -209,14 +209,14 @@ def explain(stderr: str, host: Host | None = None, program: str = "docker", regi
 
 
 def explain_registry(stderr: str, registry: Registry) -> tuple[str, bool]:
-    """Return what docker means when a login or push failed, and whether another attempt may succeed."""
+    """Return what docker means when a login or push failed, and whether another attempt can succeed."""
     row = next((row for row in _TABLE if not row.remote and re.search(row.pattern, stderr[-_LONGEST:])), None)
     return explain(stderr, registry=registry), bool(row and row.temporary)
 
 
 def explain_ssh(stderr: str, host: Host) -> str:
     """Return what ssh means by its stderr: what is wrong; what to do."""
-    if not stderr.strip():  # a client of a shared connection leaves without a word
+    if not stderr.strip():  # a client of a shared connection ends without a message
         return f"the connection to {host.name} was cut; try again"
     return explain(stderr, host, "ssh")
 
@@ -233,7 +233,7 @@ def are_missing_images(stderr: str) -> bool:
 
 
 def is_refused_connection(stderr: str) -> bool:
-    """Return whether sshd had too many connections that were not logged in yet (MaxStartups); another try may do."""
+    """Return whether sshd had too many connections before login (MaxStartups); another attempt can succeed."""
     return re.search(r"kex_exchange_identification|banner exchange|Connection (?:closed|reset) by", stderr) is not None
 
 

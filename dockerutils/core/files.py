@@ -14,7 +14,7 @@ _MARK = b"# Copied from %s by dockerutils and deleted after the build. Edit that
 def write(path: str, text: str, mode: int | None = None, owner: os.stat_result | None = None) -> None:
     """Replace the content of `path` with `text` in UTF-8. Readers see the old file or the new one, never a part.
 
-    Surrogate escapes become the bytes that they stand for. Without `mode`, the file gets the default permissions of
+    Surrogate escapes become the bytes that they represent. Without `mode`, the file gets the default permissions of
     new files. Without `owner`, the current user owns it.
     """
     temporary = _name_beside(path)

@@ -75,7 +75,7 @@ class Meter:
         state = f"{amount(sent)} at {amount(rate)}/s"
         if not total:
             return state
-        total = max(sent, total)  # it may be an estimate
+        total = max(sent, total)  # it can be an estimate
         full = round(_BAR * sent / total)
         left = round((total - sent) / rate) if rate else 0
         bar = f"[{'#' * full}{'.' * (_BAR - full)}]"

@@ -15,7 +15,7 @@ _LONGEST = 60.0  # seconds that the other side can ask for
 
 
 class TemporaryFailure(DockerutilsError):
-    """A failure that may not happen again. `retry_after` is the pause that the other side asks for, in seconds."""
+    """A temporary failure. `retry_after` is the pause that the other side asks for, in seconds."""
 
     def __init__(self, message: str, *, status: int = 1, retry_after: float = 0.0) -> None:
         super().__init__(message)

@@ -59,7 +59,7 @@ def local_socket(environ: Mapping[str, str]) -> str | None:
 
 
 def _socket_has_image(path: str, reference: str) -> bool:
-    """Ask by https://docs.docker.com/reference/api/engine/ (ImageInspect); False may also mean that nothing answers."""
+    """Ask by https://docs.docker.com/reference/api/engine/ (ImageInspect); False can also mean that nothing answers."""
     import socket  # late: only some commands ask the engine
 
     try:

@@ -121,7 +121,7 @@ def assign(name: str, value: str) -> str:
 
 
 def without_terminal(interactive: Sequence[str]) -> list[str]:
-    """Return options of `docker run` without the request for a terminal: docker refuses it where there is none."""
+    """Return options of `docker run` without the request for a terminal: docker rejects it without one."""
     kept: list[str] = []
     for option in options.parse(interactive, RUN):
         if "tty" not in option.names:

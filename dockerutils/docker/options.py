@@ -95,7 +95,7 @@ def join(options: Iterable[Option]) -> list[str]:
 
 
 def values(words: Sequence[str], table: Table, name: str) -> list[str]:
-    """Return the values that words give to the option with this long name."""
+    """Return the values of the option with this long name, from words."""
     return [option.value for option in parse(words, table) if option.names == (name,) and option.value is not None]
 
 

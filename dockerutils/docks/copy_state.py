@@ -1,8 +1,8 @@
 """The state of a project's copy on a dock, asked in one call: whose it is, which runs were not synced down, the clock.
 
 The directory `.dockerutils` in the copy holds the state, and is never synced. `origin` is the checkout that the copy
-belongs to, `host:path`. A file `run-<container>` says that what this container wrote was not synced down. `replaced/`
-has the files that syncs have replaced on the dock.
+belongs to, `host:path`. A file `run-<container>` means that the files of this container were not synced down.
+`replaced/` has the files that syncs have replaced on the dock.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def release(path: str, runs: tuple[str, ...]) -> str:
 
 
 def probe(argv: list[str]) -> Captured:
-    """Run a command that may open the shared connection, and return its output.
+    """Run a command that can open the shared connection, and return its output.
 
     The connection stays in the background and keeps stderr open, so stderr is a file, not a pipe.
     """

@@ -95,7 +95,7 @@ def _open(host: RemoteHost, dock: Dock, wanted: Sequence[_Forward]) -> list[_For
         with inventory.locked(os.path.expanduser("~"), _LOCK):
             held.extend(forward._replace(lock=_locked(dock, forward)) for forward in wanted)
         host.connect()
-        # Also a port that another process has opened: its connection may be gone. Otherwise ssh ignores it.
+        # Also a port that another process has opened: its connection is possibly gone. Otherwise ssh ignores it.
         process.run(Command(_argv(host, "forward", wanted)), escaped=[STDOUT, STDERR])
     except BaseException as error:
         _close(host, held)

@@ -155,7 +155,7 @@ def unregister(address: str, home: str) -> None:
 
 
 def address_of(name: str, docks: Iterable[Dock], home: str) -> str:
-    """Return the address of the dock with that moniker or address; its record may be damaged."""
+    """Return the address of the dock with that moniker or address; its record can be damaged."""
     if found := _matching(name, docks):
         return found.address
     if name in records.addresses(home):

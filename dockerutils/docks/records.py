@@ -1,4 +1,4 @@
-"""The record of a dock, `~/.docker/<address>/connection_config.txt`: lines `DOCK_…=value`, and what they may contain.
+"""The record of a dock, `~/.docker/<address>/connection_config.txt`: lines `DOCK_…=value`, and which values are valid.
 
 A record is read as data, never evaluated, and written whole or not at all.
 """
@@ -41,7 +41,7 @@ class Dock(NamedTuple):
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether create-dock has not finished: something in AWS may carry the tag, but no address is known."""
+        """Whether create-dock has not finished: resources in AWS can have its tag, but no address is known."""
         return self.run is not None and self.instance_id is None
 
     @property

@@ -15,13 +15,13 @@ from dockerutils.core.process import Captured
 from dockerutils.docks import inventory, records, ssh_config
 from dockerutils.docks.records import Dock
 
-# Directories that the PATH of an ssh command may not have, and that docker may be in.
+# Directories that docker can be in, and that the PATH of an ssh command often does not contain.
 _PLACES = "/usr/local/bin:/usr/bin:/snap/bin:/opt/bin:/opt/homebrew/bin:$HOME/.docker/bin:$HOME/bin"
 
 # Seconds: to connect to a host; for the shared connection to answer, on a busy machine; between signs of life of the
-# host, of which three may be missing.
+# host, of which three can be missing.
 CONNECT, CHECK, KEEP_ALIVE = 15, 2.5, 5
-# Seconds that a script may take, and bytes that it may write.
+# Limits of a script: seconds, and bytes of output.
 ANSWER, LIMIT = 60.0, 1 << 20
 
 _DESTINATION = re.compile(
@@ -98,7 +98,7 @@ class RemoteHost:
 
     @property
     def is_connected(self) -> bool:
-        """Whether the shared connection of a dock has a socket; it may be dead."""
+        """Whether the shared connection of a dock has a socket; the connection can be dead."""
         return self._socket is not None and os.path.exists(self._socket)
 
     def forget_connection(self) -> None:
@@ -136,7 +136,7 @@ class RemoteHost:
 
     @cached_property
     def docker(self) -> Docker:
-        """Its docker, asked for once; DockerutilsError if it has none, or its user may not use it."""
+        """Its docker, asked for once; DockerutilsError if it has none, or its user is not allowed to use it."""
         return self.docker_in(self.capture(find_docker()).stdout)
 
     def docker_in(self, output: str) -> Docker:

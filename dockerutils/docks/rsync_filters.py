@@ -56,7 +56,7 @@ class Filter:
         return options
 
     def ignored(self, paths: Iterable[str]) -> list[str]:
-        """Return the paths that docker leaves out, which rsync may not know about: those outside of the tree."""
+        """Return the paths that docker leaves out, except those outside of the tree, which rsync does not know."""
         return [path for path in paths if self._ignore.judge_from_root(path.rstrip("/")).ignored]
 
 
@@ -110,7 +110,7 @@ class _Tree:
         return {directory: children, **below}
 
     def _may_bring_back(self, directory: str) -> bool:
-        """Tell whether an exception may match something below a directory that is left out."""
+        """Return whether an exception can match something below a directory that is left out."""
         return any(head.startswith(directory) or directory.startswith(head) for head in self._heads)
 
 
@@ -118,7 +118,7 @@ def _rules_for(directory: str, sent: Sequence[str], left: Sequence[str]) -> Iter
     """Yield the options that leave some names of a directory out: one for each, or one for each that is sent."""
     odd = [name for name in left if not _UNPRINTABLE.isdisjoint(name)]
     is_shorter = len(sent) + 1 < len(left)
-    if is_shorter or odd:  # the rule for an odd name may match other names too
+    if is_shorter or odd:  # the rule for an odd name can match other names too
         yield from (_literal(directory + name, included=True) for name in sorted(sent, key=_is_odd))
     if is_shorter:
         yield f"--exclude=/{_escaped(directory)}*"

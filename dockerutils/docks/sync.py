@@ -297,7 +297,7 @@ def _entries(copy: Copy, filters: list[str]) -> rsync_filters.Entries:
 
 
 def _delete(copy: Copy, rules: Filter, filters: list[str], direction: list[str], options: Options) -> None:
-    """Delete what the source does not have, after it was listed and agreed to; never what docker leaves out, nor git's.
+    """List what the source does not have and delete it if the user agrees; never what docker leaves out, or `.git`.
 
     UserError if there is no terminal to ask on, DockerutilsError if the answer is no.
     """

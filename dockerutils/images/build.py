@@ -76,7 +76,7 @@ def build(
 
 
 def requested(project: Project, request: Request) -> list[Image]:
-    """Return the images to build, bases first, under the names that the request gives them.
+    """Return the images to build, bases first, with the names of the request.
 
     Raise UserError if an image does not exist, has no Dockerfile, or is the base of itself.
     """

@@ -43,7 +43,7 @@ class Unreachable(DockerutilsError):
 
 
 class NoTls(Unreachable):
-    """No server there speaks TLS: a local one may do without."""
+    """The server does not use TLS; a local registry can do without."""
 
 
 class Broken(NoTls, TemporaryFailure):

@@ -46,7 +46,7 @@ _GROUPS = (
     "tool.poetry.group",
     "tool.uv.dev-dependencies",
 )
-# Tools that ask git for the version, and the variable that gives it to them where there is no git.
+# Tools that ask git for the version, and the variable that sets it where there is no git.
 _SCM = {
     r"setuptools[-_]scm|hatch-vcs|flit[-_]scm": "SETUPTOOLS_SCM_PRETEND_VERSION=0.0.0",
     r"poetry-dynamic-versioning": "POETRY_DYNAMIC_VERSIONING_BYPASS=0.0.0",
@@ -82,7 +82,7 @@ class Facts(NamedTuple):
     name: str  # as a component of an image's name
     is_package: bool  # pip can install it
     docker_setting: str  # the setting that keeps docker/ out of the package; empty if docker/ stays out anyway
-    has_dependencies: bool  # its metadata list what it needs; so can those of a project that is no package
+    has_dependencies: bool  # its metadata list what it needs; so can those of a project that is not a package
     metadata: list[str]  # its files of metadata.NAMES
     requirements: Requirements  # to run
     test_requirements: Requirements  # to develop and test

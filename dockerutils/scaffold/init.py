@@ -30,7 +30,7 @@ class File(NamedTuple):
 def run(root: str, environ: Mapping[str, str], *, dry_run: bool) -> None:
     """Write the files that are missing at `root`, and print each on stdout. After a failure, nothing new is left.
 
-    UserError if `root` is no place for them.
+    UserError if `root` is not a suitable directory.
     """
     facts = examine(root)
     tracked = tracked_but_ignored(root, facts)

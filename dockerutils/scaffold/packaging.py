@@ -22,7 +22,7 @@ _NO_MODULES = frozenset(
     "setup conftest test tests example examples build toxfile noxfile pavement dodo tasks fabfile conanfile manage "
     "benchmark benchmarks exercise exercises SConstruct sconstruct".split()
 )
-# Settings by which poetry, uv and pdm say that a project is no package.
+# Settings by which poetry, uv and pdm declare that a project is not a package.
 _APPLICATIONS = ("tool.poetry.package-mode", "tool.uv.package", "tool.pdm.distribution")
 _FIND = "tool.setuptools.packages.find"
 

@@ -24,7 +24,7 @@ def main() -> int:
     """Return 0 when no kernel is busy, else 1."""
     try:
         return 1 if any(map(_is_busy, _servers())) else 0
-    except Exception:  # noqa: BLE001 - no error may stop the dock
+    except Exception:  # noqa: BLE001 - an error must not stop the dock
         return 1
 
 

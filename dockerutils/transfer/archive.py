@@ -125,7 +125,7 @@ def forward(saved: Readable, delta: Delta, reference: str, sink: Write) -> set[s
         for chunk in _chunks(saved):
             sink(chunk)
         return set()
-    # /tmp may be in memory, /var/tmp is not.
+    # /tmp can be in memory, /var/tmp is not.
     with tempfile.TemporaryFile(dir=os.environ.get("TMPDIR") or "/var/tmp") as stream:  # noqa: S108
         spooled = _Spooled(stream, {})
         sizes, links = _sort(saved, delta, spooled, sink)

@@ -30,7 +30,7 @@ class Source(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """The state of a transfer: layers that the destination has, and misses; bytes that were sent, and all of them.
+    """The state of a transfer: layers that the destination has, and missing ones; bytes sent, and all of them.
 
     Bytes are counted before compression. `total` is an estimate if docker save writes the image, None if unknown.
     """
@@ -63,7 +63,7 @@ def source(reference: str, children: Children, environ: Mapping[str, str]) -> So
 def send(
     image: Source, destination: Destination, children: Children, report: Report, warn: Callable[[str], None]
 ) -> Progress:
-    """Send the layers that a destination misses, and verify that the whole image is there.
+    """Send the layers that are missing at a destination, and verify that the whole image is there.
 
     `report` is called with the progress. If the destination cannot use the layers that it has, `warn` is called, and
     all layers are sent, once.
@@ -88,7 +88,7 @@ def _failure(destination: Destination, error: LoadError) -> CommandFailed:
 
 
 class _Export(NamedTuple):
-    """A way to read an image: about how many bytes that gives, and a function that writes its archive.
+    """A way to read an image: about how many bytes it yields, and a function that writes its archive.
 
     The function returns the names of the image's layers in the archive, including those that are omitted.
     """

@@ -13,7 +13,7 @@ from dockerutils.core.errors import CommandFailed
 from dockerutils.core.process import PIPE, Children
 from dockerutils.docks.remote import Docker, RemoteHost, find_docker
 
-# One script for all questions. The answers are marked: a login shell may print something before them.
+# One script for all questions. The answers are marked: a login shell can print something before them.
 _QUESTIONS = f"""\
 command -v zstd >/dev/null && echo 'dockerutils zstd'
 {find_docker("image ls -aq --no-trunc")}
@@ -63,7 +63,7 @@ _ZSTD = [Compressor(("zstd", "-q", "-c", "-T2", "-B2M", level), "zstd -q -d -c")
 
 
 def probe(host: RemoteHost, children: Children) -> Destination:
-    """Return what a host has; an error if it is not reached, or has no docker that its user may use."""
+    """Return what a host has; an error if it is not reached, or has no docker that its user is allowed to use."""
     script = children.start(host.argv("sh -s"), stdin=PIPE)
     output = script.finish(_QUESTIONS.encode(), limit=_ANSWERS).decode(errors="replace")
     if status := script.wait():

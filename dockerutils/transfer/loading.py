@@ -17,7 +17,7 @@ _SAMPLE = 1 << 22
 # How much faster than the connection a compressor has to be: other programs run on these machines too.
 _HEADROOM = 2.0
 
-# What stderr says of a load that sending all layers does not help.
+# The stderr of loads that also fail with all layers, and what it means.
 _FATAL = {
     r"no space left": "the disk there is full; free some space, see: docker system df",
     r"cannot connect|error during connect|eof|broken pipe|connection reset": (
@@ -107,7 +107,7 @@ class Upload:
             raise LoadError("it stopped reading") from None
 
     def _check(self, loading: Child) -> None:
-        """Raise the error that the end of the load stands for, if it failed."""
+        """Raise the error of the load, if it failed."""
         status, host, stderr = loading.wait(), self.destination.host, loading.stderr
         if status == SSH_FAILED:
             raise CommandFailed(status, host.explain(stderr))

@@ -78,7 +78,7 @@ def test_sudo_and_a_user_without_rights(ls, host) -> None:
     assert rows[2][-2:] != ["no", "engine"]  # disk and uptime are known
     assert outcome[::2] == (
         0,
-        "ls-dock: warning: the user of dock none may not use its Docker Engine; add that user to the group docker: ssh "
+        "ls-dock: warning: the user of dock none is not allowed to use its Docker Engine; add that user to the group docker: ssh "
         "dock-none 'sudo usermod -aG docker $USER', and close the connection: ssh dock-none -O exit\n",
     )
 

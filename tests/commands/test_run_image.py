@@ -261,7 +261,7 @@ os._exit(main(["box"]))
     )
     assert (child.returncode, child.stdout) == (1, "")
     assert child.stderr == (
-        f"run-image: this user may not use the Docker Engine at {engine.host}; "
+        f"run-image: this user is not allowed to use the Docker Engine at {engine.host}; "
         "join the group docker (sudo usermod -aG docker $USER) and log in again\n"
     )
 

@@ -182,7 +182,7 @@ def test_several_destinations_of_which_some_fail(use_engine, serve_host, transfe
     assert [line for line in outcome.err.splitlines() if line.startswith("transfer-image: ")] == [
         f"transfer-image: {nowhere} refused the connection: connect to host 127.0.0.1 port 1: Connection refused; "
         f"check that the host is up and that sshd runs there: ssh -p 1 dock@127.0.0.1",
-        f"transfer-image: the user of {stranger} may not use its Docker Engine; add that user to the group docker: "
+        f"transfer-image: the user of {stranger} is not allowed to use its Docker Engine; add that user to the group docker: "
         f"ssh -p 2222 plain@{other.address} 'sudo usermod -aG docker $USER'",
     ]
     assert sorted(outcome.echoed) == sorted(

@@ -90,9 +90,9 @@ def over_ssh(status: int, stderr: str, host: str = "dock-gpu") -> str:
         ),
         pytest.param(
             "Permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock: Get",
-            "the user of dock gpu may not use its Docker Engine; add that user to the group docker: ssh dock-gpu 'sudo "
+            "the user of dock gpu is not allowed to use its Docker Engine; add that user to the group docker: ssh dock-gpu 'sudo "
             "usermod -aG docker $USER', and close the connection: ssh dock-gpu -O exit",
-            "the user of me@gpu:22 may not use its Docker Engine; add that user to the group docker: ssh -p 22 me@gpu "
+            "the user of me@gpu:22 is not allowed to use its Docker Engine; add that user to the group docker: ssh -p 22 me@gpu "
             "'sudo usermod -aG docker $USER'",
             id="no rights there",
         ),
@@ -137,13 +137,13 @@ def test_ssh(stderr: str, on_dock: str, elsewhere: str) -> None:
         pytest.param(
             "Got permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock:"
             ' Get "http://%2Fvar%2Frun%2Fdocker.sock/v1.24/info": dial unix /var/run/docker.sock: connect: permission denied',
-            "this user may not use the Docker Engine at unix:///var/run/docker.sock; "
+            "this user is not allowed to use the Docker Engine at unix:///var/run/docker.sock; "
             "join the group docker (sudo usermod -aG docker $USER) and log in again",
             id="no rights, 20.10",
         ),
         pytest.param(
             "permission denied while trying to connect to the docker API at unix:///var/run/docker.sock",
-            "this user may not use the Docker Engine at unix:///var/run/docker.sock; "
+            "this user is not allowed to use the Docker Engine at unix:///var/run/docker.sock; "
             "join the group docker (sudo usermod -aG docker $USER) and log in again",
             id="no rights, 28",
         ),
@@ -173,7 +173,7 @@ def test_ssh(stderr: str, on_dock: str, elsewhere: str) -> None:
         ),
         pytest.param(
             "Cannot connect to the Docker daemon at http://docker.example.com. Is the docker daemon running?\n",
-            "the Docker Engine behind ssh does not answer, or the user there may not use it; see why: ssh-dock -- docker info",
+            "the Docker Engine behind ssh does not answer, or the user there is not allowed to use it; see why: ssh-dock -- docker info",
             id="over ssh: no engine, or no rights",
         ),
         pytest.param("warning\nunknown flag: --x\n", "docker said: unknown flag: --x; check the engine: docker info", id="other"),

@@ -116,7 +116,7 @@ def test_a_user_without_rights(host: Host) -> None:
     with pytest.raises(DockerutilsError) as caught:
         _ = remote.of(register(host, "plain")).docker
     assert str(caught.value) == (
-        "the user of dock far may not use its Docker Engine; add that user to the group docker: ssh dock-far 'sudo "
+        "the user of dock far is not allowed to use its Docker Engine; add that user to the group docker: ssh dock-far 'sudo "
         "usermod -aG docker $USER', and close the connection: ssh dock-far -O exit"
     )
 

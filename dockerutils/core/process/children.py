@@ -19,7 +19,7 @@ _CHUNK = 1 << 20
 class Child:
     """A child that runs beside us; its stderr goes to an unnamed temporary file.
 
-    One thread at a time reads or writes; another one may end the child meanwhile, which ends reading and writing.
+    One thread at a time reads or writes; another one can end the child meanwhile, which ends reading and writing.
     """
 
     def __init__(self, argv: Sequence[str], stdin: Any, stdout: Any, environ: Mapping[str, str] | None) -> None:

@@ -1,6 +1,6 @@
 """Pipes to and from children, read and written without blocking.
 
-What a child starts in the background, an ssh master for example, may keep its pipes open. So the end of the child ends
+What a child starts in the background, an ssh master for example, can keep its pipes open. So the end of the child ends
 reading and writing too: what it wrote before is read, and nothing more is waited for.
 """
 
@@ -73,7 +73,7 @@ class Exchange:
             events.watch(child.stdin, partial(self.transfer, child.stdin), write=True)
 
     def transfer(self, stream: IO[bytes]) -> bool:
-        """Read from or write to a pipe; return whether there may be more at once. The pipe is closed at its end."""
+        """Read from or write to a pipe; return whether more can follow at once. The pipe is closed at its end."""
         try:
             more = self._write(stream) if stream is self.child.stdin else self._read(stream)
         except BlockingIOError:

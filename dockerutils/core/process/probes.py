@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Begin = Callable[[Sequence[str], Events], Exchange]
 
-# Bytes that a probe may write to its stdout, and as many to its stderr.
+# Limit of the output of a probe: bytes of stdout, and as many of stderr.
 LIMIT = 16 << 20
 # The statuses of probes that were ended: that of timeout(1), and that of a child that was killed.
 TIMED_OUT, TOO_LONG = 124, 137
