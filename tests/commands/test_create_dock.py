@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 
 from dockerutils.aws import readiness
 from dockerutils.aws.service_catalog import Catalog, Provisioned
+from dockerutils.cli import program
 from dockerutils.commands import destroy_dock
 from dockerutils.commands.create_dock import main
 from dockerutils.core.process import Captured
@@ -535,15 +537,23 @@ def test_interrupted_while_it_waits_and_again(cloud, tmp_path, capfd, number) ->
     cloud.front.places = ["127.0.0.254"]
     cloud.front.refuse("DeleteSecurityGroup", "DependencyViolation")
     command = [str(Path(sys.executable).parent / "create-dock"), "gpu"]
-    child = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    try:
-        wait_for(lambda: "GetConsoleOutput" in cloud.front.actions())
-        child.send_signal(signal.SIGINT)
-        wait_for(lambda: "DeleteSecurityGroup" in cloud.front.actions())
-        child.send_signal(number)
-        _, err = child.communicate(timeout=60)
-    finally:
-        child.kill()
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as child:
+
+        def interrupt_again() -> bool:
+            """Press Ctrl-C again; a burst counts as one."""
+            child.send_signal(number)
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(program.BURST + 0.5)
+            return child.poll() is not None
+
+        try:
+            wait_for(lambda: "GetConsoleOutput" in cloud.front.actions())
+            child.send_signal(signal.SIGINT)
+            wait_for(lambda: "DeleteSecurityGroup" in cloud.front.actions())
+            wait_for(interrupt_again)
+            _, err = child.communicate(timeout=60)
+        finally:
+            child.kill()
     [group] = [each for each in cloud.left() if each.startswith("sg-")]
     [dock] = inventory.known(cloud.home)
     assert (child.returncode, dock.is_incomplete, cloud.instances()) == (130, True, [])

@@ -73,7 +73,8 @@ def _nothing_is_left(tmp_path):
 
 
 def _tags(engine) -> list[str]:
-    return engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
+    tags = engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
+    return [tag for tag in tags if "<none>" not in tag]
 
 
 def _configure(app: App, **keys: str) -> None:
