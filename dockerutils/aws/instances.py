@@ -136,7 +136,7 @@ def require_account(dock: Dock, session: Session) -> None:
 
 
 def fault_in_account(dock: Dock, account: str) -> str:
-    """Return why credentials for `account` do not tell whether the dock's instance exists, nothing if they do."""
+    """Return why credentials for `account` cannot show whether the dock's instance exists, nothing if they do."""
     if dock.account == account:
         return ""
     what = f"AWS account {account} has no instance {dock.instance_id or ''}".rstrip()

@@ -30,7 +30,7 @@ class Query:
         self._answers: queue.SimpleQueue[tuple[str, dict[Dock, Instance] | DockerutilsError]] = queue.SimpleQueue()
         # Daemons: resolving a host name, and a program that supplies credentials, have no time limit.
         for region in self._by_region:
-            threading.Thread(target=self._ask, args=(region,), daemon=True).start()
+            threading.Thread(target=self._request, args=(region,), daemon=True).start()
 
     def result(self, deadline: float, warn: Callable[[str], None]) -> dict[Dock, Instance]:
         """Return the instances, by dock.
@@ -55,7 +55,7 @@ class Query:
                 found |= answer
         return found
 
-    def _ask(self, region: str) -> None:
+    def _request(self, region: str) -> None:
         docks = self._by_region[region]
         try:
             known = Ec2(self._session, region).instances([dock.instance_id or "" for dock in docks])

@@ -86,10 +86,10 @@ def handle(args: argparse.Namespace) -> None:
         query = states.Query(on_aws, os.environ, seconds)
         halfway = deadline - seconds / 2
         first = [dock for dock in complete if dock not in on_aws or remote.of(dock).is_connected]
-        rows |= _ask(first, halfway)
+        rows |= _probe(first, halfway)
         instances = query.result(halfway, _warn)
         rows |= {dock: row for dock, instance in instances.items() if (row := _absent(dock, instance))}
-    rows |= _ask([dock for dock in listed if dock not in rows], deadline)
+    rows |= _probe([dock for dock in listed if dock not in rows], deadline)
     late = f"did not answer in {seconds:g} s; check that it is up, or wait longer with -t"
     missing = {dock: _row(dock)._replace(reason=f"dock {dock.moniker} {late}") for dock in listed if dock not in rows}
     _show(args, [(rows | missing)[dock] for dock in listed])
@@ -132,7 +132,7 @@ def _absent(dock: Dock, instance: Instance) -> Row | None:
     return row._replace(state=UNREACHABLE, reason=f"{moved}; to follow it, run: start-dock {dock.moniker}")
 
 
-def _ask(docks: Sequence[Dock], deadline: float) -> dict[Dock, Row]:
+def _probe(docks: Sequence[Dock], deadline: float) -> dict[Dock, Row]:
     """Ask docks over ssh; those that do not answer in time are missing."""
     seconds = max(0.0, deadline - time.monotonic())
     timeout = ("-o", f"ConnectTimeout={int(seconds) + 1}")

@@ -60,40 +60,40 @@ _TABLE = (
     ),
     Complaint(
         r"Host key verification failed|No \S+ host key is known for",
-        "the host key of {host} is unknown or does not match: {said}",
+        "the host key of {host} is unknown or does not match: {message}",
         "check the key and accept it once: {login}",
     ),
     Complaint(
         r"Permission denied \(|Permission denied, please|Too many authentication failures",
-        "{host} rejected the login: {said}",
+        "{host} rejected the login: {message}",
         "set SSH_KEY to a private key that it accepts, or name the user: USER@HOST",
         "register it again with the right user (-u) and private key (-i)",
     ),
     Complaint(
         r"Could not resolve hostname|Name or service not known",
-        "the name of {host} does not resolve: {said}",
+        "the name of {host} does not resolve: {message}",
         "correct the name, or register the host as a dock",
         "register it again with an address that resolves",
     ),
     Complaint(
         r"port \d+: Connection refused",
-        "{host} refused the connection: {said}",
+        "{host} refused the connection: {message}",
         "check that the host is up and that sshd runs there: {login}",
     ),
     Complaint(
         r"timed out|No route to host|Network is unreachable|Host is down",
-        "{host} does not answer: {said}",
+        "{host} does not answer: {message}",
         "check that the host is up and that no firewall blocks ssh: {login}",
         remote=True,
     ),
     Complaint(
         r"Session open refused|mux_client_request_session: session request failed",
-        "{host} accepts no more sessions over one connection: {said}",
+        "{host} accepts no more sessions over one connection: {message}",
         "end a session, or raise MaxSessions in its sshd_config",
     ),
     Complaint(
         r"Connection .*(?:closed|reset)|closed by remote host|Broken pipe|mux_client|kex_exchange_identification",
-        "the connection to {host} was cut: {said}",
+        "the connection to {host} was cut: {message}",
         "try again",
         remote=True,
     ),
@@ -138,52 +138,52 @@ _TABLE = (
     # a registry
     Complaint(
         r"server gave HTTP response to HTTPS client",
-        "{registry} speaks plain HTTP: {said}",
+        "{registry} speaks plain HTTP: {message}",
         "add it to insecure-registries in the engine's /etc/docker/daemon.json",
     ),
     Complaint(
         r"x509:",
-        "the engine does not trust {registry}'s certificate: {said}",
+        "the engine does not trust {registry}'s certificate: {message}",
         "put its CA certificate at /etc/docker/certs.d/{directory}/ca.crt on the engine's host",
     ),
     Complaint(
         r"dial tcp|no such host",
-        "{registry} does not answer: {said}",
+        "{registry} does not answer: {message}",
         "check its name, that it is up, and that the engine's host reaches it",
     ),
     Complaint(
         r"(?i)toomanyrequests|too many requests|\b429\b",
-        "{registry} accepts no more requests for now: {said}",
+        "{registry} accepts no more requests for now: {message}",
         "try again later",
         temporary=True,
     ),
     Complaint(
         r"(?i)unexpected (?:HTTP )?status\S* .*5\d\d|\b5\d\d (?:Internal Server|Bad Gateway|Service Unav|Gateway Time)"
         r"|HTTP 5\d\d\b",
-        "{registry} failed: {said}",
+        "{registry} failed: {message}",
         "try again later",
         temporary=True,
     ),
     Complaint(
         r"(?i)connection reset|broken pipe|\bEOF\b|closed network connection|handshake timeout|i/o timeout"
         r"|client\.timeout|deadline exceeded",
-        "the connection to {registry} broke: {said}",
+        "the connection to {registry} broke: {message}",
         "try again later",
         temporary=True,
     ),
     # Engines with the classic image store also say so if the registry's first answer was 429 or 5xx.
     Complaint(
         r"(?i)unauthorized: authentication required",
-        "{registry} denied access: {said}",
+        "{registry} denied access: {message}",
         "{log_in}; check the name of the repository",
         temporary=True,
     ),
     Complaint(
         r"(?i)unauthorized|access .*denied|denied(?::|$)|no basic auth credentials|authentication required|\b40[13]\b",
-        "{registry} denied access: {said}",
+        "{registry} denied access: {message}",
         "{log_in}; check the name of the repository",
     ),
-    Complaint(r"(?i)no space left on device", "the disk is full: {said}", "free some space"),
+    Complaint(r"(?i)no space left on device", "the disk is full: {message}", "free some space"),
 )
 
 
@@ -202,10 +202,10 @@ def explain(stderr: str, host: Host | None = None, program: str = "docker", regi
             remedy = row.on_dock if host and host.is_dock and row.on_dock else row.remedy
             return f"{row.problem}; {remedy}".format(**fields)
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    said = _trimmed(lines[-1]) if lines else "nothing"
+    message = _trimmed(lines[-1]) if lines else "nothing"
     if host:
-        return f"{host.name}: {program} said: {said}; check the host: {host.login}"
-    return f"{program} said: {said}; check the engine: docker info"
+        return f"{host.name}: {program} said: {message}; check the host: {host.login}"
+    return f"{program} said: {message}; check the engine: docker info"
 
 
 def explain_registry(stderr: str, registry: Registry) -> tuple[str, bool]:
@@ -222,12 +222,12 @@ def explain_ssh(stderr: str, host: Host) -> str:
 
 
 def changed_host_key(stderr: str) -> str:
-    """Return what to do when ssh says that a host has another key than before; "" when it does not say so."""
+    """Return what to do if ssh reports that the key of a host has changed, else ""."""
     return explain(stderr) if "IDENTIFICATION HAS CHANGED" in stderr else ""
 
 
 def are_missing_images(stderr: str) -> bool:
-    """Return whether docker's only complaint is that images do not exist."""
+    """Return whether the only errors of docker are that images do not exist."""
     missing = ("no such image", "image not known")  # docker's words, and podman's
     return all(any(each in line.lower() for each in missing) for line in stderr.splitlines() if line.strip())
 
@@ -246,7 +246,7 @@ def _fields(stderr: str, host: Host | None, match: re.Match[str]) -> dict[str, s
     file = re.search(r"Offending .*? key in (\S.*?):\d+\s*$", stderr, re.MULTILINE)
     name, known_hosts = (alias[1] if alias else "HOST"), (file[1] if file else "~/.ssh/known_hosts")
     return {
-        "said": _trimmed(stderr[start : end if end >= 0 else None]),
+        "message": _trimmed(stderr[start : end if end >= 0 else None]),
         "host": host.name if host else "the host",
         "login": host.login if host else "ssh HOST",
         "alias": name,

@@ -132,7 +132,7 @@ def without_terminal(interactive: Sequence[str]) -> list[str]:
 
 
 def is_detached(facts: Run) -> bool:
-    """Tell whether docker returns while the container runs."""
+    """Return whether docker returns while the container runs."""
     return options.is_on(facts.options, RUN, "detach")
 
 

@@ -100,7 +100,7 @@ def values(words: Sequence[str], table: Table, name: str) -> list[str]:
 
 
 def is_on(words: Sequence[str], table: Table, switch: str) -> bool:
-    """Tell whether words turn a switch on; the last of several counts."""
+    """Return whether words turn a switch on; the last of several counts."""
     given = [option.value not in _FALSE for option in parse(words, table) if switch in option.names]
     return given[-1:] == [True]
 
@@ -126,7 +126,7 @@ def _long(word: str, rest: Iterator[str], table: Table) -> Option:
     """Read `--name`, `--name=value` or `--name value`."""
     name, equals, _ = word[2:].partition("=")
     if equals:
-        value = _cut(word, len(f"--{name}="))
+        value = _rest_of(word, len(f"--{name}="))
         return Option((), None, (word,)) if value is None else Option((name,), value, (word,))
     value = next(rest, None) if name in table.valued else None
     return Option((name,), value, (word,) if value is None else (word, value))
@@ -141,8 +141,8 @@ def _short(word: str, rest: Iterator[str], table: Table) -> list[Option]:
         if not has_equals and name not in table.valued:
             switches.append(name)
             continue
-        own = word if index == 1 else _cut(word, index, "-")
-        value = _cut(word, index + 2 if has_equals else index + 1)
+        own = word if index == 1 else _rest_of(word, index, "-")
+        value = _rest_of(word, index + 2 if has_equals else index + 1)
         if own is None or value is None:  # a reference to the environment begins among the letters
             return [Option((), None, (word,))]
         words: tuple[str, ...] = (own,)
@@ -154,7 +154,7 @@ def _short(word: str, rest: Iterator[str], table: Table) -> list[Option]:
     return [Option(tuple(switches), None, (word,))]
 
 
-def _cut(word: str, start: int, prefix: str = "") -> str | None:
+def _rest_of(word: str, start: int, prefix: str = "") -> str | None:
     """Return `prefix` and `word` from `start` on; None when a reference to the environment begins before that."""
     if not isinstance(word, Word):
         return prefix + word[start:]

@@ -1,4 +1,4 @@
-"""Version tags: make them from the clock, tell them from other tags, and sort them.
+"""Version tags: make them from the clock, recognize them, and sort them.
 
 The order is that of PEP 440 (https://packaging.python.org/en/latest/specifications/version-specifiers/). Eight digits
 at the start that are a date count as `yy.mm.dd`, so `20261120-183000` is a post-release of `26.11.20`.

@@ -69,8 +69,8 @@ def origin(root: str) -> str:
     return console.one_line(f"{os.uname().nodename}:{os.path.realpath(root)}")
 
 
-def ask(dock: Dock, path: str) -> State:
-    """Ask a dock about the copy at `path`; CommandFailed if the dock cannot be reached."""
+def read(dock: Dock, path: str) -> State:
+    """Return the state of the copy at `path` on a dock; CommandFailed if the dock cannot be reached."""
     before = time.time()
     answer = remote.of(dock).capture(f"origin= runs= copy={shlex.quote(path)}\n{_SURVEY}")
     return parse(answer.stdout, before, time.time())

@@ -163,7 +163,7 @@ def excluding(path: str) -> str:
 
 
 def _is_idle(pattern: Pattern, ignore: Ignore) -> bool:
-    """Tell whether a pattern is an exception for one path that is not left out: it changes nothing, there or below."""
+    """Return whether a pattern is an exception for one path that is sent anyway: it changes nothing, there or below."""
     if not (pattern.exception and pattern.literal):
         return False
     before = Ignore([each for each in ignore.patterns if each.line < pattern.line])
@@ -171,7 +171,7 @@ def _is_idle(pattern: Pattern, ignore: Ignore) -> bool:
 
 
 def _is_exact(pattern: Pattern) -> bool:
-    """Tell whether rsync has rules that match exactly what a pattern matches.
+    """Return whether rsync has rules that match exactly what a pattern matches.
 
     It has none for `?` and for classes of characters that are not ASCII, because it counts bytes.
     """

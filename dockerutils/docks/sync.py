@@ -102,7 +102,7 @@ def down(project: Project, dock: Dock, options: Options) -> None:
     no copy or it belongs to another checkout, CommandFailed if rsync fails.
     """
     copy = Copy(project, dock)
-    state = _ask(copy, options, fetches=True) if options.delete or not options.dry_run else State()
+    state = _state_of(copy, options, fetches=True) if options.delete or not options.dry_run else State()
     _down(copy, state, options, to_stderr=False)
 
 
@@ -122,7 +122,7 @@ def after_run(project: Project, dock: Dock, run: str = "", *, dry_run: bool = Fa
     """
     copy, options = Copy(project, dock), Options(dry_run=dry_run)
     try:
-        state = State(runs=(run,) if run else ()) if dry_run else _ask(copy, options, fetches=True)
+        state = State(runs=(run,) if run else ()) if dry_run else _state_of(copy, options, fetches=True)
         _down(copy, state, options, to_stderr=True)
     except DockerutilsError as failure:
         message = f"{failure}; the files of the container stay on dock {dock.moniker} until you run sync-down"
@@ -135,7 +135,7 @@ def _up(copy: Copy, options: Options, run: str | None) -> None:
     """Sync up; `run` is None if a person asked for it, else the container that it is for, or nothing."""
     project, automatic = copy.project, run is not None
     rules = Filter(dockerignore.read(project.root))
-    state = _ask(copy, options, fetches=False) if options.delete or not options.dry_run else State()
+    state = _state_of(copy, options, fetches=False) if options.delete or not options.dry_run else State()
     if state.runs and state.origin == copy_state.origin(project.root):
         names = ", ".join(state.runs)
         console.note(
@@ -193,10 +193,10 @@ def _down(copy: Copy, state: State, options: Options, *, to_stderr: bool) -> Non
         process.run(command, dry_run=options.dry_run, escaped=[STDOUT, STDERR])
 
 
-def _ask(copy: Copy, options: Options, *, fetches: bool) -> State:
+def _state_of(copy: Copy, options: Options, *, fetches: bool) -> State:
     """Ask the dock for the state of the copy; raise if it cannot be synced, and warn if the clocks differ."""
     moniker = copy.dock.moniker
-    state = copy_state.ask(copy.dock, copy.path)
+    state = copy_state.read(copy.dock, copy.path)
     here = copy_state.origin(copy.project.root)
     if not state.has_rsync:
         raise DockerutilsError(
@@ -329,7 +329,7 @@ def _topmost(paths: list[str]) -> list[str]:
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Tell whether two paths are the same, or one is a directory, with a slash at its end, that contains the other."""
+    """Return whether two paths are the same, or one is a directory (it ends with a slash) that contains the other."""
     return one == other or any(
         above.endswith("/") and below.startswith(above) for above, below in ((one, other), (other, one))
     )

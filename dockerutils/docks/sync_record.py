@@ -57,7 +57,7 @@ def write(project: str, directory: str, root: str, start: float) -> None:
     try:
         with open(log(project, directory), "rb") as stream:
             skipped = [os.fsdecode(unescaped(name)) for name in _SKIPPED.findall(stream.read())]
-    except FileNotFoundError:  # it skipped nothing, because it was told not to
+    except FileNotFoundError:  # a sync that overwrites newer files skips none
         skipped = []
     files.write(path, "\0".join([root, *skipped]), mode=0o600)
     os.utime(path, (start, start))

@@ -73,7 +73,7 @@ _BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True) | dict.fro
 
 
 def is_false(value: Value | None) -> bool:
-    """Tell whether a value means no; an invalid one does not."""
+    """Return whether a value means no; an invalid one does not."""
     return value is not None and _BOOLEANS.get(value.text.lower()) is False
 
 

@@ -128,7 +128,7 @@ class Project:
         return repository
 
     def image(self, name: str, tag: str | None = None) -> Image:
-        """Return the image called `name`; UserError has the known names if there is no such image.
+        """Return the image `name`; UserError has the known names if there is no such image.
 
         `tag` replaces the configured tag, which is then not computed.
         """
@@ -161,7 +161,7 @@ class Project:
             return self.image(name, LATEST)
 
     def settings(self, name: str) -> Settings:
-        """Return the settings of the image called `name`."""
+        """Return the settings of the image `name`."""
         return self.settings_of(self.config.section(name), docked=self.docked)
 
     def settings_of(self, values: Mapping[str, Value], *, docked: bool) -> Settings:
@@ -180,7 +180,7 @@ class Project:
         return {key: settings.fill_in(value.text, value) for key, value in values.items()}
 
     def _is_configured(self, section: str) -> bool:
-        """Tell whether a section defines a configuration-only image: it has a name, and `prefix=False`.
+        """Return whether a section defines a configuration-only image: it has a name, and `prefix=False`.
 
         Sections of other tools can have keys of the same names with other values. A synthetic image can inherit
         `prefix=False` from `[DEFAULT]`: that is about the image of its directory.

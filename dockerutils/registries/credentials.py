@@ -148,8 +148,8 @@ def _from_helper(name: str, key: str, path: str) -> Login | None:
     if answer.status:
         if _NOT_FOUND in answer.stdout:
             return None
-        said = (answer.stdout.strip() or answer.stderr.strip() or f"exit status {answer.status}").splitlines()[-1]
-        raise DockerutilsError(f"{helper} failed for {key}: {said}; {remedy}")
+        reason = (answer.stdout.strip() or answer.stderr.strip() or f"exit status {answer.status}").splitlines()[-1]
+        raise DockerutilsError(f"{helper} failed for {key}: {reason}; {remedy}")
     try:
         found = json.loads(answer.stdout)
         login = Login(str(found["Username"]), str(found["Secret"]))
