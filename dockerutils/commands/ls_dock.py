@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def handle(args: argparse.Namespace) -> None:
-    """Ask all docks at once, over ssh, and show the answers; a dock that does not answer costs its own row only."""
+    """Ask all docks at once, over ssh, and show the answers; a dock that does not answer affects only its own row."""
     seconds = program.seconds(args.timeout)
     deadline = time.monotonic() + seconds
     home = os.path.expanduser("~")

@@ -45,7 +45,7 @@ _SURVEY = "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null; echo HOME $HOME"
 
 
 class ConnectionLost(CommandFailed):
-    """The connection to the dock ended, and the container still runs."""
+    """The connection to the dock ended, and the container is still running."""
 
 
 def parser() -> program.Parser:

@@ -1,4 +1,4 @@
-"""What ssh and docker write to stderr when they fail, and what to do about it: one table, the only one.
+"""What ssh and docker write to stderr when they fail, and what to do about it, in one table.
 
 The patterns are those of OpenSSH 7.6 to 10 and of docker's clients 20.10 to 28.
 """

@@ -60,7 +60,7 @@ def find_docker(question: str = "version -f {{.Server.Version}}") -> str:
 
 
 class RemoteHost:
-    """A host behind ssh: `name` is how the user calls it, `dock` its record if it is a dock.
+    """A host behind ssh: `name` is what the user calls it, `dock` its record if it is a dock.
 
     Commands share one connection: that of the dock's ssh stanza, or one with a socket of its own.
     """
@@ -159,7 +159,7 @@ class RemoteHost:
 
 
 def drop_dead_connections(hosts: Sequence[RemoteHost]) -> None:
-    """Forget the shared connections that do not answer, as after SIGSTOP: ssh would wait for them without end."""
+    """Forget the shared connections that do not answer, as after SIGSTOP: ssh would wait for them forever."""
     connected = [host for host in hosts if host.is_connected]
     checks = [host.control("check") for host in connected]
     answers = process.capture_within(checks, CHECK, lambda _: False)
@@ -169,7 +169,7 @@ def drop_dead_connections(hosts: Sequence[RemoteHost]) -> None:
 
 
 def check_docked_shell(environ: Mapping[str, str]) -> None:
-    """Forget the shared connection of the shell's dock if it does not answer; docker would wait for it without end."""
+    """Forget the shared connection of the shell's dock if it does not answer; docker would wait for it forever."""
     docks, _ = inventory.survey(os.path.expanduser("~"))
     drop_dead_connections([of(dock) for dock in docks if dock.moniker == environ.get("DOCK_MONIKER")])
 

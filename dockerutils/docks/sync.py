@@ -42,8 +42,8 @@ class Options(NamedTuple):
     """How to sync.
 
     `delete`: delete what the source does not have, after it was listed; `yes`: without a question. `adopt`: take over a
-    copy that belongs to another checkout. `include_docker`: also bring back what decides about builds. `dry_run`: print
-    the commands only.
+    copy that belongs to another checkout. `include_docker`: also bring back `docker/` and `.dockerignore`.
+    `dry_run`: print the commands only.
     """
 
     delete: bool = False

@@ -78,7 +78,7 @@ def build(
 def requested(project: Project, request: Request) -> list[Image]:
     """Return the images to build, bases first, with the names of the request.
 
-    Raise UserError if an image does not exist, has no Dockerfile, or is the base of itself.
+    Raise UserError if an image does not exist, has no Dockerfile, or is its own base.
     """
     if request.image == ALL:
         return build_order.in_order(project, _with_dockerfile(project, request.tag), request.options)

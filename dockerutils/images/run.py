@@ -16,7 +16,7 @@ from dockerutils.project.project import CONFIGURED, Image, Project
 
 
 class Request(NamedTuple):
-    """What a caller wants of one run. None leaves a setting to the image's section.
+    """A request for one run. None leaves a setting to the image's section.
 
     `command` and `args` are words, `environment` holds `NAME` or `NAME=VALUE`. `aws` passes the AWS variables to a
     container on a dock; `terminal` tells whether stdin and stdout are a terminal.
@@ -93,7 +93,7 @@ def start(project: Project, run: invocation.Run, *, sync_project: bool = False, 
 
 
 def local_mounts(project: Project, run: invocation.Run) -> Iterator[str]:
-    """Yield the mounted paths that exist on this machine: on a dock they mean other files, or none."""
+    """Yield the mounted paths that exist on this machine: on a dock, other files or none have these paths."""
     from dockerutils.docks import sync  # late, as in start
 
     copy = sync.path(project)

@@ -35,7 +35,7 @@ _TEST_REQUIREMENTS = (
 )
 _NO_SCRIPTS = r"(?:setup|versioneer|conftest|noxfile|tasks|fabfile|manage|tests|test_.*|.*_test|_version)\.py"
 _ENTRY_SCRIPTS = ("main.py", "app.py", "run.py", "__main__.py")
-# Tables of pyproject.toml and hatch.toml that list requirements besides those that the package runs with.
+# Tables of pyproject.toml and hatch.toml that list requirements beyond those that the package needs at run time.
 _GROUPS = (
     "project.optional-dependencies",
     "dependency-groups",

@@ -135,7 +135,7 @@ def _is_discoverable(found: _Discovered, metadata: Metadata) -> bool:
 
 
 def _discovery_setting(found: _Discovered, metadata: Metadata) -> str:
-    """Return the setting that names what setuptools found by itself before there was a docker/."""
+    """Return the setting that names what setuptools found by itself before docker/ was added."""
     name = next(iter(found.names), "")
     if metadata.has("project"):
         if found.packages:

@@ -68,7 +68,7 @@ def entrypoint(facts: Facts, name: str) -> str:
 
 
 def dockerignore(facts: Facts, tracked: Sequence[str] = ()) -> str:
-    """Return the patterns of what builds leave out; `tracked` are paths that they get in spite of these patterns."""
+    """Return the patterns of what builds leave out; `tracked` are paths that they get despite these patterns."""
     environments = dict.fromkeys([".venv", "venv", *facts.environments])
     exceptions = [f"!{_escaped(path)}" for path in tracked]
     return fill_in("dockerignore", {"environments": "\n".join(environments), "tracked": "\n".join(exceptions)})

@@ -83,7 +83,7 @@ class Upload:
         # An assignment keeps the status of the command.
         script = f'{expand}{docker} load && layers=$({inspect}) && echo "dockerutils layers $layers"'
         if not self.destination.is_classic:
-            # The containerd store takes an image for complete if it has its lower layers in a form of its own.
+            # The containerd store considers an image complete if it has its lower layers in another form.
             script += (
                 f" && {{ files=$({docker} save {self._reference} | tar -t) && echo dockerutils files $files || :; }}"
             )

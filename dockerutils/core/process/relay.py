@@ -18,7 +18,7 @@ _KEPT = 1 << 16  # characters
 class Relay:
     """A pipe for a child to write to, and a thread that shows on stderr what comes out of it.
 
-    What the child has started in the background may keep the pipe open: `finish` does not wait for its end.
+    What the child has started in the background can keep the pipe open: `finish` does not wait for its end.
     """
 
     def __init__(self) -> None:
