@@ -94,14 +94,16 @@ class Session:
 
 
 def follow(session: Session, steps: Iterable[Step], home: str) -> None:
-    """Run each step, and find what is shown in what it prints, in that order.
+    """Run each step, of which there is at least one, and find what is shown in what it prints, in that order.
 
     `home` is the directory that the README's sessions were recorded in.
     """
-    for step in steps:
+    recorded = list(steps)
+    assert recorded
+    for step in recorded:
         output = session.run(step.command)
         printed = iter(output)
-        # If output is shown, it tells whether the command failed.
+        # Where output is shown, it shows whether the command failed.
         assert step.shown or session.status == 0, "\n".join([f"$ {step.command}", *output])
         for line in step.shown:
             pattern = _pattern(line, home)
