@@ -133,6 +133,8 @@ def test_what_decides_about_builds_stays_as_it_is_here(docked: Docked) -> None:
 
 def test_a_file_that_changed_on_both_sides_is_kept_twice(docked: Docked) -> None:
     docked.write({"both": "old\n", "a/theirs": "old\n", "mine": "old\n"})
+    for path in ("both", "a/theirs", "mine"):
+        os.utime(docked.root / path, (1, 1))  # rsync -u compares whole seconds
     assert docked(sync_up).status == 0
     docked.write({"both": "mine\n", "mine": "mine\n"})
     docked.run("echo theirs >both; echo theirs >a/theirs; touch -d +1hour both a/theirs")
