@@ -42,7 +42,7 @@ def confirm(question: str, *, yes: bool, dry_run: bool) -> None:
     if yes or dry_run:
         return
     if not _has_terminal():
-        raise UserError(f"{question} There is no terminal to ask on; add -y for yes")
+        raise UserError(f'cannot ask "{question}" without a terminal; add -y for yes')
     if not console.agreed(question):
         raise DockerutilsError("nothing was done; answer y, or add -y")
 

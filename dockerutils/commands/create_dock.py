@@ -109,7 +109,7 @@ def handle(args: argparse.Namespace) -> None:
     session = Session(os.environ, dry_run=args.dry_run)
     if earlier:
         for what in incomplete.remove(earlier, session, home):
-            console.note(_COMMAND, f"removed, left by an earlier create-dock {args.name}: {what}")
+            console.note(_COMMAND, f"removed what an earlier create-dock {args.name} left: {what}")
     if args.dry_run:
         create(session, incomplete.new_run(product=args.product_name is not None), deadline, Rollback())
         return

@@ -340,7 +340,9 @@ def test_a_second_run_removes_what_a_killed_one_left(create, cloud, tmp_path) ->
     cloud.front.places = list(cloud.addresses)
     outcome = create("gpu")
     assert outcome.status == 0, outcome.err
-    assert f"create-dock: removed, left by an earlier create-dock gpu: instance {orphan['InstanceId']}\n" in outcome.err
+    assert (
+        f"create-dock: removed what an earlier create-dock gpu left: instance {orphan['InstanceId']}\n" in outcome.err
+    )
     [instance] = cloud.instances()
     assert [dock.instance_id for dock in inventory.known(cloud.home)] == [instance["InstanceId"]]
     assert len(cloud.open()) == 1

@@ -255,8 +255,8 @@ def test_leftovers_are_listed_and_removed(destroy, cloud, gpu, tmp_path) -> None
     assert outcome.status == 2
     assert [line for line in outcome.err.splitlines() if line.startswith(orphan)]
     assert outcome.err.splitlines()[-1] == (
-        "destroy-dock: Remove all of this from us-east-1? It includes docks that you created on other machines. There is "
-        "no terminal to ask on; add -y for yes"
+        'destroy-dock: cannot ask "Remove all of this from us-east-1? It includes docks that you created on other '
+        'machines." without a terminal; add -y for yes'
     )
     outcome = destroy("--leftovers", "--dry-run")
     assert [line.split()[2] for line in outcome.out.splitlines() if line.startswith("aws")] == [
@@ -300,7 +300,7 @@ def test_without_a_terminal_it_needs_y(destroy, cloud, gpu) -> None:
     outcome = destroy("gpu")
     assert outcome.status == 2
     assert outcome.err == (
-        f"destroy-dock: Destroy gpu at {gpu.ip}, with everything on the disk? There is no terminal to ask on; add -y for yes\n"
+        f'destroy-dock: cannot ask "Destroy gpu at {gpu.ip}, with everything on the disk?" without a terminal; add -y for yes\n'
     )
     assert cloud.instances("running")
 

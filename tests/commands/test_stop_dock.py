@@ -130,7 +130,7 @@ def test_dry_run(stop, cloud, gpu) -> None:
 
 def test_without_a_terminal_it_needs_y(stop, cloud, gpu) -> None:
     assert stop("gpu") == Outcome(
-        2, "", f"stop-dock: Stop gpu at {gpu.ip}? There is no terminal to ask on; add -y for yes\n"
+        2, "", f'stop-dock: cannot ask "Stop gpu at {gpu.ip}?" without a terminal; add -y for yes\n'
     )
     assert cloud.instances("running")
 
