@@ -22,7 +22,7 @@ from dockerutils.docker import engine, references
 from dockerutils.docker.references import HUB
 from dockerutils.project.ini import Value
 from dockerutils.project.project import Image, Project, renamed
-from dockerutils.registries import credentials, private_config
+from dockerutils.registries import credentials
 
 _EXAMPLES = """\
   publish-image prod                  push what publication_tag names
@@ -87,6 +87,8 @@ def handle(args: argparse.Namespace) -> None:
         account = session.account
         wanted = [each.in_account(account) for each in wanted]
     logins = {each.host: login(each, session, project) for each in wanted if each.ecr or each.host in from_environment}
+    from dockerutils.registries import private_config  # late: it imports tempfile, 8 ms of -h
+
     own: AbstractContextManager[dict[str, str]]
     own = nullcontext({}) if args.dry_run else private_config.private(project.environ, logins)
     with own as env:

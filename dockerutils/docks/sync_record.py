@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
@@ -76,6 +75,8 @@ def keep_conflicts(root: str, record: Record) -> list[tuple[str, str]]:
             name = _free_name(root, path)
             os.rename(backup, os.path.join(root, name))
             kept.append((path, name))
+    import shutil  # late: it imports bz2 and lzma, 2 ms of each docked command
+
     shutil.rmtree(backups, ignore_errors=True)
     with suppress(OSError):  # it does not exist, or this project is itself a copy, with a state
         os.rmdir(os.path.dirname(backups))
