@@ -56,6 +56,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     # Even if the shell ignores it for background jobs; children of the tests would inherit that.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -460,6 +460,7 @@ def test_an_interrupted_push_leaves_no_credentials(
                 command, cwd=app.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
             )
         )
+        stack.callback(child.kill)
         children = Path(f"/proc/{child.pid}/task/{child.pid}/children")
         wait_for(lambda: child.poll() is not None or any("76543" in _line(pid) for pid in children.read_text().split()))
         assert child.poll() is None, child.communicate()
