@@ -32,9 +32,10 @@ _NEEDS = {
 
 
 # Files whose tests use Jupyter's port 8888 of this machine: not at the same time.
-_NOTEBOOKS = {"test_nb_dock.py", "test_run_notebook_docked.py"}
+_NOTEBOOKS = {"test_nb_dock.py", "test_run_notebook_docked.py", "test_image.py"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with the parts that it needs, and keep those of a file in one process (--dist=loadgroup)."""
     for item in items:

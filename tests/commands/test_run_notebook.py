@@ -257,7 +257,7 @@ def start(engine, app, monkeypatch):
 
 
 def containers(engine) -> list[str]:
-    return engine.docker("ps", "-a", "--format", "{{.Names}}").split()
+    return engine.docker("ps", "-a", "--filter", "name=alice_notebook_", "--format", "{{.Names}}").split()
 
 
 def arguments_of_all_processes() -> str:

@@ -86,7 +86,7 @@ def test_a_notebook_is_made_run_and_saved(engine: Engine, python_image: str, pro
     check(project)
     owners = {path.lstat().st_uid for path in (project / "landings.ipynb", *(project / ".diffs").iterdir())}
     assert owners == {project.stat().st_uid}
-    assert engine.docker("ps", "-aq") == ""
+    assert engine.docker("ps", "-aq", "--filter", "name=_notebook_") == ""
     assert "--network none" in notebook.stderr
 
 
@@ -106,11 +106,11 @@ def docked(modern_engine: Engine, ssh_home: str, monkeypatch: pytest.MonkeyPatch
 def test_the_same_on_a_dock(docked: None, modern_engine: Engine, project: Path, tmp_path: Path) -> None:
     with Running(["run-notebook"], project, None, {"DOCKER_DS_DIFFS": "1"}) as notebook:
         see(notebook, project, tmp_path / "picture.png")
-        name = modern_engine.docker("ps", "--format", "{{.Names}}").strip()
+        name = modern_engine.docker("ps", "--filter", "name=_notebook_", "--format", "{{.Names}}").strip()
         ended = "test -e .diffs/landings.html && grep -c '</html>' .diffs/landings.html || true"
         wait_for(lambda: modern_engine.docker("exec", name, "sh", "-c", ended).strip() == "1")
         assert not (project / "landings.ipynb").exists()
         status, out = notebook.end(signal.SIGINT)
         assert (status, out) == (130, ""), notebook.stderr
     check(project)
-    assert modern_engine.docker("ps", "-aq") == ""
+    assert modern_engine.docker("ps", "-aq", "--filter", "name=_notebook_") == ""

@@ -379,9 +379,9 @@ def test_a_changed_host_key_is_refused(far, host) -> None:
     assert run(SHELLS["bash"], script).status == 0
 
 
-def test_a_home_directory_with_a_blank(shell, host, tmp_path, monkeypatch) -> None:
+def test_a_home_directory_with_a_blank(shell, host, tmp_path, tmp_path_factory, monkeypatch) -> None:
     """And a moniker of 60 letters, which does not lengthen the path of the connection's socket."""
-    home = tmp_path / "a b"
+    home = tmp_path_factory.mktemp("a b")
     for name, value in {**at_home(str(home)), "HOME": str(home), "DOCKER_CONFIG": str(home / ".docker")}.items():
         monkeypatch.setenv(name, value)
     host.admit(str(home))

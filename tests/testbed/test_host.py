@@ -265,7 +265,9 @@ with serving(Engine({engine.directory!r}, 0, None)) as host:
 
 def test_host_that_does_not_come_up_shows_its_log(engine) -> None:
     with (
-        pytest.raises(RuntimeError, match=r"no host came up; its log:\n(.|\n)*Bad configuration option: Nonsense"),
+        pytest.raises(
+            RuntimeError, match=r"the host did not start; its log:\n(.|\n)*Bad configuration option: Nonsense"
+        ),
         serving(engine, Nonsense="1"),
     ):
         pytest.fail("it came up")
