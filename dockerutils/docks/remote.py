@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -110,7 +111,10 @@ class RemoteHost:
     def disconnect(self) -> None:
         """End the shared connection, if there is one."""
         if self._socket is None or self.is_connected:
-            [answer] = process.capture_within([self.control("exit")], CHECK, lambda _: False)
+            # A burst of Ctrl-C at the terminal reaches this ssh too: try again if that ended it.
+            [answer] = process.capture_within(
+                [self.control("exit")], CHECK, lambda answer: answer.status == 128 + signal.SIGINT
+            )
             if answer is None:
                 self.forget_connection()
 

@@ -195,3 +195,15 @@ def test_a_dead_link_to_an_address_is_given_up(host: Host, tmp_path: Path, monke
         for pid in connections:
             os.kill(pid, signal.SIGKILL)
         child.stdout.close()
+
+
+def test_a_burst_of_interrupts_does_not_keep_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C at a terminal reaches the ssh that ends the connection, too."""
+    log = tmp_path / "log"
+    ssh = tmp_path / "bin" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(f'#!/bin/sh\necho "$@" >>{log}\n[ $(wc -l <{log}) != 1 ] || kill -INT $$\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    to("10.0.0.7").disconnect()
+    assert [line.split()[-3:] for line in log.read_text().splitlines()] == [["-O", "exit", "10.0.0.7"]] * 2
