@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
@@ -35,12 +36,9 @@ _NEEDS = {
 _NOTEBOOKS = {"test_nb_dock.py", "test_run_notebook_docked.py", "test_image.py"}
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with the parts that it needs, and keep those of a file in one process (--dist=loadgroup)."""
+    """Mark each test with the parts that it needs."""
     for item in items:
-        file = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group("notebooks" if os.path.basename(file) in _NOTEBOOKS else file))
         fixtures = set(getattr(item, "fixturenames", ()))
         for need, names in _NEEDS.items():
             if fixtures & names:
@@ -73,6 +71,18 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     monkeypatch.setenv("DOCKER_CONFIG", str(home / ".docker"))
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(autouse=True)
+def _one_notebook_at_a_time(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let one process of pytest-xdist at a time use the ports from 8888 on."""
+    if request.path.name not in _NOTEBOOKS:
+        yield
+        return
+    # The processes have directories of their own next to each other.
+    with (tmp_path_factory.getbasetemp().parent / "notebooks.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")
