@@ -1,6 +1,6 @@
 """Child processes: commands that are printed and run, probes whose output is read, and children that run beside us.
 
-`spawn.py` is the only module that imports subprocess.
+`spawn.py` is the only module that starts a child; `command.py` also replaces this process.
 """
 
 from dockerutils.core.process.children import Child, Children, children, spawn_detached
