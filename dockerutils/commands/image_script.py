@@ -10,6 +10,7 @@ from typing import IO
 from dockerutils.cli import program
 from dockerutils.core import process, shell_words
 from dockerutils.core.errors import DockerutilsError
+from dockerutils.core.process.children import children
 from dockerutils.core.shell_words import Word
 from dockerutils.docker import engine
 
@@ -64,8 +65,8 @@ def word(script: bytes, reading: Sequence[str], file: IO[bytes]) -> Word:
 
 def read(reading: Sequence[str], reference: str, path: str) -> bytes:
     """Return the bytes of the script without the line ends behind it, as a shell's `$(…)` returns them."""
-    with process.children() as children:
-        child = children.start(reading)
+    with children() as family:
+        child = family.start(reading)
         script = child.finish()
         status, stderr = child.wait(), child.stderr
     if status == 1:  # of cat; those of docker begin at 125

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from dockerutils.cli import program
 from dockerutils.core import console, process
 from dockerutils.core.errors import CommandFailed, DockerutilsError
+from dockerutils.core.process.children import children
 from dockerutils.docker.invocation import Port
 from dockerutils.docks import forwarding, inventory, remote, ssh_config
 from dockerutils.docks.records import Dock
@@ -141,7 +142,7 @@ def start(dock: Dock, found: Found, args: argparse.Namespace) -> None:
 def _attend(dock: Dock, command: process.Command, visit: Visit, args: argparse.Namespace) -> None:
     """Run Jupyter until it ends; CommandFailed if it did not start or failed."""
     late: list[bool] = []
-    with process.children() as family:
+    with children() as family:
         child = family.start(command.argv, stdin=process.PIPE, stdout=process.STDERR)
         assert command.stdin
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from dockerutils.cli import program
 from dockerutils.core import console, process
 from dockerutils.core.errors import DockerutilsError, UserError
-from dockerutils.core.process import Children, Command
+from dockerutils.core.process import Command
+from dockerutils.core.process.children import Children, children
 from dockerutils.core.progress import Lines, Meter, amount
 from dockerutils.docker import references
 from dockerutils.docks import inventory, remote
@@ -95,10 +96,10 @@ def transfer(reference: str, hosts: Sequence[RemoteHost]) -> None:
     lines = Lines()
     full_name = "/".join(references.split_registry(reference))
     # Children end first, and with them what the threads wait for.
-    with ThreadPoolExecutor(2 * len(hosts)) as pool, process.children() as children:
-        probes = [pool.submit(destination.probe, each, children) for each in hosts]
-        image = delivery.source(full_name, children, inventory.undocked(os.environ))
-        deliveries = [pool.submit(deliver, reference, image, each, children, lines) for each in probes]
+    with ThreadPoolExecutor(2 * len(hosts)) as pool, children() as family:
+        probes = [pool.submit(destination.probe, each, family) for each in hosts]
+        image = delivery.source(full_name, family, inventory.undocked(os.environ))
+        deliveries = [pool.submit(deliver, reference, image, each, family, lines) for each in probes]
         errors = [error for each in deliveries if (error := each.exception())]
     for error in errors[:-1]:
         if not isinstance(error, DockerutilsError):

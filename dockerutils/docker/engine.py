@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dockerutils.core import complaints, process
+from dockerutils.core import process
 from dockerutils.core.errors import DockerutilsError
 
 Record = dict[str, Any]
@@ -37,8 +37,7 @@ def has_image(reference: str, environ: Mapping[str, str]) -> bool:
     if socket and _socket_has_image(socket, reference):
         return True
     answer = process.capture(_inspection([reference]))
-    if answer.status and not complaints.are_missing_images(answer.stderr):
-        raise refusal(answer.stderr)
+    _require_answer(answer)
     return not answer.status
 
 
@@ -131,8 +130,7 @@ def _inspection(references: Sequence[str]) -> list[str]:
 
 
 def _records(wanted: Sequence[str], answer: process.Captured) -> dict[str, Record]:
-    if answer.status and not complaints.are_missing_images(answer.stderr):
-        raise refusal(answer.stderr)
+    _require_answer(answer)
     import json  # late, as socket
 
     try:
@@ -152,6 +150,16 @@ def familiar(reference: str) -> str:
     return reference.removeprefix("docker.io/").removeprefix("library/")
 
 
+def _require_answer(answer: process.Captured) -> None:
+    """Raise what docker's stderr means, unless it only says that there is no such image."""
+    from dockerutils.core import complaints  # late: its table of patterns takes as long as the rest of this module
+
+    if answer.status and not complaints.are_missing_images(answer.stderr):
+        raise refusal(answer.stderr)
+
+
 def refusal(stderr: str) -> DockerutilsError:
     """Return what docker's stderr means as an error: what is wrong; what to do."""
+    from dockerutils.core import complaints  # late, as above
+
     return DockerutilsError(complaints.explain(stderr))

@@ -13,8 +13,9 @@ import shlex
 import time
 from typing import NamedTuple
 
-from dockerutils.core import console, process
+from dockerutils.core import console
 from dockerutils.core.process import Captured
+from dockerutils.core.process.children import children
 from dockerutils.docks import remote
 from dockerutils.docks.records import Dock
 
@@ -118,7 +119,7 @@ def probe(argv: list[str]) -> Captured:
 
     The connection stays in the background and keeps stderr open, so stderr is a file, not a pipe.
     """
-    with process.children() as family:
+    with children() as family:
         child = family.start(argv)
         output = os.fsdecode(child.finish())
         return Captured(child.wait(), output, child.stderr)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from dockerutils.core import process
 from dockerutils.core.errors import CommandFailed, DockerutilsError
 from dockerutils.core.process import STDERR, STDOUT, Command
+from dockerutils.core.process.children import spawn_detached
 from dockerutils.docker.invocation import Port
 from dockerutils.docks import inventory, remote, ssh_config
 from dockerutils.docks.records import Dock
@@ -175,7 +176,7 @@ def _hand_over(dock: Dock, container: str, held: Sequence[_Forward]) -> None:
     """Leave the ports to a process that closes them when the container has ended."""
     words = [f"{each.lock} {each.port} {each.specification}" for each in held]
     argv = [sys.executable, "-m", __name__, container, dock.moniker, *words]
-    process.spawn_detached(argv, pass_fds=[each.lock for each in held])
+    spawn_detached(argv, pass_fds=[each.lock for each in held])
     for each in held:
         os.close(each.lock)
 

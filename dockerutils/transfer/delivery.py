@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from dockerutils.core.errors import CommandFailed, DockerutilsError
-from dockerutils.core.process import Children
+from dockerutils.core.process.children import Children
 from dockerutils.docker import engine
 from dockerutils.transfer import archive, layers, overlay2
 from dockerutils.transfer.destination import Destination

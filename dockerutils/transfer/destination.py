@@ -10,7 +10,8 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from dockerutils.core.errors import CommandFailed
-from dockerutils.core.process import PIPE, Children
+from dockerutils.core.process import PIPE
+from dockerutils.core.process.children import Children
 from dockerutils.docks.remote import Docker, RemoteHost, find_docker
 
 # One script for all questions. The answers are marked: a login shell can print something before them.

@@ -8,7 +8,8 @@ import time
 from typing import NamedTuple
 
 from dockerutils.core.errors import CommandFailed
-from dockerutils.core.process import PIPE, Child, Children
+from dockerutils.core.process import PIPE
+from dockerutils.core.process.children import Child, Children
 from dockerutils.docks.ssh_config import SSH_FAILED
 from dockerutils.transfer.destination import Compressor, Destination, diff_ids, measure_bandwidth
 

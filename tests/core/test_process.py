@@ -14,6 +14,7 @@ import pytest
 from dockerutils.core import process
 from dockerutils.core.errors import CommandFailed, DockerutilsError
 from dockerutils.core.process import Command, Input
+from dockerutils.core.process.children import Child, children
 from tests.support import processes, wait_for
 
 RULE = "=" * 80
@@ -378,9 +379,9 @@ def test_a_signal_during_the_start_of_a_child_ends_it(monkeypatch) -> None:
 
 
 def test_children_run_side_by_side() -> None:
-    with process.children() as children:
-        last = children.start(["cat"], stdin=process.PIPE)
-        first = children.start(["cat"], stdin=process.PIPE, stdout=last.stdin)
+    with children() as family:
+        last = family.start(["cat"], stdin=process.PIPE)
+        first = family.start(["cat"], stdin=process.PIPE, stdout=last.stdin)
         last.close_stdin()
         first.write(b"noise\nready\n")
         last.await_line(b"ready\n")
@@ -390,22 +391,22 @@ def test_children_run_side_by_side() -> None:
 
 
 def test_a_child_without_input_reads_nothing() -> None:
-    with process.children() as children:
-        child = children.start(["sh", "-c", "cat; echo said >&2; kill -TERM $$"], environ={"PATH": os.environ["PATH"]})
+    with children() as family:
+        child = family.start(["sh", "-c", "cat; echo said >&2; kill -TERM $$"], environ={"PATH": os.environ["PATH"]})
         assert child.finish() == b""
         assert (child.wait(), child.stderr) == (143, "said\n")
 
 
 def test_children_end_with_the_block() -> None:
-    with process.children() as children:
-        child = children.start(["sleep", "611"], stdin=process.PIPE)
+    with children() as family:
+        child = family.start(["sleep", "611"], stdin=process.PIPE)
     assert child.wait() == 128 + signal.SIGTERM
 
 
 def test_children_that_ignore_sigterm_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process.spawn, "PATIENCE", 0.1)
-    with process.children() as children:
-        child = children.start(["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"])
+    with children() as family:
+        child = family.start(["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"])
         child.await_line(b"up\n")
     assert child.wait() == 128 + signal.SIGKILL
 
@@ -415,14 +416,14 @@ def test_children_end_while_other_threads_use_their_pipes() -> None:
     script = "exec 3<&0; sleep 98759 <&3 & sleep 98758"
     done: list[object] = []
 
-    def write(child: process.Child) -> None:
+    def write(child: Child) -> None:
         with pytest.raises(BrokenPipeError):
             child.write(bytes(1_000_000))
         done.append(None)
 
     try:
-        with process.children() as children:
-            first, second, third = (children.start(["sh", "-c", script], stdin=process.PIPE) for _ in range(3))
+        with children() as family:
+            first, second, third = (family.start(["sh", "-c", script], stdin=process.PIPE) for _ in range(3))
             works = (lambda: done.append(first.finish()), lambda: done.append(second.read()), lambda: write(third))
             threads = [threading.Thread(target=work) for work in works]
             for each in threads:
@@ -439,15 +440,15 @@ def test_children_end_while_other_threads_use_their_pipes() -> None:
 
 
 def test_no_child_starts_after_the_block() -> None:
-    with process.children() as children:
+    with children() as family:
         pass
     with pytest.raises(DockerutilsError, match="interrupted; run the command again"):
-        children.start(["true"])
+        family.start(["true"])
 
 
 def test_error_of_a_program_that_does_not_exist() -> None:
     with (
-        process.children() as children,
+        children() as family,
         pytest.raises(DockerutilsError, match="none was not found on PATH; correct its path"),
     ):
-        children.start(["none"])
+        family.start(["none"])

@@ -1,9 +1,9 @@
 """Child processes: commands that are printed and run, probes whose output is read, and children that run beside us.
 
-`spawn.py` is the only module that starts a child; `command.py` also replaces this process.
+`spawn.py` is the only module that starts a child; `command.py` also replaces this process. Few commands need
+`children.py`: import it directly.
 """
 
-from dockerutils.core.process.children import Child, Children, children, spawn_detached
 from dockerutils.core.process.command import Command, Input, replace, run
 from dockerutils.core.process.probes import LIMIT, TIMED_OUT, TOO_LONG, Captured, capture, capture_all, capture_within
 from dockerutils.core.process.spawn import PIPE, STDERR, STDOUT, deferred_signals
@@ -16,16 +16,12 @@ __all__ = [
     "TIMED_OUT",
     "TOO_LONG",
     "Captured",
-    "Child",
-    "Children",
     "Command",
     "Input",
     "capture",
     "capture_all",
     "capture_within",
-    "children",
     "deferred_signals",
     "replace",
     "run",
-    "spawn_detached",
 ]
