@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,12 @@ _IN_TEMPLATE = re.compile(rf"\\.|\$(?:(?P<bare>{_NAME})|\{{(?P<braced>{_NAME})\}
 _ESCAPED = re.compile(r'([\\"$`])')
 # A shell sets these itself, so a reference could have another value where the line is pasted.
 _SET_BY_SHELLS = frozenset("_ PWD OLDPWD SHLVL PPID LINENO RANDOM SECONDS OPTIND IFS UID EUID".split())
+# A part of a word that is quoted or escaped, or any other character.
+_PIECE = re.compile(r"""\\.|'[^']*'|"(?:\\.|[^"\\])*"|\S""", re.DOTALL)
+_PIECES = re.compile(rf"(?:{_PIECE.pattern})+", re.DOTALL)
+# Words without quotes that are operators in a shell. A redirection can have its file behind it, but `>=1` is a version.
+_OPERATOR = re.compile(r"\|[|&]?|&&?|;;?|&>>?|\d*(?:<<?<?|<>|>>|>\||[<>]&[-\d]+)|\d*>>?(?!=)[^<>;]*|&>>?[^<>;]+")
+_EXEC = {"-exec", "-execdir", "-ok", "-okdir"}
 _COPY = "_dockerutils_"  # prefix of a variable that keeps the value of another one
 
 
@@ -54,6 +60,30 @@ class Word(str):
 def split(text: str) -> list[str]:
     """Split `text` into words as a POSIX shell does, without expansion; ValueError when a quote is not closed."""
     return shlex.split(text)
+
+
+def operator(text: str) -> str:
+    """Return the first operator in `text` that a shell would act on, such as `&&`, or an empty string.
+
+    Without a shell it is passed to the program as an argument. Quoted and escaped operators do not count, nor do the
+    characters within a word (`a|b`, `?x=1&y=2`), which are more often meant as they are, nor the `;` of `find -exec`.
+    """
+    words = [match[0] for match in _PIECES.finditer(text)]
+    for index, word in enumerate(words):
+        if _OPERATOR.fullmatch(word):
+            if word != ";" or not _EXEC.intersection(words[:index]):
+                return word
+            continue
+        pieces = _PIECE.findall(word)
+        if pieces[-1] == ";":
+            return ";"
+        if found := next((each for each in ("&&", "||") if each in _unquoted(pieces)), ""):
+            return found
+    return ""
+
+
+def _unquoted(pieces: Iterable[str]) -> str:
+    return "".join(piece if len(piece) == 1 else " " for piece in pieces)
 
 
 def substitute(text: str, fields: Mapping[str, Callable[[], str]], environ: Mapping[str, str]) -> str:

@@ -170,3 +170,60 @@ def test_a_name_that_is_a_reference_is_no_assignment(text: str) -> None:
     word = substitute(text, {}, ENVIRON)
     assert isinstance(word, Word)
     assert word.partition_assignment() is None
+
+
+@pytest.mark.parametrize(
+    ("text", "operator"),
+    [
+        ("ls | wc -l", "|"),
+        ("make wheels && make", "&&"),
+        ("a || b", "||"),
+        ("a |& b", "|&"),
+        ("cd /code; pytest", ";"),
+        ("cd 'a b'; pytest", ";"),
+        ("a ; b", ";"),
+        ("sleep 10 &", "&"),
+        ("a&&b", "&&"),
+        ("a||b", "||"),
+        ("a > out.txt", ">"),
+        ("a >out.txt", ">out.txt"),
+        ("a >> out.txt", ">>"),
+        ("a 2> /dev/null", "2>"),
+        ("a 2>/dev/null", "2>/dev/null"),
+        ("a 2>&1", "2>&1"),
+        ("a &> log", "&>"),
+        ("a < in.txt", "<"),
+        ("a <<< b", "<<<"),
+        ("a\n&& b", "&&"),
+        ("sh -c 'a && b' && c", "&&"),
+    ],
+)
+def test_operator(text: str, operator: str) -> None:
+    assert shell_words.operator(text) == operator
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "sh -c 'ls | wc -l'",
+        'sh -c "a && b; c > d"',
+        r"a \| b \&\& c\;",
+        "a '|' b",
+        'a "&&" b',
+        "a'&&'b",
+        "a ';'",
+        "curl http://h/?a=1&b=2",
+        "pytest -k a|b",
+        "pip install six>=1.2",
+        "pip install six >=1.2",
+        "pip install six<2",
+        "test a -> b",
+        "serve <image> <name>",
+        r"find . -name x -exec rm {} \;",
+        "find . -exec rm {} ; -print",
+        "it's",
+    ],
+)
+def test_operators_that_a_shell_does_not_see_or_that_are_meant_as_they_are(text: str) -> None:
+    assert shell_words.operator(text) == ""
