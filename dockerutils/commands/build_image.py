@@ -11,7 +11,8 @@ from dockerutils.images import build
 
 _EXAMPLES = """\
   build-image dev                     build docker/dev/Dockerfile as <project>-dev:<user>
-  build-image all                     build every image, each after its bases
+  build-image all                     build every image, each after its bases, several at once
+  build-image web api -j 1            build two images, one after the other
   build-image dev -f -- --no-cache    build base first; pass --no-cache to docker build"""
 
 _CLEAN = "clean"
@@ -26,12 +27,17 @@ def parser() -> program.Parser:
         passes_on="DOCKER BUILD OPTION ...",
     )
     parser.add_argument(
-        "image",
+        "images",
+        nargs="+",
         metavar="IMAGE|all|clean",
-        help="subdirectory of docker/; all: build every image, bases first; clean: remove the built images",
+        help="subdirectories of docker/; all: build every image, bases first; clean: remove the built images",
+    )
+    parser.add_argument(
+        "-j", "--jobs", metavar="N", help="build at most N images at a time (default: the number of CPUs)"
     )
     base = parser.add_argument_group("base images")
     base.add_argument("-f", "--force-build-base", action="store_true", help="build docker/base first")
+    base.add_argument("--no-deps", action="store_true", help="do not build images of the project that are missing")
     base.add_argument("-p", "--pull-base", action="store_true", help="pull newer versions of the FROM images")
     name = parser.add_argument_group("image name")
     name.add_argument("-i", "--image-name", metavar="NAME", help="set the name of the image")
@@ -48,17 +54,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 def handle(args: argparse.Namespace) -> None:
     """Build or remove images."""
     project = program.project()
-    if args.image in (build.ALL, _CLEAN) and args.image_name:
-        raise UserError(f"-i cannot be used with {args.image}; name one image")
-    if args.image == _CLEAN:
+    special = [name for name in (build.ALL, _CLEAN) if name in args.images]
+    if args.image_name and (special or len(args.images) > 1):
+        raise UserError(f"-i cannot be used with {special[0] if special else 'several images'}; name one image")
+    if special and len(args.images) > 1:
+        raise UserError(f"{special[0]} cannot be combined with other images; run it on its own")
+    if _CLEAN in special:
         build.clean(project, args.image_tag, dry_run=args.dry_run)
         return
     request = build.Request(
-        args.image,
+        args.images,
         with_base=args.force_build_base,
         pull=args.pull_base,
         repository=args.image_name,
         tag=args.image_tag,
         options=args.rest or (),
+        with_missing=not args.no_deps,
+        at_once=_number(args.jobs),
     )
     build.build(project, request, dry_run=args.dry_run)
+
+
+def _number(text: str | None) -> int | None:
+    """Return the number that -j gives; UserError unless it is a positive integer."""
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise UserError(f"-j: {text!r} is not a number of builds; write a number above 0")
+    return int(text)

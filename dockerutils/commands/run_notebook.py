@@ -146,7 +146,7 @@ def provide(project: Project, image: Image, *, dry_run: bool) -> None:
     if image.directory is not None:
         tag = image.tag if image.tag != project.image(image.directory).tag else None
         with_base = dry_run or not _has_base(project)
-        request = build.Request(image.directory, with_base=with_base, tag=tag)
+        request = build.Request([image.directory], with_base=with_base, tag=tag)
         build.build(project, request, by=_COMMAND, dry_run=dry_run, to_stderr=True)
     elif not project.environ.get(_DONT_PULL):
         pull(project, image, dry_run=dry_run)

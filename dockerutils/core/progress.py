@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from dockerutils.core import console
 
@@ -53,10 +53,10 @@ class Lines:
             sys.stderr.write(f"\x1b[{self._height}F\x1b[J")
         if show:
             show()
-        lines = [*([console.one_line(text)] if text else []), *map(_truncate, self._live.values())]
-        sys.stderr.write("".join(f"{line}\n" for line in lines))
+        live = _fitting(self._live.values())
+        sys.stderr.write("".join(f"{line}\n" for line in [*([console.one_line(text)] if text else []), *live]))
         sys.stderr.flush()
-        self._height = len(self._live)
+        self._height = len(live)
 
 
 class Meter:
@@ -91,9 +91,10 @@ def amount(size: float) -> str:
     return f"{size:.1f} GB"
 
 
-def _truncate(line: str) -> str:
-    """Cut a line to the width of the terminal: a line that wraps cannot be redrawn."""
+def _fitting(lines: Iterable[str]) -> list[str]:
+    """Cut lines to the width and the height of the terminal: what wraps or scrolls away cannot be redrawn."""
     try:
-        return line[: os.get_terminal_size(sys.stderr.fileno()).columns - 1]
+        size = os.get_terminal_size(sys.stderr.fileno())
     except OSError:
-        return line
+        return list(lines)
+    return [line[: size.columns - 1] for line in lines][: max(size.lines - 1, 1)]

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from dockerutils.core import console, files, process
-from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
+from dockerutils.core.errors import DockerutilsError, UserError
 from dockerutils.core.process import Command
 from dockerutils.docker import engine, invocation
+from dockerutils.images import parallel
+from dockerutils.images.parallel import Plan, Step
 from dockerutils.project import build_order, dockerfile, version_file
-from dockerutils.project.ini import Value
 from dockerutils.project.project import DIRECTORY, LATEST, Image, Project, renamed
 
 ALL = "all"  # instead of an image: every image with a Dockerfile
@@ -22,47 +23,49 @@ _PIP_CONF = "pip.conf"
 class Request(NamedTuple):
     """What to build, and how.
 
-    `image` is the name of an image with a Dockerfile, or ALL. `with_base` builds the image `base` first. `pull` pulls
-    newer versions of the FROM images. `repository`, for one image, and `tag` replace those of the project. `options`
-    are further options of docker build.
+    `images` are the names of images with a Dockerfile, or ALL. `with_base` builds the image `base` too, first if the
+    others need it. `pull` pulls newer versions of the FROM images. `repository`, for one image, and `tag` replace those
+    of the project. `options` are further options of docker build. `with_missing` also builds images of the project
+    that these are built from and that the engine does not have. `at_once` is the number of builds that run at the same
+    time, None for the number of CPUs.
     """
 
-    image: str
+    images: Sequence[str]
     with_base: bool = False
     pull: bool = False
     repository: str | None = None
     tag: str | None = None
     options: Sequence[str] = ()
-
-
-class Step(NamedTuple):
-    """A command of a build, and the configured script that it comes from, if any."""
-
-    command: Command
-    script: Value | None = None
+    with_missing: bool = True
+    at_once: int | None = None
 
 
 def build(
     project: Project, request: Request, *, by: str = "build-image", dry_run: bool = False, to_stderr: bool = False
 ) -> None:
-    """Build what `request` asks for, after the images of the project that it depends on.
+    """Build what `request` asks for, each image after those that it is built from.
 
     `by` names the command in warnings. With `dry_run`, print the commands on stdout and run none. With `to_stderr`,
     the stdout of the commands goes to stderr. Raise UserError for a mistake in the configuration or the Dockerfiles,
     before anything runs, DockerutilsError if no engine answers or a base is missing, and CommandFailed with the status
     of a command that fails.
     """
-    images = requested(project, request)
-    for name in dict.fromkeys(image.name for image in images):
+    wanted = requested(project, request)
+    # Compose all commands before the first one runs, so that a mistake in any section is found in time.
+    steps = {image.name: list(_steps(project, image, request)) for image in wanted}
+    missing = _missing_bases(project, wanted, request, dry_run=dry_run)
+    for image in missing:
+        steps[image.name] = list(_steps(project, image, request))
+        console.note(by, f"the base image {image.reference} is not built yet; building it too")
+    for name in steps:
         for warning in project.config.unknown_keys(name):
             console.warn(by, warning)
-    # Compose all commands before the first one runs, so that a mistake in any section is found in time.
-    steps = [step for image in images for step in _steps(project, image, request)]
+    needs = build_order.graph(project, [*wanted, *missing], request.options)
     if dry_run:
-        for step in steps:
-            process.run(step.command, dry_run=True)
+        for image in needs:
+            for step in steps[image.name]:
+                process.run(step.command, dry_run=True)
         return
-    _require_bases(project, images, request.options)
     if version_file.applies(project.root):
         version_file.generate(project.root)
     pip_conf = os.path.join(project.root, _PIP_CONF)
@@ -71,24 +74,30 @@ def build(
         console.note(by, f"another build uses an earlier {_PIP_CONF}.template; waiting for it to end")
 
     with files.temporary_copy(f"{pip_conf}.template", pip_conf, report_wait):
-        for step in steps:
-            _run(step, to_stderr=to_stderr)
+        parallel.run(
+            {image.name: Plan(steps[image.name], names) for image, names in needs.items()},
+            request.at_once or len(os.sched_getaffinity(0)),
+            to_stderr=to_stderr,
+        )
 
 
 def requested(project: Project, request: Request) -> list[Image]:
-    """Return the images to build, bases first, with the names of the request.
+    """Return the images to build, with the names of the request.
 
-    Raise UserError if an image does not exist, has no Dockerfile, or is its own base.
+    Raise UserError if an image does not exist or has no Dockerfile.
     """
-    if request.image == ALL:
-        return build_order.in_order(project, _with_dockerfile(project, request.tag), request.options)
-    image = _to_build(project, request.image, request.repository, request.tag)
-    if image.kind != DIRECTORY:
-        advice = f"run: build-image {image.directory}" if image.directory else "docker pulls it when you run it"
-        raise UserError(f"{image.name!r} has no Dockerfile; {advice}")
-    if request.with_base and image.name != "base" and "base" in project.directories():
-        return [_to_build(project, "base", None, None), image]
-    return [image]
+    if ALL in request.images:
+        return _with_dockerfile(project, request.tag)
+    images = []
+    for name in dict.fromkeys(request.images):
+        image = _to_build(project, name, request.repository, request.tag)
+        if image.kind != DIRECTORY:
+            advice = f"run: build-image {image.directory}" if image.directory else "docker pulls it when you run it"
+            raise UserError(f"{image.name!r} has no Dockerfile; {advice}")
+        images.append(image)
+    if request.with_base and "base" not in request.images and "base" in project.directories():
+        images.insert(0, _to_build(project, "base", None, None))
+    return images
 
 
 def clean(project: Project, tag: str | None, *, dry_run: bool = False) -> None:
@@ -137,32 +146,37 @@ def _pull(project: Project, image: Image, request: Request) -> list[str]:
 
     An image that is built from another one of the project is left out: no registry has that one, so docker would fail.
     """
-    sections = {image.name, request.image} - {ALL}
+    sections = {image.name, *request.images} - {ALL}
     is_wanted = request.pull or (
         request.with_base and any(project.settings(name).boolean("pull_FROM_on_force") for name in sections)
     )
     return ["--pull"] if is_wanted and not build_order.bases(project, image, request.options) else []
 
 
-def _require_bases(project: Project, images: Sequence[Image], options: Sequence[str]) -> None:
-    """Raise DockerutilsError if no engine answers, or if it does not have a base that this build does not make."""
-    made = {image.name for image in images}
-    bases = [base for image in images for base in build_order.bases(project, image, options)]
-    needed = {base.reference: base for base in bases if base.name not in made}
-    engine.require()
-    present = engine.inspect(needed)
-    for reference, base in needed.items():
-        if reference not in present:
-            raise DockerutilsError(f"the base image {reference} is not built yet; run: {project.build_command(base)}")
+def _missing_bases(project: Project, images: Sequence[Image], request: Request, *, dry_run: bool) -> list[Image]:
+    """Return the images of the project that others are built from, that the engine does not have, and their own bases.
 
-
-def _run(step: Step, *, to_stderr: bool) -> None:
-    """Run a step. Name the configured script if it fails: it can have failed without a message."""
+    Raise DockerutilsError if no engine answers, or if the request is to build none of them. For a dry run without an
+    engine none is missing.
+    """
+    missing: list[Image] = []
+    known = {image.name for image in images}
+    added: Sequence[Image] = images
     try:
-        process.run(step.command, to_stderr=to_stderr)
-    except CommandFailed as failure:
-        if step.script is None:
+        engine.require()
+        while added:
+            bases = [base for image in added for base in build_order.bases(project, image, request.options)]
+            # docker finds or pulls a version that a build would not make.
+            needed = {base.reference: base.image for base in bases if base.is_current and base.image.name not in known}
+            present = engine.inspect(needed)
+            names = dict.fromkeys(base.name for reference, base in needed.items() if reference not in present)
+            added = [_to_build(project, name, None, None) for name in names]
+            known.update(names)
+            missing += added
+    except DockerutilsError as error:
+        if not dry_run or isinstance(error, UserError):
             raise
-        raise CommandFailed(
-            failure.status, step.script.describe(f"exited with status {failure.status}; fix the script and build again")
-        ) from None
+    if missing and not request.with_missing:
+        base = missing[0]
+        raise DockerutilsError(f"the base image {base.reference} is not built yet; run: {project.build_command(base)}")
+    return missing

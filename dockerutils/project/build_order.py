@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from graphlib import CycleError, TopologicalSorter
+from typing import NamedTuple
 
 from dockerutils.core.errors import UserError
 from dockerutils.docker import references
@@ -12,8 +13,23 @@ from dockerutils.project import dockerfile
 from dockerutils.project.project import Image, Project
 
 
-def bases(project: Project, image: Image, options: Sequence[str] = ()) -> list[Image]:
-    """Return the images of the project that the Dockerfile of `image` is built from.
+class Base(NamedTuple):
+    """What an image is built from: the reference in its Dockerfile, and the image of the project with that name.
+
+    The reference can have another tag than the image has today.
+    """
+
+    reference: str
+    image: Image
+
+    @property
+    def is_current(self) -> bool:
+        """Whether a build of the image, as it is configured, makes this reference."""
+        return self.reference in {self.image.reference, self.image.builder}
+
+
+def bases(project: Project, image: Image, options: Sequence[str] = ()) -> list[Base]:
+    """Return what the Dockerfile of `image` takes from images of the project, and from their builder stages.
 
     `options` are options of docker build in addition to build_args. Raise UserError if the Dockerfile cannot be read or
     its build_args have a mistake.
@@ -21,34 +37,47 @@ def bases(project: Project, image: Image, options: Sequence[str] = ()) -> list[I
     content = dockerfile.read(os.path.join(project.root, image.dockerfile), shown_as=image.dockerfile)
     configured = project.settings(image.name).options("build_args")
     arguments = dockerfile.build_arguments([*configured, *options], project.environ)
-    repositories = {references.split(reference)[0] for reference in content.bases(arguments)}
-    others = [name for name in project.directories() if name != image.name]
-    return [project.image(name) for name in others if repositories & _repositories(project, name)]
+    repositories = {name: _repositories(project, name) for name in project.directories() if name != image.name}
+    found: list[Base] = []
+    for reference in content.bases(arguments):
+        repository = references.split(reference)[0]
+        same = [Base(reference, project.image(name)) for name, own in repositories.items() if repository in own]
+        # Images can share a name and differ in their tags.
+        found += [each for each in same if each.is_current] or same
+    return found
 
 
-def in_order(project: Project, images: Iterable[Image], options: Sequence[str] = ()) -> list[Image]:
-    """Return the images, each after those of them that it is built from, and `base` as early as possible.
+def graph(project: Project, images: Iterable[Image], options: Sequence[str] = ()) -> dict[Image, set[str]]:
+    """Return the images in their build order, each with the names of those of them that it is built from.
 
-    `options` are options of docker build in addition to build_args. Raise UserError if an image is built from itself,
-    through others.
+    `base` comes as early as possible. `options` are options of docker build in addition to build_args. Raise UserError
+    if an image is built from itself, through others.
     """
     by_name = {image.name: image for image in images}
-    bases_by_name = {name: {base.name for base in bases(project, image, options)} for name, image in by_name.items()}
-    sorter = TopologicalSorter({name: needed & by_name.keys() for name, needed in bases_by_name.items()})
+    needs = {
+        name: {base.image.name for base in bases(project, image, options)} & by_name.keys()
+        for name, image in by_name.items()
+    }
+    sorter = TopologicalSorter(needs)
     try:
         sorter.prepare()
     except CycleError as error:
         cycle = ", ".join(by_name[name].dockerfile for name in sorted(set(error.args[1])))
         raise UserError(f"{cycle}: these images are built from each other; remove one of the FROM lines") from None
     ready: list[str] = []
-    ordered: list[Image] = []
+    ordered: dict[Image, set[str]] = {}
     while sorter.is_active():
         ready += sorter.get_ready()
         ready.sort(key=lambda name: (name != "base", name))
         name = ready.pop(0)
-        ordered.append(by_name[name])
+        ordered[by_name[name]] = needs[name]
         sorter.done(name)
     return ordered
+
+
+def in_order(project: Project, images: Iterable[Image], options: Sequence[str] = ()) -> list[Image]:
+    """Return the images in their build order; see `graph`."""
+    return list(graph(project, images, options))
 
 
 def _repositories(project: Project, directory: str) -> set[str]:

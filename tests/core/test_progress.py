@@ -66,6 +66,16 @@ def test_a_line_is_cut_to_the_width_of_the_terminal(terminal: Terminal, monkeypa
     assert terminal.getvalue() == "012345678\n"
 
 
+def test_only_as_many_lines_as_the_terminal_has_are_live(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "fileno", lambda: 2)
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((10, 3)))
+    with redirect_stderr(terminal):
+        lines = Lines()
+        for name in "abcd":
+            lines.update(name, name)
+    assert terminal.getvalue().split("\x1b[")[-2:] == ["2F", "Ja\nb\n"]
+
+
 def test_a_terminal_without_a_width(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(_: int) -> os.terminal_size:
         raise OSError

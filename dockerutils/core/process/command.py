@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dockerutils.core.process.relay import Relay
 
 # Seconds that a child gets to end by itself after Ctrl-C, which the terminal sends to both of us.
-_GRACE = 0.5
+GRACE = 0.5
 
 
 class Input(NamedTuple):
@@ -131,7 +131,7 @@ def _end(child: Popen[bytes], interruption: BaseException) -> None:
             child.send_signal(interruption.signum)
         else:
             try:
-                child.wait(_GRACE)
+                child.wait(GRACE)
             except TimeoutExpired:
                 child.send_signal(signal.SIGINT)
         child.wait(spawn.PATIENCE)

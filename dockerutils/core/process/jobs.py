@@ -1,0 +1,203 @@
+"""Jobs: commands that run at the same time, each job after those that it needs. What they write is handed on."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import closing, suppress
+from functools import partial
+from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
+
+from dockerutils.core.errors import CommandFailed, DockerutilsError
+from dockerutils.core.process import spawn
+from dockerutils.core.process.command import GRACE, Command
+from dockerutils.core.process.pipes import Events, is_open
+from dockerutils.core.process.spawn import DEVNULL, PIPE, STDERR, STDOUT, Streams
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+_CHUNK = 1 << 16
+
+
+class Job(NamedTuple):
+    """Commands that run one after the other, after the jobs with the names in `needs` have succeeded.
+
+    While a job that is `exclusive` runs, no other one does.
+    """
+
+    name: str
+    commands: Sequence[Command]
+    needs: Collection[str] = ()
+    exclusive: bool = False
+
+
+class Failure(NamedTuple):
+    """A job that failed: the number of its command that failed, and why."""
+
+    job: Job
+    number: int
+    error: DockerutilsError
+
+
+class Report(Protocol):
+    """What is told of the progress of jobs, always in the main thread."""
+
+    def begin(self, job: Job, command: Command) -> None:
+        """Show a command that is about to run."""
+
+    def write(self, job: Job, stream: int, data: bytes) -> None:
+        """Take what a command wrote to STDOUT or STDERR, in pieces of any length."""
+
+    def end(self, job: Job, failure: Failure | None) -> None:
+        """Show that a job has succeeded or failed."""
+
+    def refresh(self) -> None:
+        """Update what is shown; called several times a second."""
+
+
+def run_jobs(jobs: Iterable[Job], at_once: int, report: Report) -> tuple[list[Failure], list[Job]]:
+    """Run jobs, at most `at_once` at a time, the first one that can start first; return the failures and the rest.
+
+    After a failure the jobs that run go on to their end, and no other one starts: those are the rest. The children read
+    nothing. When a signal ends this, all children have ended.
+    """
+    with closing(_Run(jobs, at_once, report)) as run:
+        try:
+            run.run()
+        except BaseException as error:
+            run.stop(GRACE if isinstance(error, KeyboardInterrupt) else 0.0)
+            raise
+        return run.failures, run.waiting
+
+
+class _Active:
+    """A job that runs: its current command and the child of that."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.number = 0
+        self.child: Popen[bytes] | None = None
+
+
+class _Run:
+    def __init__(self, jobs: Iterable[Job], at_once: int, report: Report) -> None:
+        self.waiting = list(jobs)
+        self.failures: list[Failure] = []
+        self._at_once = at_once
+        self._report = report
+        self._active: list[_Active] = []
+        self._succeeded: set[str] = set()
+        self._events = Events()
+
+    def run(self) -> None:
+        """Run all jobs, or until one fails and those that run then have ended."""
+        while True:
+            while not self.failures and (job := self._next()):
+                self.waiting.remove(job)
+                active = _Active(job)
+                self._active.append(active)
+                self._proceed(active)
+            if not self._active:
+                return
+            self._events.wait()
+            self._report.refresh()
+            for active in [each for each in self._active if each.child and each.child.poll() is not None]:
+                self._finish(active)
+
+    def stop(self, grace: float) -> None:
+        """End all children; those that run on after `grace` seconds are terminated, and killed in the end."""
+        with spawn.deferred_signals():  # a second Ctrl-C would leave some of them behind
+            self._await_end(grace)
+            for child in self._children():
+                child.terminate()
+            self._await_end(spawn.PATIENCE)
+            spawn.end(self._children(), 0.0)
+
+    def close(self) -> None:
+        """Close the pipes of children that have ended."""
+        for active in self._active:
+            self._drain(active)
+        self._events.close()
+
+    def _next(self) -> Job | None:
+        """Return a job that can start now."""
+        if len(self._active) >= self._at_once or any(each.job.exclusive for each in self._active):
+            return None
+        ready = (job for job in self.waiting if self._succeeded.issuperset(job.needs))
+        return next((job for job in ready if not (job.exclusive and self._active)), None)
+
+    def _proceed(self, active: _Active) -> None:
+        """Start the next command of a job, or note that there is none or that it cannot be started."""
+        job = active.job
+        if active.number == len(job.commands):
+            self._active.remove(active)
+            self._succeeded.add(job.name)
+            self._report.end(job, None)
+            return
+        command = job.commands[active.number]
+        self._report.begin(job, command)
+        try:
+            with spawn.deferred_signals():
+                active.child = child = spawn.start(
+                    command.argv,
+                    Streams(DEVNULL, PIPE, PIPE),
+                    directory=command.directory,
+                    environ={**os.environ, **command.env},
+                )
+        except DockerutilsError as error:
+            self._fail(active, error)
+            return
+        for stream in filter(is_open, (child.stdout, child.stderr)):
+            self._events.watch(stream, partial(self._transfer, active, stream))
+
+    def _finish(self, active: _Active) -> None:
+        """Take the rest of the output of a command that has ended, and go on with its job if it succeeded."""
+        assert active.child
+        self._drain(active)
+        if status := spawn.status(active.child):
+            self._fail(active, CommandFailed(status))
+        else:
+            active.number += 1
+            self._proceed(active)
+
+    def _fail(self, active: _Active, error: DockerutilsError) -> None:
+        self._active.remove(active)
+        self.failures.append(Failure(active.job, active.number, error))
+        self._report.end(active.job, self.failures[-1])
+
+    def _transfer(self, active: _Active, stream: IO[bytes]) -> bool:
+        """Hand on what can be read from a pipe; return whether more can follow at once. Close it at its end."""
+        assert active.child
+        try:
+            data = os.read(stream.fileno(), _CHUNK)
+        except BlockingIOError:
+            return False
+        if data:
+            self._report.write(active.job, STDOUT if stream is active.child.stdout else STDERR, data)
+        else:
+            self._close(stream)
+        return bool(data)
+
+    def _drain(self, active: _Active) -> None:
+        """Hand on what a child wrote before its end; what it left in the background can hold the pipes open."""
+        for stream in filter(is_open, (active.child.stdout, active.child.stderr) if active.child else ()):
+            while self._transfer(active, stream):
+                pass
+            if is_open(stream):
+                self._close(stream)
+
+    def _close(self, stream: IO[bytes]) -> None:
+        self._events.forget(stream)
+        stream.close()
+
+    def _children(self) -> list[Popen[bytes]]:
+        return [each.child for each in self._active if each.child and each.child.poll() is None]
+
+    def _await_end(self, seconds: float) -> None:
+        """Wait until all children have ended, for a limited time; take their output: a full pipe would hold them up."""
+        deadline = time.monotonic() + seconds
+        while self._children() and time.monotonic() < deadline:
+            with suppress(OSError):  # nobody reads what we write any more
+                self._events.wait()

@@ -1,0 +1,112 @@
+"""What builds that run at the same time show: live lines on a terminal, elsewhere their output with prefixed lines."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import defaultdict
+from typing import BinaryIO
+
+from dockerutils.core import console
+from dockerutils.core.process import STDOUT, Command
+from dockerutils.core.process.jobs import Failure, Job, Report
+from dockerutils.core.progress import Lines
+
+
+def report(*, to_stderr: bool) -> Report:
+    """Return what shows the progress of builds here; with `to_stderr`, it writes nothing to stdout."""
+    return LiveLines(to_stderr=to_stderr) if sys.stderr.isatty() else PrefixedLines(to_stderr=to_stderr)
+
+
+class PrefixedLines:
+    """Each line of a build goes where the build wrote it, whole, with the name of the image before it."""
+
+    def __init__(self, *, to_stderr: bool) -> None:
+        self._to_stderr = to_stderr
+        # The beginnings of lines, by image and stream.
+        self._unfinished: dict[tuple[str, int], bytes] = defaultdict(bytes)
+
+    def begin(self, job: Job, command: Command) -> None:
+        """Print a command that is about to run."""
+        self._finish_lines(job)
+        console.echo(str(command))
+
+    def write(self, job: Job, stream: int, data: bytes) -> None:
+        """Print the lines that are complete now."""
+        *lines, rest = (self._unfinished[job.name, stream] + data).split(b"\n")
+        self._unfinished[job.name, stream] = rest
+        self._print(job, stream, lines)
+
+    def end(self, job: Job, failure: Failure | None) -> None:  # noqa: ARG002 - the same for both
+        """Print a last line without a line end."""
+        self._finish_lines(job)
+
+    def refresh(self) -> None:
+        """Do nothing: lines are printed when they are complete."""
+
+    def _finish_lines(self, job: Job) -> None:
+        for name, stream in [key for key in self._unfinished if key[0] == job.name]:
+            if rest := self._unfinished.pop((name, stream)):
+                self._print(job, stream, [rest])
+
+    def _print(self, job: Job, stream: int, lines: list[bytes]) -> None:
+        output = _output(stream, to_stderr=self._to_stderr)
+        output.write(b"".join(b"[%s] %s\n" % (job.name.encode(), line.removesuffix(b"\r")) for line in lines))
+        output.flush()
+
+
+class LiveLines:
+    """One line per running build, with its last line of output.
+
+    When a build ends, what it wrote to stdout is printed, or if it failed, all that its last command wrote.
+    """
+
+    def __init__(self, *, to_stderr: bool) -> None:
+        self._lines = Lines()
+        self._prefixed = PrefixedLines(to_stderr=to_stderr)
+        self._begun: dict[str, float] = {}
+        self._output: dict[str, list[tuple[int, bytes]]] = {}
+
+    def begin(self, job: Job, command: Command) -> None:
+        """Print a command that is about to run, above the live lines."""
+        self._begun.setdefault(job.name, time.monotonic())
+        self._print_stdout(job)
+        self._output[job.name] = []
+        self._lines.above(lambda: console.echo(str(command)))
+
+    def write(self, job: Job, stream: int, data: bytes) -> None:
+        """Keep what a build writes."""
+        self._output[job.name].append((stream, data))
+
+    def end(self, job: Job, failure: Failure | None) -> None:
+        """Replace the live line of a build by its result."""
+        took = f"{time.monotonic() - self._begun.pop(job.name):.1f} s"
+        self._lines.end(job.name, f"{job.name}: {'failed after' if failure else 'done in'} {took}")
+        if failure:
+            self._lines.above(lambda: self._print_all(job))
+        else:
+            self._print_stdout(job)
+
+    def refresh(self) -> None:
+        """Redraw the live lines."""
+        for name, begun in self._begun.items():
+            last = b"".join(data for _, data in self._output[name][-2:]).rstrip().rpartition(b"\n")[2]
+            text = console.one_line(last.decode(errors="replace").strip())
+            self._lines.update(name, f"{name}: {time.monotonic() - begun:.0f} s  {text}")
+
+    def _print_stdout(self, job: Job) -> None:
+        written = b"".join(data for stream, data in self._output.get(job.name, ()) if stream == STDOUT)
+        if written:
+            self._lines.above(lambda: self._prefixed.write(job, STDOUT, written))
+
+    def _print_all(self, job: Job) -> None:
+        sys.stderr.flush()
+        for _, data in self._output[job.name]:
+            sys.stderr.buffer.write(data)
+        sys.stderr.buffer.flush()
+
+
+def _output(stream: int, *, to_stderr: bool) -> BinaryIO:
+    text = sys.stdout if stream == STDOUT and not to_stderr else sys.stderr
+    text.flush()
+    return text.buffer

@@ -1,0 +1,92 @@
+"""Run the commands of builds: several images at once, or one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from dockerutils.core import process
+from dockerutils.core.errors import CommandFailed, DockerutilsError
+from dockerutils.core.process import Command
+from dockerutils.project.ini import Value
+
+
+class Step(NamedTuple):
+    """A command of a build, and the configured script that it comes from, if any."""
+
+    command: Command
+    script: Value | None = None
+
+
+class Plan(NamedTuple):
+    """How to build an image: its steps, one after the other, and the names of the images that it needs first."""
+
+    steps: Sequence[Step]
+    needs: set[str]
+
+    @property
+    def has_script(self) -> bool:
+        """Whether a configured script is among the steps."""
+        return any(step.script for step in self.steps)
+
+
+def run(plans: Mapping[str, Plan], at_once: int, *, to_stderr: bool) -> None:
+    """Build images, at most `at_once` at a time. `plans` are theirs by their names, in build order.
+
+    Where only one image can be built at a time, docker writes to our streams itself. An image with a script is built
+    while no other one is: the script can change files of the context. When a build fails, those that run go on to their
+    end, no other one starts, and an error with the status of the first one that failed is raised. With `to_stderr` all
+    output goes to stderr.
+    """
+    is_chain = all(before in plans[after].needs for before, after in pairwise(plans))
+    if at_once == 1 or is_chain:
+        _run_in_turn(plans, to_stderr=to_stderr)
+    else:
+        _run_at_once(plans, at_once, to_stderr=to_stderr)
+
+
+def _run_in_turn(plans: Mapping[str, Plan], *, to_stderr: bool) -> None:
+    names = list(plans)
+    for number, name in enumerate(names, start=1):
+        for step in plans[name].steps:
+            try:
+                process.run(step.command, to_stderr=to_stderr)
+            except CommandFailed as error:
+                raise _failure([(name, step, error)], names[number:]) from None
+
+
+def _run_at_once(plans: Mapping[str, Plan], at_once: int, *, to_stderr: bool) -> None:
+    from dockerutils.core.process import jobs  # late: most builds are of one image
+    from dockerutils.images import build_output
+
+    failures, rest = jobs.run_jobs(
+        (
+            jobs.Job(name, [step.command for step in plan.steps], plan.needs, plan.has_script)
+            for name, plan in plans.items()
+        ),
+        at_once,
+        build_output.report(to_stderr=to_stderr),
+    )
+    if failures:
+        failed = [(each.job.name, plans[each.job.name].steps[each.number], each.error) for each in failures]
+        raise _failure(failed, [job.name for job in rest])
+
+
+def _failure(failed: Sequence[tuple[str, Step, DockerutilsError]], rest: Sequence[str]) -> DockerutilsError:
+    """Return the error of images that failed, with the status of the first one; `rest` are those not built for it.
+
+    Its message is empty if docker has printed its own and there is nothing to add. A script can have failed without
+    one.
+    """
+    name, step, error = failed[0]
+    text = str(error)
+    if step.script and isinstance(error, CommandFailed):
+        text = step.script.describe(f"exited with status {error.status}; fix the script and build again")
+    others = [
+        *([f"also failed: {', '.join(name for name, *_ in failed[1:])}"] if failed[1:] else []),
+        *([f"not built: {', '.join(rest)}"] if rest else []),
+    ]
+    if others and not text:
+        text = f"the build of {name} failed with status {error.status}; see its output above"
+    return CommandFailed(error.status, "; ".join([text, *others] if text else others))
