@@ -14,7 +14,6 @@ from dockerutils import commands
 from dockerutils.cli import completion, program
 from dockerutils.core import console, shell_words
 from dockerutils.core.errors import DockerutilsError
-from dockerutils.project.check import findings
 from dockerutils.project.config import KEYS
 from dockerutils.project.project import Image, Project
 
@@ -29,7 +28,8 @@ _INIT = """\
   dockerutils init                write them; then: build-image all"""
 _CHECK = """\
   dockerutils check                       print one line for each problem
-  dockerutils check && build-image all    in CI: build only without problems"""
+  dockerutils check && build-image all    in CI: build only without problems
+  dockerutils check --no-build-checks     check without the Docker Engine"""
 _CONFIG = """\
   dockerutils config dev          show key, value and place of each setting
   dockerutils config --json       print the settings of all images for programs"""
@@ -37,6 +37,8 @@ _COMPLETION = """\
   source <(dockerutils completion bash)      in ~/.bashrc
   source <(dockerutils completion zsh)       in ~/.zshrc, after compinit
   dockerutils completion fish | source       in ~/.config/fish/config.fish"""
+
+_NAME = "dockerutils"
 
 # The commands by object and purpose; `source dock` is not a program but a file for the shell.
 _SOURCE_DOCK = (
@@ -64,10 +66,13 @@ _TABLE = {
 
 def parser() -> program.Parser:
     """Return the parser of dockerutils."""
-    parser = program.Parser("dockerutils", f"{__doc__}", _EXAMPLES)
+    parser = program.Parser(_NAME, f"{__doc__}", _EXAMPLES)
     init = parser.add_action("init", "create docker/ for the project in this directory; overwrite nothing", _INIT)
     init.add_argument("--dry-run", action="store_true", help="print the files without writing them")
-    parser.add_action("check", "check the configuration and the Dockerfiles; status 1 if there are problems", _CHECK)
+    check = parser.add_action(
+        "check", "check the configuration and the Dockerfiles; status 1 if there are problems", _CHECK
+    )
+    check.add_argument("--no-build-checks", action="store_true", help="do not run docker build --check")
     config = parser.add_action("config", "show the settings of the images, and where each comes from", _CONFIG)
     config.add_argument("image", nargs="?", metavar="IMAGE", help="show only this image")
     config.add_argument("--json", action="store_true", help="print a JSON object with the images as keys")
@@ -90,7 +95,7 @@ def handle(args: argparse.Namespace) -> None:
 
         init.run(os.getcwd(), os.environ, dry_run=args.dry_run)
     elif args.action == "check":
-        check(program.project())
+        check(program.project(), build_checks=not args.no_build_checks)
     elif args.action == "config":
         project = program.project()
         images = [project.image(args.image)] if args.image else project.images()
@@ -121,13 +126,21 @@ def _modules() -> list[tuple[str, Any]]:
     return [(name.replace("_", "-"), importlib.import_module(f"{commands.__name__}.{name}")) for name in names]
 
 
-def check(project: Project) -> None:
-    """Print every problem; DockerutilsError has their number."""
-    found = findings(project)
-    for finding in found:
-        print(console.one_line(finding))
-    if found:
-        raise DockerutilsError(f"{_count(len(found), 'problem')}; correct and check again")
+def check(project: Project, *, build_checks: bool) -> None:
+    """Print every problem on stdout, and warnings on stderr; DockerutilsError has the number of problems."""
+    from dockerutils.docks import records  # late, for the start of the other actions, as the next one
+    from dockerutils.project import check
+
+    has_docks = project.docked or bool(records.addresses(os.path.expanduser("~")))
+    problems, warnings, notes = check.report(project, has_docks=has_docks, with_engine=build_checks)
+    for warning in warnings:
+        console.warn(_NAME, warning)
+    for note in notes:
+        console.note(_NAME, note)
+    for problem in problems:
+        print(console.one_line(problem))
+    if problems:
+        raise DockerutilsError(f"{_count(len(problems), 'problem')}; correct and check again")
     print(f"{project.config.path}: {_count(len(project.names()), 'image')}, no problems")
 
 

@@ -20,6 +20,7 @@ from dockerutils.core.retries import TemporaryFailure
 from dockerutils.core.shell_words import Word
 from dockerutils.docker import engine, references
 from dockerutils.docker.references import HUB
+from dockerutils.project.config import fault_in_image_repo
 from dockerutils.project.ini import Value
 from dockerutils.project.project import Image, Project, renamed
 from dockerutils.registries import credentials
@@ -105,8 +106,8 @@ def destinations(project: Project, image: Image, session: Session) -> list[Desti
     """Return where the image's section sends it. The caller's AWS account is still aws.ACCOUNT."""
     settings = project.settings(image.name)
     repo, value = settings.value("image_repo"), settings.value("publication_tag")
-    if repo and repo.text not in (*_HUB_NAMES, "aws") and not references.is_registry(repo.text):
-        raise repo.error(f"{repo.text!r} is not a registry; use docker_hub, aws or host[:port]")
+    if repo and (fault := fault_in_image_repo(repo)):
+        raise UserError(fault)
     fields = {
         "account": lambda: aws.ACCOUNT,
         "region": lambda: session.region,

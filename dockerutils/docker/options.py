@@ -12,7 +12,9 @@ from typing import NamedTuple
 from dockerutils.core import shell_words
 from dockerutils.core.shell_words import Word
 
+_WRITE_THE_OPTION = "write the option before it, as in -e NAME=value"
 _FALSE = {"0", "f", "F", "false", "FALSE", "False"}  # strconv.ParseBool in Go
+_RESEMBLES = 0.75  # difflib's ratio
 
 
 class Table(NamedTuple):
@@ -105,21 +107,41 @@ def is_on(words: Sequence[str], table: Table, switch: str) -> bool:
     return given[-1:] == [True]
 
 
-def fault(words: Sequence[str], table: Table) -> str:
+def fault(words: Sequence[str], table: Table, advice: str = _WRITE_THE_OPTION) -> str:
     """Return what is wrong with words that should be options: docker would take the image's name for a value.
 
     An empty string if nothing is wrong. What follows an option that is not in the table passes: it can be its value.
+    `advice` says what to write for a word that is not an option; `{}` in it becomes the word.
     """
     known = table.valued | table.switches
     follows_known = True
     for option in parse(words, table):
         if not option.names and follows_known:
             word = shell_words.quote(option.words[0])
-            return f"{word} is not a docker option; write the option before it, as in -e NAME=value"
+            return f"{word} is not a docker option; {advice.format(word)}"
         if option.value is None and len(option.names) == 1 and option.names[0] in table.valued:
             return f"{option.words[0]} has no value; write one after it"
         follows_known = known.issuperset(option.names)
     return ""
+
+
+def unknown(words: Sequence[str], table: Table) -> list[tuple[str, str]]:
+    """Return the options that the docker command does not have, each with the one that it resembles.
+
+    A long option that resembles none is left out: it can be one of another version of docker, or of podman.
+    """
+    import difflib  # late: only dockerutils check needs it
+
+    known = table.valued | table.switches
+    found = []
+    for option in parse(words, table):
+        for name in option.names:
+            if name in known:
+                continue
+            near = [] if len(name) == 1 else difflib.get_close_matches(name, sorted(known), n=1, cutoff=_RESEMBLES)
+            if near or len(name) == 1:
+                found.append((f"-{name}" if len(name) == 1 else f"--{name}", f"--{near[0]}" if near else ""))
+    return found
 
 
 def _long(word: str, rest: Iterator[str], table: Table) -> Option:

@@ -6,18 +6,20 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
 from dockerutils.core import shell_words
 from dockerutils.core.errors import UserError
-from dockerutils.docker import options
+from dockerutils.docker import options, references
 from dockerutils.project import ini
 from dockerutils.project.ini import Value
 
 FILES = ("docker/dockerutils.cfg", "docker/run.cfg")  # the second is the earlier name
 
+INTERACTIVE_ADVICE = "write -it, -i or -d"
 GPU = "--runtime=nvidia -e NVIDIA_VISIBLE_DEVICES=all"
 
 Fields = Mapping[str, Callable[[], str]]
@@ -31,6 +33,11 @@ class Key(NamedTuple):
     type: str  # "text", "word" (filled in), "boolean", "options" (of docker), "command" or "tags"
     default: str
     meaning: str
+
+    @property
+    def table(self) -> options.Table:
+        """The options of the docker command that reads the key."""
+        return options.BUILD if self.read_by == "build" else options.RUN
 
 
 KEYS = (
@@ -65,6 +72,21 @@ _KEYS = {key.name: key for key in KEYS}
 NUL = "NUL characters are not possible in a command line; remove them"
 DOCKED = "_docked"  # <key>_docked replaces <key> while the shell is docked
 
+# What to write instead of a word that is not an option.
+_ADVICE = {
+    "environment": ("write -e {}",),
+    "interactive": (INTERACTIVE_ADVICE,),
+    "volumes": ("write -v {}",),
+    "ports": ("write -p {}",),
+    "build_args": ("write the option before it, as in --build-arg NAME=value",),
+}
+
+# A home directory on the host's side of a mount, after `-v` or another spelling of it, or in the fields of `--mount`.
+_HOME_OF_VOLUME = re.compile(r"(-v=?|--volume=)?~(?=[/:])")
+_HOME_OF_MOUNT = re.compile(r"((?:^|[,=])(?:source|src)=)~(?=[/,]|$)")
+
+_REPOS = ("docker_hub", "docker", "aws")
+
 PUBLICATION_FIELDS = ("account", "region", "image", "tag")
 
 _BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True) | dict.fromkeys(
@@ -75,6 +97,11 @@ _BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True) | dict.fro
 def is_false(value: Value | None) -> bool:
     """Return whether a value means no; an invalid one does not."""
     return value is not None and _BOOLEANS.get(value.text.lower()) is False
+
+
+def is_known(key: str) -> bool:
+    """Return whether a command reads this key of an image's section."""
+    return key in _KEYS or key.removesuffix(DOCKED) in _KEYS
 
 
 class Config:
@@ -118,7 +145,7 @@ class Config:
     def unknown_keys(self, name: str) -> Iterator[str]:
         """Yield a warning for each key of an image's section that no command reads."""
         for key, value in self.peek(name).items():
-            if key not in _KEYS and key.removesuffix(DOCKED) not in _KEYS:
+            if not is_known(key):
                 yield value.describe(f"unknown key; {_suggest(key)}")
 
 
@@ -178,8 +205,11 @@ class Settings:
         value = self.value(key)
         if value is None:
             return shell_words.split(_KEYS[key].default)
-        words = [self.fill_in(word, value, more) for word in split(value)]
-        if fault := options.fault(words, options.BUILD if _KEYS[key].read_by == "build" else options.RUN):
+        words = split(value)
+        if key in ("volumes", "args"):
+            words = list(_with_home(words))
+        words = [self.fill_in(word, value, more) for word in words]
+        if fault := options.fault(words, _KEYS[key].table, *_ADVICE.get(key, ())):
             raise value.error(fault)
         return words
 
@@ -226,6 +256,31 @@ def split(value: Value) -> list[str]:
         return shell_words.split(value.text)
     except ValueError as error:
         raise value.error(f"{str(error).lower()}; close the quote or escape it with a backslash") from None
+
+
+def _with_home(words: list[str]) -> Iterator[str]:
+    """Write `~` on the host's side of mounts as `{home}`: docker does not expand it."""
+    before = ""
+    for word in words:
+        match = _HOME_OF_VOLUME.match(word)
+        if match and (match[1] or before in ("-v", "--volume")):
+            yield f"{match[1] or ''}{{home}}{word[match.end() :]}"
+        elif before == "--mount" or word.startswith("--mount="):
+            yield _HOME_OF_MOUNT.sub(r"\1{home}", word)
+        else:
+            yield word
+        before = word
+
+
+def fault_in_image_repo(value: Value) -> str:
+    """Return what is wrong with a value of `image_repo`, an empty string if it names a registry."""
+    if value.text in _REPOS or references.is_registry(value.text):
+        return ""
+    import difflib  # late, as below
+
+    near = difflib.get_close_matches(value.text.lower(), _REPOS, n=1)
+    advice = f"did you mean {near[0]}?" if near else "use docker_hub, aws or host[:port]"
+    return value.describe(f"{value.text!r} is not a registry; {advice}")
 
 
 def _suggest(key: str) -> str:

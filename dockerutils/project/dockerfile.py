@@ -46,6 +46,15 @@ class Dockerfile:
         """The stage with the name builder in any case, as written, or None."""
         return next((stage for stage in self.stages if stage.lower() == "builder"), None)
 
+    @property
+    def arguments(self) -> list[tuple[int, str]]:
+        """The names that ARG lines declare, with their lines."""
+        return [
+            (instruction.line, declaration.partition("=")[0])
+            for instruction in self._all("ARG")
+            for declaration in dockerfile_parser.split_words(instruction.rest, self._escape)
+        ]
+
     def bases(self, arguments: Mapping[str, str]) -> list[str]:
         """Return the images that the Dockerfile is built from, in order.
 

@@ -20,7 +20,7 @@ DIRECTORY, SYNTHETIC, CONFIGURED = "directory", "synthetic", "configuration-only
 
 LATEST = "{latest}"  # in a tag: the newest version on the engine
 
-_RUN_SECTIONS = ("run_image", "run-image")
+RUN_SECTIONS = ("run_image", "run-image")
 
 
 class NoVersion(DockerutilsError):
@@ -102,7 +102,7 @@ class Project:
     def synthetic(self) -> dict[str, Value]:
         """Return the names in `synthetic_images`, each with the value that lists it."""
         names: dict[str, Value] = {}
-        for section in _RUN_SECTIONS:
+        for section in RUN_SECTIONS:
             value = self.config.section(section).get("synthetic_images") if section in self.config else None
             if value:
                 names.update(dict.fromkeys(filter(None, re.split(r"[,\s]+", value.text)), value))

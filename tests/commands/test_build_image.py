@@ -421,7 +421,7 @@ def test_a_mistake_in_the_last_section_is_found_before_anything_runs(app) -> Non
     outcome = app("all")
     assert outcome.status == 2
     assert outcome.err == (
-        "build-image: docker/dockerutils.cfg:4: [z] build_args: oops is not a docker option; write the option before it, as in -e NAME=value\n"
+        "build-image: docker/dockerutils.cfg:4: [z] build_args: oops is not a docker option; write the option before it, as in --build-arg NAME=value\n"
     )
     assert not (app.root / "ran").exists()
 

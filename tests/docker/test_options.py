@@ -115,3 +115,16 @@ def test_switches(words, on) -> None:
 )
 def test_faults(words, message) -> None:
     assert options.fault(words.split(), RUN) == message
+
+
+@pytest.mark.parametrize(
+    ("words", "unknown"),
+    [
+        ("-it --volume a:b --rm -p 80:80", []),
+        ("-ix", [("-x", "")]),
+        ("--volum a:b --interactiv", [("--volum", "--volume"), ("--interactiv", "--interactive")]),
+        ("--later value", []),
+    ],
+)
+def test_unknown_options(words, unknown) -> None:
+    assert options.unknown(words.split(), RUN) == unknown

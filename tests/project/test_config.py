@@ -93,7 +93,7 @@ def test_false(text: str) -> None:
         ("volumes = -v {no}:/x", "volumes", "f:2: [s] volumes: {no} is unknown; known here: {user}"),
         ("args = --x 'a", "args", "f:2: [s] args: no closing quotation; close the quote or escape it with a backslash"),
         ("cmd = sh -c \"a", "cmd", "f:2: [s] cmd: no closing quotation; close the quote or escape it with a backslash"),
-        ("environment = A=1", "environment", "f:2: [s] environment: A=1 is not a docker option; write the option before it, as in -e NAME=value"),
+        ("environment = A=1", "environment", "f:2: [s] environment: A=1 is not a docker option; write -e A=1"),
         ("environment = -e A=1 -e", "environment", "f:2: [s] environment: -e has no value; write one after it"),
         ("network = a\0", "network", "f:2: [s] network: NUL characters are not possible in a command line; remove them"),
         ("cmd = a\0", "cmd", "f:2: [s] cmd: NUL characters are not possible in a command line; remove them"),
@@ -142,3 +142,23 @@ def test_run_cfg_is_read_without_dockerutils_cfg(tmp_path) -> None:
     assert list(config.read(str(tmp_path))) == ["old"]
     (tmp_path / "docker" / "dockerutils.cfg").write_text("[new]\n")
     assert list(config.read(str(tmp_path))) == ["new"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("-v ~/a:/a", ["-v", "/home/ann/a:/a"]),
+        ("-v ~:/a", ["-v", "/home/ann:/a"]),
+        ("-v~/a:/a -v=~/b:/b", ["-v/home/ann/a:/a", "-v=/home/ann/b:/b"]),
+        ("--volume ~/a:/a --volume=~/b:/b", ["--volume", "/home/ann/a:/a", "--volume=/home/ann/b:/b"]),
+        ("--mount type=bind,source=~/a,target=/a", ["--mount", "type=bind,source=/home/ann/a,target=/a"]),
+        ("--mount=src=~,dst=/a", ["--mount=src=/home/ann,dst=/a"]),
+        ("-v /a:~/b -v ~bob/x:/x", ["-v", "/a:~/b", "-v", "~bob/x:/x"]),
+        ("--label ~/a:/a", ["--label", "~/a:/a"]),
+    ],
+)
+def test_the_home_directory_on_the_host_side_of_a_mount(text: str, words: list[str]) -> None:
+    config = _config(f"[s]\nvolumes = {text}\nargs = {text}\ngpu = {text}\n")
+    settings = Settings(config.section("s"), {"home": lambda: "/home/ann"}, {}, docked=False)
+    assert settings.options("volumes") == settings.options("args") == words
+    assert settings.options("gpu") == text.split()

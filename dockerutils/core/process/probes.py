@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +13,7 @@ from dockerutils.core.process.spawn import DEVNULL, PIPE, Streams
 if TYPE_CHECKING:
     from dockerutils.core.process.pipes import Events, Exchange
 
-    Begin = Callable[[Sequence[str], Events], Exchange]
+    Begin = Callable[[int, Events], Exchange]  # starts the probe with this number
 
 # Limit of the output of a probe: bytes of stdout, and as many of stderr.
 LIMIT = 16 << 20
@@ -44,19 +44,27 @@ def capture(
     A probe that writes more than `limit` bytes to a stream is killed, and its status is TOO_LONG. One that runs longer
     than `seconds` is ended, and its status is TIMED_OUT. The last line of its stderr says so.
     """
-    return capture_all([argv], directory=directory, stdin=stdin, limit=limit, seconds=seconds)[0]
+    begin = _beginning([argv], limit, directory, stdin=stdin.encode())
+    return _in_time(_run(1, begin, seconds, lambda _: False), seconds)[0]
 
 
 def capture_all(
     argvs: Sequence[Sequence[str]],
     *,
     directory: str | None = None,
-    stdin: str = "",
-    limit: int = LIMIT,
     seconds: float | None = None,
+    environs: Sequence[Mapping[str, str]] = (),
 ) -> list[Captured]:
-    """Run several probes at once and return their results; see `capture`."""
-    answers = _run(argvs, _beginning(limit, directory, stdin.encode()), seconds, lambda _: False)
+    """Run several probes at once and return their results; see `capture`.
+
+    `environs` are the whole environments of the probes, by default ours.
+    """
+    begin = _beginning(argvs, LIMIT, directory, environs)
+    return _in_time(_run(len(argvs), begin, seconds, lambda _: False), seconds)
+
+
+def _in_time(answers: Sequence[Captured | None], seconds: float | None) -> list[Captured]:
+    """Return the results, with one that says so in the place of each that did not come in time."""
     late = Captured(TIMED_OUT, "", f"no answer in {seconds or 0:g} s\n")
     return [answer or late for answer in answers]
 
@@ -68,17 +76,15 @@ def capture_within(
 
     A probe is repeated, while there is time, if `again` is true of its result; the last result counts.
     """
-    return _run(argvs, _beginning(limit), seconds, again)
+    return _run(len(argvs), _beginning(argvs, limit), seconds, again)
 
 
-def _run(
-    argvs: Sequence[Sequence[str]], begin: Begin, seconds: float | None, again: Callable[[Captured], bool]
-) -> list[Captured | None]:
+def _run(count: int, begin: Begin, seconds: float | None, again: Callable[[Captured], bool]) -> list[Captured | None]:
     from dockerutils.core.process.pipes import Events  # late: it imports selectors, and many commands probe nothing
 
     deadline = time.monotonic() + (float("inf") if seconds is None else seconds)
-    answers: list[Captured | None] = [None] * len(argvs)
-    due = dict.fromkeys(range(len(argvs)), 0.0)
+    answers: list[Captured | None] = [None] * count
+    due = dict.fromkeys(range(count), 0.0)
     running: dict[int, Exchange] = {}
     with closing(Events()) as events:
         try:
@@ -86,7 +92,7 @@ def _run(
                 for number in [number for number, when in due.items() if when <= now]:
                     del due[number]
                     with spawn.deferred_signals():
-                        running[number] = begin(argvs[number], events)
+                        running[number] = begin(number, events)
                 events.wait(deadline - now)
                 for number in [number for number, each in running.items() if each.child.poll() is not None]:
                     answers[number] = answer = _captured(running.pop(number))
@@ -99,12 +105,24 @@ def _run(
     return answers
 
 
-def _beginning(limit: int, directory: str | None = None, stdin: bytes = b"") -> Begin:
-    """Return what starts a probe."""
+def _beginning(
+    argvs: Sequence[Sequence[str]],
+    limit: int,
+    directory: str | None = None,
+    environs: Sequence[Mapping[str, str]] = (),
+    stdin: bytes = b"",
+) -> Begin:
+    """Return what starts each of the probes."""
     from dockerutils.core.process.pipes import Exchange
 
     streams = Streams(PIPE if stdin else DEVNULL, PIPE, PIPE)
-    return lambda argv, events: Exchange(spawn.start(argv, streams, directory=directory), stdin, limit, events)
+
+    def begin(number: int, events: Events) -> Exchange:
+        environ = environs[number] if environs else None
+        child = spawn.start(argvs[number], streams, directory=directory, environ=environ)
+        return Exchange(child, stdin, limit, events)
+
+    return begin
 
 
 def _captured(exchange: Exchange) -> Captured:

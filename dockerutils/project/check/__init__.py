@@ -1,0 +1,79 @@
+"""Find the mistakes in a project's configuration and Dockerfiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from dockerutils.core.errors import DockerutilsError
+from dockerutils.project import build_order
+from dockerutils.project.check import build_checks, dockerfiles, mounts, sections
+from dockerutils.project.project import DIRECTORY, LATEST, Image, Project
+
+
+class Report(NamedTuple):
+    """The result of a check, one line each: mistakes, with their places; what can go wrong; what was left out."""
+
+    problems: list[str]
+    warnings: list[str]
+    notes: list[str]
+
+
+def report(project: Project, *, has_docks: bool = False, with_engine: bool = True) -> Report:
+    """Check the configuration and the Dockerfiles of a project.
+
+    `has_docks` also looks for mounts that would be empty on a dock. `with_engine` asks the Docker Engine to check the
+    Dockerfiles too.
+    """
+    problems = [*project.config.file.faults, *project.config.file.default.faults]
+    names: list[str] = []
+    problems += _errors_of(lambda: names.extend(project.names()))
+    names = names or project.directories()
+    images: list[Image] = []
+    for name in names:
+        problems += _of_image(project, name, images)
+    problems += sections.of_no_image(project, names)
+    problems += sections.of_same_image(project, images)
+    built = [image for image in images if image.kind == DIRECTORY]
+    problems += _errors_of(lambda: build_order.in_order(project, built))
+    notes: list[str] = []
+    if with_engine:
+        found = build_checks.run(project, [image for image in built if not dockerfiles.faults(project, image)])
+        places = {_place(problem) for problem in problems}
+        problems += [problem for problem in found.problems if _place(problem) not in places]
+        notes += found.left_out
+    warnings = [line for name in names for line in mounts.missing_on_docks(project, name)] if has_docks else []
+    return Report(*(list(dict.fromkeys(lines)) for lines in (problems, warnings, notes)))
+
+
+def _place(problem: str) -> str:
+    return problem.partition(": ")[0]
+
+
+def _of_image(project: Project, name: str, images: list[Image]) -> Iterator[str]:
+    """Yield the mistakes of an image; add the image to `images`, unless it has a mistake in its name or tag."""
+    yield from project.config.faults(name)
+    yield from project.config.unknown_keys(name)
+    found: list[Image] = []
+    yield from _errors_of(lambda: found.append(_image(project, name)))
+    images += found
+    yield from sections.of_image(project, name)
+    for image in found:
+        if image.kind == DIRECTORY:
+            yield from dockerfiles.faults(project, image)
+            yield from dockerfiles.secrets(project, image)
+
+
+def _image(project: Project, name: str) -> Image:
+    """Return an image; its newest version is not looked up: that depends on the engine, not on the files."""
+    tag = project.settings(name).value("tag")
+    return project.image(name, LATEST if tag and tag.text == LATEST else None)
+
+
+def _errors_of(action: Callable[..., object], *args: object) -> list[str]:
+    """Return the error that `action` raises, if any."""
+    try:
+        action(*args)
+    except DockerutilsError as error:
+        return [str(error)]
+    return []

@@ -1,0 +1,83 @@
+"""Find the mistakes in the sections of the configuration."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Sequence
+
+from dockerutils.core import shell_words
+from dockerutils.core.errors import DockerutilsError
+from dockerutils.docker import options
+from dockerutils.project import config
+from dockerutils.project.config import KEYS, Key, Settings
+from dockerutils.project.project import DIRECTORY, LATEST, RUN_SECTIONS, Image, Project
+
+
+def of_image(project: Project, name: str) -> Iterator[str]:
+    """Yield the mistakes in each key, for a shell that is docked and one that is not."""
+    for docked in (False, True):
+        settings = project.settings_of(project.config.peek(name), docked=docked)
+        for key in KEYS:
+            error = _error_of(settings.read, key)
+            yield from [error] if error else _of_value(settings, key)
+        if (section := settings.value("env")) and (error := _error_of(project.variables, section)):
+            yield error
+
+
+def of_no_image(project: Project, names: Sequence[str]) -> Iterator[str]:
+    """Yield the sections that name no image but nearly do. Other sections are none of our business."""
+    values = [project.config.peek(section) for section in (*project.config, *names)]
+    used = {*RUN_SECTIONS, *names, *(each["env"].text for each in values if "env" in each)}
+    near_names = {spelling: name for name in names for spelling in (name.lower(), f"{project.name}-{name.lower()}")}
+    for name in project.config:
+        section = project.config.file.sections[name]
+        if name in used or not any(map(config.is_known, section.values)):
+            continue
+        for near in difflib.get_close_matches(name.lower(), near_names, n=1):
+            yield f"{section.place}: [{name}] is not an image; did you mean {near_names[near]}?"
+
+
+def of_same_image(project: Project, images: Sequence[Image]) -> Iterator[str]:
+    """Yield the images that replace one another because they have the same name and tag."""
+    first: dict[str, Image] = {}
+    for image in images:
+        if image.kind != DIRECTORY or image.tag == LATEST:
+            continue
+        other = first.setdefault(image.reference, image)
+        if other is not image:
+            settings = project.settings(image.name)
+            value = settings.value("name") or settings.value("tag")
+            fault = f"{image.reference} is also the image of {other.name}; give one of them another name or tag"
+            yield value.describe(fault) if value else f"{image.dockerfile}: {fault}"
+
+
+def _of_value(settings: Settings, key: Key) -> Iterator[str]:
+    """Yield the mistakes in a value that can be read."""
+    value = settings.value(key.name)
+    if value is None:
+        return
+    if key.name == "image_repo" and (fault := config.fault_in_image_repo(value)):
+        yield fault
+    elif key.type == "command" and (operator := shell_words.operator(value.text)):
+        line = shell_words.render(["sh", "-c", " ".join(value.text.split())])
+        yield value.describe(f"no shell runs this, so {operator} is an argument; write {line}")
+    elif key.type == "options":
+        words = settings.options(key.name)
+        command = "docker build" if key.table is options.BUILD else "docker run"
+        for option, near in options.unknown(words, key.table):
+            advice = f"did you mean {near}?" if near else f"see {command} --help"
+            advice = config.INTERACTIVE_ADVICE if key.name == "interactive" else advice
+            yield value.describe(f"{command} has no option {option}; {advice}")
+        for path in options.values(words, key.table, "volume") if key.table is options.RUN else ():
+            if path.startswith("~"):
+                user = path.partition(":")[0].partition("/")[0]
+                yield value.describe(f"{user} is not expanded, only ~ is; write the whole path")
+
+
+def _error_of(action: Callable[..., object], *args: object) -> str:
+    """Return the error that `action` raises, or an empty string."""
+    try:
+        action(*args)
+    except DockerutilsError as error:
+        return str(error)
+    return ""
