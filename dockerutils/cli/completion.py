@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from dockerutils.cli import program
+
 SHELLS = ("bash", "zsh", "fish")
 
 # The possible values of an option or argument, by its name in the usage: @kinds of names, and literal words. Others
@@ -24,6 +26,7 @@ _VALUES = {
     "DEST": ("@docks",),
     "FILE": ("@files",),
     "NAME[=VALUE]": ("@variables",),
+    "SOURCE:PATH": ("@files",),
 }
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -49,11 +52,22 @@ class Argument(NamedTuple):
 
 
 class Spec(NamedTuple):
-    """The options and arguments of a command, or of an action, with the name `COMMAND ACTION`."""
+    """The options and arguments of a command, or of an action, with the name `COMMAND ACTION`.
+
+    `hidden` are options with a value that are not offered. `command` is the metavar of a command behind the arguments,
+    whose words are files.
+    """
 
     name: str
     options: list[Option]
     arguments: list[Argument]
+    hidden: list[str]
+    command: str
+
+    @property
+    def valued(self) -> list[str]:
+        """The spellings of all options with a value."""
+        return [*(flag for option in self.options if option.metavar for flag in option.flags), *self.hidden]
 
 
 def script(shell: str, parsers: Mapping[str, argparse.ArgumentParser]) -> str:
@@ -72,7 +86,20 @@ def _specs(name: str, parser: argparse.ArgumentParser) -> Iterator[Spec]:
     """Yield the specification of a parser, then those of its actions."""
     actions = parser._actions  # noqa: SLF001 - argparse has no public access
     options = [_option(action) for action in actions if action.option_strings]
-    yield Spec(name, options, [_argument(action) for action in actions if not action.option_strings])
+    arguments = [action for action in actions if not action.option_strings]
+    command = next((str(action.metavar) for action in arguments if action.nargs == argparse.REMAINDER), "")
+    docker = parser.docker if isinstance(parser, program.Parser) else None
+    spellings = {flag for option in options for flag in option.flags}
+    letters = {f"-{letter}": name for letter, name in docker.letters.items()} if docker else {}
+    hidden = [f"--{name}" for name in sorted(docker.valued)] if docker else []
+    hidden += [letter for letter, name in letters.items() if docker and name in docker.valued]
+    yield Spec(
+        name,
+        options,
+        [_argument(action) for action in arguments if action.nargs != argparse.REMAINDER],
+        [flag for flag in hidden if flag not in spellings],
+        command,
+    )
     for action in actions:
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             for each, its_parser in action.choices.items():
@@ -86,8 +113,7 @@ def _option(action: argparse.Action) -> Option:
 
 
 def _argument(action: argparse.Action) -> Argument:
-    values = ("@files",) if action.nargs == argparse.REMAINDER else _values(action)
-    return Argument(str(action.metavar), values, action.nargs in {"*", "+", argparse.REMAINDER})
+    return Argument(str(action.metavar), _values(action), action.nargs in {"*", "+"})
 
 
 def _values(action: argparse.Action) -> tuple[str, ...]:
@@ -104,6 +130,7 @@ def _bash(specs: list[Spec]) -> Iterator[str]:
             for flag in option.flags
             for word in (flag, shlex.quote(" ".join(option.values)))
         ]
+        takes += [word for flag in spec.hidden for word in (flag, "''")]
         once = [shlex.quote(" ".join(each.values)) for each in spec.arguments if not each.repeats]
         more = [" ".join(each.values) for each in spec.arguments if each.repeats]
         yield f"        {shlex.quote(spec.name)})"
@@ -111,6 +138,7 @@ def _bash(specs: list[Spec]) -> Iterator[str]:
         yield f"            takes=({' '.join(takes)})"
         yield f"            arguments=({' '.join(once)})"
         yield f"            more={shlex.quote(''.join(more))}"
+        yield f"            command={len(spec.arguments) if spec.command else ''}"
         yield "            ;;"
 
 
@@ -125,9 +153,16 @@ def _zsh(specs: list[Spec]) -> Iterator[str]:
             for flag in option.flags:
                 joined = "" if not option.metavar else "=" if flag.startswith("--") else "+"
                 yield f"                {shlex.quote(f'{alone}{flag}{joined}[{_zsh_text(option.help)}]{value}')}"
+        for flag in spec.hidden:  # the exclamation mark hides them
+            joined = "=" if flag.startswith("--") else "+"
+            yield f"                {shlex.quote(f'!{flag}{joined}:value: ')}"
         for number, argument in enumerate(spec.arguments, 1):
             place = "*" if argument.repeats else f"{number}"
             yield f"                {shlex.quote(place + _zsh_value(argument.metavar, argument.values))}"
+        if spec.command:  # behind its first word, no option is offered
+            value = _zsh_value(spec.command, ("@files",))
+            yield f"                {shlex.quote(f'(-){len(spec.arguments) + 1}{value}')}"
+            yield f"                {shlex.quote(f'*{value}')}"
         yield "            )"
         yield "            ;;"
 
@@ -141,20 +176,24 @@ def _zsh_text(text: str) -> str:
 
 
 def _fish(specs: list[Spec]) -> Iterator[str]:
-    """Yield one `complete` command for each option and argument."""
+    """Yield one `complete` command for each option and argument, behind the options with a value."""
     for spec in specs:
         command, _, action = spec.name.partition(" ")
-        flags = " ".join(flag for option in spec.options if option.metavar for flag in option.flags)
+        takes = f"__dockerutils_takes_{spec.name.replace('-', '_').replace(' ', '_')}"
+        yield f"set -g {takes} {' '.join(spec.valued)}".rstrip()
+        place = len(spec.arguments) + 1
+        here = f'"{action}" {place} {takes}' if spec.command else f'"{action}"'
         for option in spec.options:
             words = [f"-{'l' if flag.startswith('--') else 's'} {flag.lstrip('-')}" for flag in option.flags]
             if option.metavar:
                 words.append(_fish_value(option.values))
             words.append(f"-d {_quote_for_fish(option.help)}")
-            yield f"complete -c {command} -n '__dockerutils_in \"{action}\"' {' '.join(words)}"
-        for number, argument in enumerate(spec.arguments, 1):
+            yield f"complete -c {command} -n '__dockerutils_in {here}' {' '.join(words)}"
+        arguments = [*spec.arguments, *([Argument(spec.command, ("@files",), repeats=True)] if spec.command else [])]
+        for number, argument in enumerate(arguments, 1):
             if argument.values:
-                place = f"{number}-" if argument.repeats else f"{number}"
-                condition = f'__dockerutils_at "{action}" {place} {flags}'.rstrip()
+                place_of_it = f"{number}-" if argument.repeats else f"{number}"
+                condition = f'__dockerutils_at "{action}" {place_of_it} {takes}'
                 yield f"complete -c {command} -n '{condition}' {_fish_value(argument.values).replace('-x', '-f', 1)}"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import itertools
 import os
 import signal
 import sys
@@ -13,10 +12,11 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
+from dockerutils.cli import arguments
 from dockerutils.core import console
 from dockerutils.core.errors import DockerutilsError, Terminated, UserError
 from dockerutils.core.process import spawn
-from dockerutils.docker import references
+from dockerutils.docker import options, references
 from dockerutils.project.project import Project, find
 
 DOCK = "MONIKER|ADDRESS"  # a registered dock in the usage
@@ -28,12 +28,15 @@ INTERRUPTED, BROKEN_PIPE = 128 + signal.SIGINT, 128 + signal.SIGPIPE
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that accepts `--long_option` for `--long-option`, and passes on the words after `--`.
+    """A parser that accepts `--long_option` for `--long-option`, in any place before a command; see `arguments`.
 
-    `passes_on` names that rest; the words arrive in `args.rest`, None when there was no `--`.
+    `docker` has the options of docker that the command passes on: `args.docker` has their words. `add_command` adds a
+    command behind the arguments: `args.rest` has its words, None without one.
     """
 
-    def __init__(self, prog: str, description: str, examples: str, passes_on: str = "", environment: str = "") -> None:
+    def __init__(
+        self, prog: str, description: str, examples: str, docker: options.Table | None = None, environment: str = ""
+    ) -> None:
         super().__init__(
             prog,
             description=description,
@@ -42,7 +45,8 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             add_help=False,
         )
-        self._passes_on = passes_on
+        self.docker = docker
+        self._command: argparse.Action | None = None
         self._positionals.title = "arguments"
         self._common = self.add_argument_group("common options")
         self._common.add_argument("-h", "--help", action="help", help=_HELP)
@@ -64,6 +68,10 @@ class Parser(argparse.ArgumentParser):
     def add_dry_run(self) -> None:
         """Add `--dry-run`."""
         self._common.add_argument("--dry-run", action="store_true", help="print the commands to stdout, run nothing")
+
+    def add_quiet(self) -> None:
+        """Add `-q`, which `main` reads."""
+        self._common.add_argument("-q", "--quiet", action="store_true", help="do not print the commands that run")
 
     def add_json(self) -> None:
         """Add `--json`."""
@@ -101,47 +109,43 @@ class Parser(argparse.ArgumentParser):
         """Add an argument, any number of docks."""
         self.add_argument("docks", metavar=DOCK, nargs="*", help="docks (default: the dock of this shell)")
 
-    def format_usage(self) -> str:
-        """Return the usage, with the words after `--`."""
-        usage = super().format_usage()
-        return f"{usage.rstrip()} [-- {self._passes_on}]\n" if self._passes_on else usage
+    def add_command(self, metavar: str, what: str, *, required: bool = False) -> None:
+        """Add a command behind the arguments that have been added."""
+        self._command = self.add_argument("rest", metavar=metavar, nargs=argparse.REMAINDER, help=what)
+        self._command.required = required
 
     def format_help(self) -> str:
-        """Return the help, with that usage and the common options last."""
+        """Return the help, with the common options last."""
         self._action_groups.sort(key=lambda group: group is self._common)
-        return super().format_help().replace(super().format_usage(), self.format_usage(), 1)
+        return super().format_help()
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Parse the arguments of a command, without its name."""
-        own, rest = list(argv), None
-        if self._passes_on and "--" in own:
-            separator = own.index("--")
-            own, rest = own[:separator], own[separator + 1 :]
-        args = self.parse_args(list(self._spelt_with_dashes(own)))
-        args.rest = rest
+        """Parse the arguments of a command, without its name; UserError for an option that docker does not have."""
+        if self._subparsers:
+            return self.parse_args(argv)
+        before = sum(not action.option_strings for action in self._actions) - 1
+        line = arguments.read(argv, self._option_string_actions, self.docker, before if self._command else None)
+        args = self.parse_args(line.own)
+        if self._command and self._command.required and not line.rest:
+            self.error(f"the following arguments are required: {self._command.metavar}")
+        args.rest = line.rest
+        args.docker = [*line.docker, *((line.rest or ()) if self.docker and not self._command else ())]
+        if line.unknown and self.docker:
+            flags = [*self._option_string_actions]
+            arguments.reject_unknown(line.unknown, self.prog, flags, self.docker, has_command=bool(self._command))
+        if self.docker and (fault := options.fault(args.docker, self.docker)):
+            raise UserError(fault)
         return args
 
-    def _spelt_with_dashes(self, argv: Sequence[str]) -> list[str]:
-        """Respell known options, and join a value that begins with `-` to its option: argparse rejects it otherwise.
 
-        Words that argparse.REMAINDER takes stay as they are.
-        """
-        words: list[str] = []
-        rest = iter(argv)
-        arguments = [action for action in self._actions if not action.option_strings]
-        takes_rest = bool(arguments) and arguments[-1].nargs == argparse.REMAINDER
-        before_rest = len(arguments) - 1
-        for word in rest:
-            if takes_rest and before_rest == 0:
-                return [*words, word, *rest]
-            before_rest -= not word.startswith("-")
-            name, equals, value = word.partition("=")
-            if name.startswith("--") and (dashed := name.replace("_", "-")) in self._option_string_actions:
-                name = dashed
-            action = self._option_string_actions.get(name)
-            tied = list(itertools.islice(rest, 1)) if action and not equals and action.nargs is None else []
-            words.append("=".join([name, *tied]) if tied else name + equals + value)
-        return words
+def add_docker_option(
+    group: argparse._ArgumentGroup, *flags: str, what: str, metavar: str | None = None, several: bool = False
+) -> None:
+    """Describe an option that goes to docker: a switch without `metavar`; docker can take `several` of it."""
+    value: dict[str, Any] = (
+        {"metavar": metavar, "default": [] if several else None} if metavar else {"action": "store_true"}
+    )
+    group.add_argument(*flags, dest=arguments.DOCKER, help=what, **value)
 
 
 def aws_dock_parser(command: str, does: str, examples: str, timeout: str) -> Parser:
@@ -171,6 +175,11 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         except OSError:
             width = 0
         super().__init__(prog, width=max(width or 100, 40) - 2)
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        if action.nargs != argparse.REMAINDER:
+            return super()._format_args(action, default_metavar)
+        return str(action.metavar) if action.required else f"[[--] {action.metavar}]"
 
 
 class _Version(argparse.Action):
@@ -232,7 +241,9 @@ def main(parser: Parser, handle: Callable[[argparse.Namespace], None], argv: Seq
     _open_standard_streams()
     before = _handle_signals()
     try:
-        handle(parser.parse(sys.argv[1:] if argv is None else argv))
+        args = parser.parse(sys.argv[1:] if argv is None else argv)
+        console.show_commands(not getattr(args, "quiet", False))
+        handle(args)
         sys.stdout.flush()
     except SystemExit as end:  # argparse has shown its help, or what is wrong with the usage
         status = end.code

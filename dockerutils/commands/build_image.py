@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 from dockerutils.cli import program
 from dockerutils.core.errors import UserError
+from dockerutils.docker import options
 from dockerutils.images import build
 
 _EXAMPLES = """\
   build-image dev                     build docker/dev/Dockerfile as <project>-dev:<user>
   build-image all                     build every image, each after its bases, several at once
   build-image web api -j 1            build two images, one after the other
-  build-image dev -f -- --no-cache    build base first; pass --no-cache to docker build"""
+  build-image dev -f --no-cache       build base first; pass --no-cache to docker build"""
 
 _CLEAN = "clean"
 
@@ -22,9 +23,9 @@ def parser() -> program.Parser:
     """Return the parser of build-image."""
     parser = program.Parser(
         "build-image",
-        f"{__doc__} Arguments after -- go to docker build.",
+        f"{__doc__} Other options go to docker build: --no-cache, --target STAGE.",
         _EXAMPLES,
-        passes_on="DOCKER BUILD OPTION ...",
+        docker=options.BUILD,
     )
     parser.add_argument(
         "images",
@@ -43,6 +44,7 @@ def parser() -> program.Parser:
     name.add_argument("-i", "--image-name", metavar="NAME", help="set the name of the image")
     name.add_argument("-t", "--image-tag", metavar="TAG", help="set the tag of the image")
     parser.add_dry_run()
+    parser.add_quiet()
     return parser
 
 
@@ -68,7 +70,7 @@ def handle(args: argparse.Namespace) -> None:
         pull=args.pull_base,
         repository=args.image_name,
         tag=args.image_tag,
-        options=args.rest or (),
+        options=args.docker,
         with_missing=not args.no_deps,
         at_once=_number(args.jobs),
     )

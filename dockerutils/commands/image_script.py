@@ -26,8 +26,9 @@ def parser() -> program.Parser:
     parser = program.Parser("image-script", f"{__doc__}", _EXAMPLES)
     parser.add_dry_run()
     parser.add_argument("image", metavar="IMAGE", help="an image of the project, or any image reference")
-    parser.add_argument("path", metavar="PATH", help="path of the script in the image; bash runs it")
-    parser.add_argument("args", nargs=argparse.REMAINDER, metavar="ARG", help="arguments of the script")
+    parser.add_command(
+        "PATH [ARG ...]", "path of the script in the image, and its arguments; bash runs it", required=True
+    )
     return parser
 
 
@@ -40,11 +41,12 @@ def handle(args: argparse.Namespace) -> None:
     """Read the script, and replace this process by the bash that runs it."""
     import tempfile  # late, for -h
 
+    path, *script_args = args.rest
     reference = program.reference(args.image)
-    reading = ["docker", "run", "--rm", "--entrypoint", "cat", reference, "--", args.path]
-    script = b"" if args.dry_run else read(reading, reference, args.path)
+    reading = ["docker", "run", "--rm", "--entrypoint", "cat", reference, "--", path]
+    script = b"" if args.dry_run else read(reading, reference, path)
     with tempfile.TemporaryFile() as file:
-        command = process.Command(["bash", "-c", word(script, reading, file), args.path, *args.args])
+        command = process.Command(["bash", "-c", word(script, reading, file), path, *script_args])
         process.replace(command, dry_run=args.dry_run)
 
 

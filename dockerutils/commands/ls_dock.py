@@ -165,7 +165,7 @@ def _read(dock: Dock, answer: Captured) -> Row:
     engine = re.search(r"(?am)^engine=([\w.+~-]{1,100}) (\d{1,9}) ", answer.stdout)
     if engine:
         return row._replace(state=RUNNING, engine=engine[1], containers=int(engine[2]))
-    reason = f"docker on dock {dock.moniker} reports no version; run: ssh-dock {dock.moniker} -- docker info"
+    reason = f"docker on dock {dock.moniker} reports no version; run: ssh-dock {dock.moniker} docker info"
     return row._replace(state=NO_ENGINE, reason=reason)
 
 

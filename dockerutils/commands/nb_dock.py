@@ -96,7 +96,7 @@ def handle(args: argparse.Namespace) -> None:
     else:
         raise DockerutilsError(
             f"dock {dock.moniker} has no Jupyter on its PATH or in a usual place; install it: ssh-dock "
-            f"{dock.moniker} -- sh -c 'python3 -m venv ~/.venv && ~/.venv/bin/pip install jupyterlab'"
+            f"{dock.moniker} sh -c 'python3 -m venv ~/.venv && ~/.venv/bin/pip install jupyterlab'"
         )
 
 

@@ -11,42 +11,54 @@ from dockerutils.core import console, shell_words
 from dockerutils.core.errors import UserError
 from dockerutils.docker import options
 from dockerutils.images import run
-from dockerutils.project.config import GPU
+from dockerutils.project.project import renamed
 
 _EXAMPLES = """\
-  run-image dev                       run <project>-dev:<user> with the options of its section
-  run-image dev -c 'pytest -x'        run another command in it
-  run-image dev -e DEBUG=1 -- env     pass everything after -- as the command"""
+  run-image dev                              run <project>-dev:<user> with the options of its section
+  run-image dev -e DEBUG=1 -v ~/data:/data   add options of docker run
+  run-image dev pytest -x                    run another command in it
+  run-image dev -c 'pytest -x'               the same, as one argument"""
+
+_RULE = """\
+These, and all others of docker run, add to the section's. Where both set the same, the command line wins:
+a variable, a path or a port in the container, a setting that docker takes once."""
 
 
 def parser() -> program.Parser:
     """Return the parser of run-image."""
     parser = program.Parser(
         "run-image",
-        f"{__doc__} Arguments after -- are the container's command.",
+        f"{__doc__} Other options go to docker run: --shm-size 1g.",
         _EXAMPLES,
-        passes_on="COMMAND [ARG ...]",
+        docker=options.RUN,
         environment="  AWS_ACCESS_KEY_ID, AWS_REGION ...   passed to the container if set; on a dock only with --aws",
     )
     parser.add_image()
-    container = parser.add_argument_group("container")
-    container.add_argument("-c", "--command", metavar="COMMAND", help="run COMMAND instead of the key cmd")
-    container.add_argument(
-        "-e", "--env", action="append", default=[], metavar="NAME[=VALUE]", help="set an environment variable"
-    )
-    container.add_argument("-k", "--keep", action="store_true", help="keep the container and run it detached")
-    docker_run = parser.add_argument_group("docker run options")
-    docker_run.add_argument("-a", "--args", metavar="ARGS", help="use these options instead of the key args")
-    docker_run.add_argument("-n", "--network", metavar="NETWORK", help="join NETWORK instead of the key network")
-    docker_run.add_argument(
-        "-g", "--use-gpu", action="store_true", help=f"use the GPUs (default without the key gpu: {GPU})"
-    )
+    parser.add_command("COMMAND [ARG ...]", "run COMMAND instead of the key cmd; everything behind it belongs to it")
+    section = parser.add_argument_group("instead of keys of the section")
+    section.add_argument("-t", "--tag", metavar="TAG", help="run the image with this tag (for a terminal, write -it)")
+    section.add_argument("-c", "--command", metavar="COMMAND", help="run COMMAND, one argument; no shell reads it")
+    section.add_argument("-a", "--args", metavar="ARGS", help="use these options instead of the key args")
+    section.add_argument("-g", "--use-gpu", action="store_true", help="use the GPUs, all without the key gpu")
+    section.add_argument("-k", "--keep", action="store_true", help="keep the container and run it detached")
+    added = parser.add_argument_group("docker run options", _RULE)
+    add = program.add_docker_option
+    add(added, "-e", "--env", metavar="NAME[=VALUE]", several=True, what="set an environment variable")
+    add(added, "-v", "--volume", metavar="SOURCE:PATH", several=True, what="mount a directory, file or volume")
+    add(added, "-p", "--publish", metavar="PORT:PORT", several=True, what="publish a port of the container")
+    add(added, "-n", "--network", metavar="NETWORK", what="join NETWORK")
+    container = parser.add_argument_group("more docker run options")
+    add(container, "-d", "--detach", what="run detached and print the container's id")
+    add(container, "-u", "--user", metavar="USER[:GROUP]", what="run as this user")
+    add(container, "-w", "--workdir", metavar="PATH", what="run the command in this directory")
+    add(container, "--name", metavar="NAME", what="set the container's name")
     dock = parser.add_argument_group("in a docked shell")
     dock.add_argument(
         "--aws", action="store_true", help="pass the AWS variables; other users of that engine can read them"
     )
     dock.add_argument("--sync", action="store_true", help="sync the project up before the run and down after it")
     parser.add_dry_run()
+    parser.add_quiet()
     return parser
 
 
@@ -58,7 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def handle(args: argparse.Namespace) -> None:
     """Compose `docker run`, and run it."""
     project = program.project()
-    image = project.image(args.image)
+    if args.tag in (names := project.names()) and args.image not in names:
+        raise UserError(f"-t takes a tag here, and {args.image!r} is not an image; for a terminal, write -it")
+    image = renamed(project.image(args.image, args.tag), None, args.tag)
     for warning in project.config.unknown_keys(image.name):
         console.warn("run-image", warning)
     container = run.configure(project, image, request(args))
@@ -73,13 +87,12 @@ def handle(args: argparse.Namespace) -> None:
 
 
 def request(args: argparse.Namespace) -> run.Request:
-    """Return the options of the command line; words after `--` come before `-c`."""
+    """Return the options of the command line; a command behind IMAGE comes before `-c`."""
     command = None if args.command is None else _split("-c", args.command)
     return run.Request(
         command=command if args.rest is None else args.rest,
-        environment=args.env,
+        options=args.docker,
         args=None if args.args is None else _options("-a", args.args),
-        network=args.network,
         use_gpu=args.use_gpu,
         keep=args.keep,
         aws=args.aws,

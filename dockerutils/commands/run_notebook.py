@@ -119,6 +119,7 @@ def compose(project: Project, image: Image, port: int, args: argparse.Namespace,
     `home` is the user's home directory on the machine of the engine.
     """
     run = configure(project, image, Request(use_gpu=args.use_gpu, aws=args.aws))
+    port_option = ["-p", f"{server.LOOPBACK}:{port}:{server.PORT}"]
     mounts = {f"{_HOME}/project": sync.path(project) if project.docked else project.root}
     if args.aws:
         mounts[f"{_HOME}/.aws"] = f"{home}/.aws"
@@ -128,8 +129,8 @@ def compose(project: Project, image: Image, port: int, args: argparse.Namespace,
         environment=[*run.environment, *(word for name in passed for word in ("-e", name))],
         interactive=[],
         volumes=[*(word for inside, outside in missing for word in ("-v", f"{outside}:{inside}")), *run.volumes],
-        ports=["-p", f"{server.LOOPBACK}:{port}:{server.PORT}", *invocation.without_port(run.ports, server.PORT)],
-        keep=False,
+        ports=[*port_option, *invocation.without_overridden(run.ports, port_option)],
+        remove=True,
     )
 
 

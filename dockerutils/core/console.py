@@ -10,8 +10,19 @@ _RULE = "=" * 80
 _COLORS = {"bold": "1", "red": "31", "yellow": "33"}
 
 
+_shown = True
+
+
+def show_commands(shown: bool) -> None:  # noqa: FBT001
+    """Set whether `echo` prints."""
+    global _shown  # noqa: PLW0603
+    _shown = shown
+
+
 def echo(line: str) -> None:
     """Print the command line that is about to run to stderr, on a line of its own that is easy to find and copy."""
+    if not _shown:
+        return
     print(f"\n{_RULE}\n{_paint('bold', line)}\n", file=sys.stderr, flush=True)
 
 

@@ -28,6 +28,8 @@ _ASSIGNABLE = re.compile(
     re.ASCII,
 )
 
+_PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
+
 
 class Port(NamedTuple):
     """A published port of the engine's host: its address, empty for all addresses, and its number."""
@@ -37,7 +39,7 @@ class Port(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A container to run. The sequences hold words; `environment` holds `-e` options, `network` a name or nothing."""
+    """A container to run. The sequences hold words; `environment` holds `-e` options, `cmd` the container's command."""
 
     reference: str
     name: str
@@ -45,12 +47,12 @@ class Run(NamedTuple):
     environment: Sequence[str] = ()
     interactive: Sequence[str] = ()
     gpu: Sequence[str] = ()
-    network: str = ""
+    network: Sequence[str] = ()
     volumes: Sequence[str] = ()
     ports: Sequence[str] = ()
     args: Sequence[str] = ()
     cmd: Sequence[str] = ()
-    keep: bool = False
+    remove: bool = True
 
     @property
     def options(self) -> list[str]:
@@ -59,10 +61,10 @@ class Run(NamedTuple):
             *self.init,
             *("--name", self.name),
             *self.environment,
-            *(() if self.keep else ("--rm",)),
-            *(("-d",) if self.keep else self.interactive),
+            *(("--rm",) if self.remove else ()),
+            *self.interactive,
             *self.gpu,
-            *(("--network", self.network) if self.network else ()),
+            *self.network,
             *self.volumes,
             *self.ports,
             *self.args,
@@ -145,20 +147,60 @@ def published(words: Sequence[str]) -> list[Port]:
     for value in options.values(words, RUN, "publish"):
         ports, _, protocol = value.partition("/")
         address, colon, host = ports.rpartition(":")[0].rpartition(":")
-        numbers = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", host)
+        numbers = _PORTS.fullmatch(host)
         if numbers and protocol in ("", "tcp"):
             last = int(numbers[2] or numbers[1])
             found += [Port(address.strip("[]") if colon else "", each) for each in range(int(numbers[1]), last + 1)]
     return found
 
 
-def without_port(words: Sequence[str], number: int) -> list[str]:
-    """Return options of `docker run` without those that publish this port of the container."""
+def without_overridden(words: Sequence[str], by: Sequence[str]) -> list[str]:
+    """Return options of `docker run` without those that others override, which are on the command line, for example.
+
+    Both set the same variable, path in the container, published port of the container, or GPUs. Of other options that
+    docker takes once, the last one wins.
+    """
+    overriding = {each for option in options.parse(by, RUN) for each in _set(option)}
     return options.join(
-        option
-        for option in options.parse(words, RUN)
-        if option.names != ("publish",) or (option.value or "").partition("/")[0].rpartition(":")[2] != str(number)
+        option for option in options.parse(words, RUN) if not (what := _set(option)) or not what <= overriding
     )
+
+
+def _set(option: options.Option) -> set[tuple[str, str]]:
+    """Return what an option of `docker run` sets that can be set once: its kind and name."""
+    value = option.value
+    if value is None or len(option.names) != 1:
+        return set()
+    name = option.names[0]
+    if name == "env":
+        return {(name, _variable(value))}
+    if name in {"volume", "tmpfs", "mount"}:
+        return {("path", path.rstrip("/")) for path in _paths(name, value)}
+    if name == "publish":
+        return {("port", port) for port in _container_ports(value)}
+    return {(name, "")} if name == "gpus" else set()
+
+
+def _paths(name: str, value: str) -> list[str]:
+    """Return the path in the container that an option mounts, if it is there."""
+    if name == "mount":
+        return [path for key, path in _fields(value) if key in {"target", "destination", "dst"}]
+    first, colon, more = value.partition(":")
+    return [more.partition(":")[0] if colon and name == "volume" else first]
+
+
+def _container_ports(value: str) -> set[str]:
+    """Return the ports of the container, with protocol, that a value of `-p` publishes."""
+    if "=" in value:
+        fields = dict(_fields(value))
+        return {f"{fields.get('target', '')}/{fields.get('protocol', 'tcp')}"}
+    ports, _, protocol = value.partition("/")
+    inside = ports.rpartition(":")[2]
+    protocol = protocol.lower() or "tcp"
+    numbers = _PORTS.fullmatch(inside)
+    if numbers is None:
+        return {f"{inside}/{protocol}"}
+    return {f"{port}/{protocol}" for port in range(int(numbers[1]), int(numbers[2] or numbers[1]) + 1)}
 
 
 def bound(words: Sequence[str]) -> list[str]:

@@ -18,8 +18,9 @@ _RESEMBLES = 0.75  # difflib's ratio
 
 
 class Table(NamedTuple):
-    """The options of one docker command by their long names, and the long name of each letter."""
+    """The options of one docker command, such as `run`, by their long names, and the long name of each letter."""
 
+    command: str
     valued: frozenset[str]
     switches: frozenset[str]
     letters: Mapping[str, str]
@@ -36,15 +37,16 @@ class Option(NamedTuple):
     words: tuple[str, ...]
 
 
-def _table(valued: str, switches: str) -> Table:
+def _table(command: str, valued: str, switches: str) -> Table:
     """Make a table of names, each with its letter after a comma if it has one."""
     pairs = [row.partition(",") for row in f"{valued} {switches}".split()]
     takes_value, is_switch = (frozenset(row.partition(",")[0] for row in rows.split()) for rows in (valued, switches))
-    return Table(takes_value, is_switch, {letter: name for name, _, letter in pairs if letter})
+    return Table(command, takes_value, is_switch, {letter: name for name, _, letter in pairs if letter})
 
 
 # Of Docker 20.10 to 28, with options that `--help` hides; a test compares them with `--help`.
 RUN = _table(
+    "run",
     valued="""
         add-host annotation attach,a blkio-weight blkio-weight-device cap-add cap-drop cgroup-parent cgroupns cidfile
         cpu-count cpu-percent cpu-period cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares,c cpus cpuset-cpus
@@ -63,6 +65,7 @@ RUN = _table(
     """,
 )
 BUILD = _table(
+    "build",
     valued="""
         add-host allow annotation attest build-arg build-context builder cache-from cache-to call cgroup-parent
         cpu-period cpu-quota cpu-shares,c cpuset-cpus cpuset-mems file,f iidfile isolation label memory,m memory-swap

@@ -200,14 +200,14 @@ def _state_of(copy: Copy, options: Options, *, fetches: bool) -> State:
     here = copy_state.origin(copy.project.root)
     if not state.has_rsync:
         raise DockerutilsError(
-            f"dock {moniker} has no rsync; install it there: ssh-dock {moniker} -- sudo apt-get install -y rsync"
+            f"dock {moniker} has no rsync; install it there: ssh-dock {moniker} sudo apt-get install -y rsync"
         )
     if fetches and not state.exists:
         raise DockerutilsError(f"dock {moniker} has no {copy.path}; run: sync-up")
     if not (fetches or state.is_writable):
         own = shlex.quote(copy.path.removesuffix(f"/code/{copy.project.name}"))
         raise DockerutilsError(
-            f"{copy.path} on dock {moniker} is not writable; run: ssh-dock {moniker} -- sudo install -d -o "
+            f"{copy.path} on dock {moniker} is not writable; run: ssh-dock {moniker} sudo install -d -o "
             f"{copy.dock.user} {own}; or set DOCK_WORKSPACES to a directory of yours"
         )
     if state.origin not in ("", here) and not options.adopt:
@@ -220,7 +220,7 @@ def _state_of(copy: Copy, options: Options, *, fetches: bool) -> State:
         console.warn(
             "sync",
             f"the clock of dock {moniker} is {console.age(abs(state.ahead))} {which} this machine's, so the newer of "
-            f"two files is uncertain; set it: ssh-dock {moniker} -- sudo timedatectl set-ntp true",
+            f"two files is uncertain; set it: ssh-dock {moniker} sudo timedatectl set-ntp true",
         )
     return state
 

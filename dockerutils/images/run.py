@@ -5,55 +5,125 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from dockerutils.core import process, shell_words
 from dockerutils.core.errors import DockerutilsError
-from dockerutils.docker import engine, invocation
-from dockerutils.project.config import GPU, Fields
+from dockerutils.docker import engine, invocation, options
+from dockerutils.docker.options import RUN, Option
+from dockerutils.project.config import GPU, Fields, Settings
 from dockerutils.project.project import CONFIGURED, Image, Project
 
 
 class Request(NamedTuple):
     """A request for one run. None leaves a setting to the image's section.
 
-    `command` and `args` are words, `environment` holds `NAME` or `NAME=VALUE`. `aws` passes the AWS variables to a
-    container on a dock; `terminal` tells whether stdin and stdout are a terminal.
+    `command` and `args` are words. `options` are those of `docker run` in addition to the section's; their relative
+    paths begin at the directory of the caller. `aws` passes the AWS variables to a container on a dock. `terminal` is
+    whether stdin and stdout are one.
     """
 
     command: Sequence[str] | None = None
-    environment: Sequence[str] = ()
+    options: Sequence[str] = ()
     args: Sequence[str] | None = None
-    network: str | None = None
     use_gpu: bool = False
     keep: bool = False
     aws: bool = False
     terminal: bool = False
 
 
-def configure(project: Project, image: Image, request: Request) -> invocation.Run:
-    """Return the options of `docker run` for an image: the request's before the section's.
+# The options of docker run in the groups of `Run`. All others are `args`, behind which they win.
+_GROUPS = {
+    "environment": {"env"},
+    "interactive": {"detach", "interactive", "tty"},
+    "gpu": {"gpus"},
+    "network": {"network", "net"},
+    "volumes": {"volume", "mount", "tmpfs"},
+    "ports": {"publish"},
+    "name": {"name"},
+    "remove": {"rm"},
+}
+_FILES = {"env-file", "label-file", "cidfile"}  # options whose value is a path on this machine
 
-    UserError names the file, line and key of a wrong setting.
+
+def configure(project: Project, image: Image, request: Request) -> invocation.Run:
+    """Return the options of `docker run` for an image: the section's, and the request's, which win.
+
+    An option of the request adds to the section's. It replaces those that set the same: a variable, a path or a port of
+    the container, a setting that docker takes once. UserError names the file, line and key of a wrong setting.
     """
     settings = project.settings(image.name)
-    interactive = settings.options("interactive") or ["-it"]
-    gpu = settings.options("gpu")
-    return invocation.Run(
+    given = _grouped(_from_here(project, request.options))
+    keep = request.keep or settings.boolean("keep_container")
+    args = settings.options("args") if request.args is None else request.args
+
+    def section(words: Sequence[str]) -> list[str]:
+        return invocation.without_overridden(words, request.options)
+
+    run = invocation.Run(
         reference=image.reference,
-        name=container_name(image.name, project),
+        name=next(reversed(options.values(given["name"], RUN, "name")), "") or container_name(image.name, project),
         init=settings.options("init"),
-        environment=_environment(project, image, request),
-        interactive=interactive if request.terminal else invocation.without_terminal(interactive),
-        gpu=shell_words.split(GPU) if request.use_gpu and settings.value("gpu") is None else gpu,
-        network=settings.word("network") if request.network is None else request.network,
-        volumes=settings.options("volumes", _fields_on_dock(project) if project.docked else None),
-        ports=settings.options("ports"),
-        args=settings.options("args") if request.args is None else request.args,
+        environment=[*section(_environment(project, image, request)), *given["environment"]],
+        interactive=_interactive(settings, given["interactive"], request, keep=keep),
+        gpu=given["gpu"] or section(_gpu(project, image, request)),
+        network=given["network"] or _named("--network", settings.word("network")),
+        volumes=[
+            *section(settings.options("volumes", _fields_on_dock(project) if project.docked else None)),
+            *given["volumes"],
+        ],
+        ports=[*section(settings.options("ports")), *given["ports"]],
+        args=[*section(args), *given["args"]],
         cmd=settings.command("cmd") if request.command is None else request.command,
-        keep=request.keep or settings.boolean("keep_container"),
     )
+    return run._replace(remove=_is_removed(run, given["remove"], keep=keep))
+
+
+def _from_here(project: Project, words: Sequence[str]) -> Iterator[Option]:
+    """Yield options with their relative paths made absolute: docker runs at the root, not where the caller is."""
+    for option in options.parse(words, RUN):
+        value = option.value or ""
+        is_path = (option.names == ("volume",) and value.startswith(".")) or (
+            len(option.names) == 1 and option.names[0] in _FILES and not value.startswith("/")
+        )
+        if not is_path or project.workdir == project.root:
+            yield option
+            continue
+        path, colon, inside = value.partition(":") if option.names == ("volume",) else (value, "", "")
+        absolute = os.path.normpath(os.path.join(project.workdir, path)) + colon + inside
+        yield option._replace(value=absolute, words=(f"--{option.names[0]}", absolute))
+
+
+def _grouped(given: Iterable[Option]) -> dict[str, list[str]]:
+    """Return the words of options by the groups of `Run`."""
+    groups: dict[str, list[str]] = {group: [] for group in (*_GROUPS, "args")}
+    for option in given:
+        group = next((group for group, names in _GROUPS.items() if names.issuperset(option.names)), "args")
+        groups[group] += option.words
+    return groups
+
+
+def _named(option: str, value: str) -> list[str]:
+    return [option, value] if value else []
+
+
+def _interactive(settings: Settings, given: Sequence[str], request: Request, *, keep: bool) -> Sequence[str]:
+    """Return the options for the terminal and for detaching; docker rejects a terminal that is not there."""
+    if keep:
+        return given if options.is_on(given, RUN, "detach") else ["-d", *given]
+    words = given or settings.options("interactive") or ["-it"]
+    if request.terminal or options.is_on(words, RUN, "detach"):
+        return words
+    return invocation.without_terminal(words)
+
+
+def _is_removed(run: invocation.Run, given: Sequence[str], *, keep: bool) -> bool:
+    """Return whether docker removes the container when it exits; it cannot also restart it."""
+    if given:
+        return options.is_on(given, RUN, "rm")
+    restart = options.values(run.args, RUN, "restart")[-1:]
+    return not keep and restart in ([], ["no"])
 
 
 def require_image(project: Project, image: Image) -> None:
@@ -121,7 +191,7 @@ def _fields_on_dock(project: Project) -> Fields:
 
 
 def _environment(project: Project, image: Image, request: Request) -> list[str]:
-    """Return the `-e` options: the AWS variables by name, then the section's, then the request's.
+    """Return the `-e` options but for the request's: the AWS variables by name, then the section's.
 
     Other users of a dock's engine can read what a container is given, so AWS variables go there on request only.
     """
@@ -132,7 +202,14 @@ def _environment(project: Project, image: Image, request: Request) -> list[str]:
         *(name for name in aws if project.environ.get(name)),
         *(invocation.assign(name, value) for name, value in (project.variables(section) if section else {}).items()),
     ]
-    return [*_each(variables), *settings.options("environment"), *_each(request.environment)]
+    return [*_each(variables), *settings.options("environment")]
+
+
+def _gpu(project: Project, image: Image, request: Request) -> list[str]:
+    settings = project.settings(image.name)
+    if settings.value("gpu") is not None or not request.use_gpu:
+        return settings.options("gpu")
+    return shell_words.split(GPU)
 
 
 def _each(variables: Sequence[str]) -> list[str]:

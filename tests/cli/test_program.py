@@ -20,10 +20,12 @@ SCRIPTS = [command.replace("_", "-") for command in COMMANDS]
 
 
 def _parser() -> program.Parser:
-    parser = program.Parser("x", "What it does.", "  x y", passes_on="WORD ...")
+    parser = program.Parser("x", "What it does.", "  x y")
     parser.add_argument("--long-option")
     parser.add_argument("-f", "--flag-it", action="store_true")
     parser.add_argument("-a", "--args")
+    parser.add_argument("dock", nargs="?")
+    parser.add_command("WORD ...", "the command")
     return parser
 
 
@@ -40,6 +42,11 @@ def _parser() -> program.Parser:
         pytest.param(["-f", "--", "-f", "--", "y"], {"flag_it": True, "rest": ["-f", "--", "y"]}, id="rest"),
         pytest.param(["--"], {"rest": []}, id="empty rest"),
         pytest.param([], {"rest": None}, id="no rest"),
+        pytest.param(["d"], {"dock": "d", "rest": None}, id="an argument"),
+        pytest.param(["d", "c", "-f"], {"dock": "d", "rest": ["c", "-f"], "flag_it": False}, id="a command"),
+        pytest.param(["d", "-f", "c", "--", "x"], {"flag_it": True, "rest": ["c", "--", "x"]}, id="option, command"),
+        pytest.param(["-fa", "1", "d", "-"], {"flag_it": True, "args": "1", "rest": ["-"]}, id="a cluster, a dash"),
+        pytest.param(["-fa=1", "d", "-ac", ""], {"args": "c", "rest": [""]}, id="attached values, an empty word"),
     ],
 )
 def test_parse(argv: list[str], expected: dict[str, object]) -> None:
@@ -47,7 +54,7 @@ def test_parse(argv: list[str], expected: dict[str, object]) -> None:
     assert {key: args[key] for key in expected} == expected
 
 
-@pytest.mark.parametrize("argv", [["-a"], ["--nope"], ["--long"], ["stray"]])
+@pytest.mark.parametrize("argv", [["-a"], ["--nope"], ["--long"], ["-x"], ["d", "-x", "c"]])
 def test_bad_usage_is_status_2(argv: list[str], capsys) -> None:
     assert program.main(_parser(), lambda _: None, argv) == 2
     assert "usage: x" in capsys.readouterr().err
@@ -56,7 +63,7 @@ def test_bad_usage_is_status_2(argv: list[str], capsys) -> None:
 def test_help_has_a_description_the_rest_and_examples(capsys) -> None:
     assert program.main(_parser(), lambda _: None, ["-h"]) == 0
     out = capsys.readouterr().out
-    assert "[-- WORD ...]\n\nWhat it does.\n" in out
+    assert "[dock] [[--] WORD ...]\n\nWhat it does.\n" in out
     assert out.endswith("examples:\n  x y\n")
 
 

@@ -131,7 +131,7 @@ def test_a_dock_without_jupyter(docked: Docked) -> None:
     outcome = docked(main)
     assert outcome.status == 1
     assert outcome.err == (
-        "nb-dock: dock gpu has no Jupyter on its PATH or in a usual place; install it: ssh-dock gpu -- sh -c "
+        "nb-dock: dock gpu has no Jupyter on its PATH or in a usual place; install it: ssh-dock gpu sh -c "
         "'python3 -m venv ~/.venv && ~/.venv/bin/pip install jupyterlab'\n"
     )
 

@@ -85,6 +85,26 @@ ROW = "docker run --init --name NAME {}my-app-dev:alice"
         pytest.param("", ["-g"], "docker run --init --name NAME --rm -i --runtime=nvidia -e NVIDIA_VISIBLE_DEVICES=all my-app-dev:alice", id="-g"),
         pytest.param("[dev]\ngpu = --gpus 1", ["-g"], "docker run --init --name NAME --rm -i --gpus 1 my-app-dev:alice", id="-g with the key"),
         pytest.param("[dev]\nenvironment = -e A=1 -e B=2", ["-e", "A=3", "-e", "C"], "docker run --init --name NAME -e B=2 -e A=3 -e C --rm -i my-app-dev:alice", id="-e adds, and wins"),
+        pytest.param(
+            "[dev]\nvolumes = -v a:/a -v b:/b\nports = -p 80:80 -p 81:81\nargs = --cpus 2 -e A=1",
+            ["-v", "c:/b", "--mount", "type=tmpfs,dst=/c", "-p", "8080:80", "-e", "A=2", "--cpus", "3", "-u", "7", "-w", "/a"],
+            "docker run --init --name NAME -e A=2 --rm -i -v a:/a -v c:/b --mount type=tmpfs,dst=/c -p 81:81 -p 8080:80 "
+            "--cpus 2 --cpus 3 -u 7 -w /a my-app-dev:alice",
+            id="options add, and win where both set the same",
+        ),
+        pytest.param("[dev]\ncmd = x", ["python", "-c", "1", "-p", "--"], "docker run --init --name NAME --rm -i my-app-dev:alice python -c 1 -p --", id="a command"),
+        pytest.param("[dev]\ncmd = x", ["-c", "y", "z"], "docker run --init --name NAME --rm -i my-app-dev:alice z", id="a command wins over -c"),
+        pytest.param("", ["-it", "bash"], "docker run --init --name NAME --rm -i my-app-dev:alice bash", id="-it, but no terminal"),
+        pytest.param("", ["-itd", "bash"], "docker run --init --name NAME --rm -itd my-app-dev:alice bash", id="-itd"),
+        pytest.param("[dev]\ninteractive = -it", ["-d"], "docker run --init --name NAME --rm -d my-app-dev:alice", id="-d"),
+        pytest.param("", ["-kit"], "docker run --init --name NAME -d -it my-app-dev:alice", id="-k with a terminal"),
+        pytest.param("", ["-kd"], "docker run --init --name NAME -d my-app-dev:alice", id="-k -d"),
+        pytest.param("", ["--rm=false"], "docker run --init --name NAME -i my-app-dev:alice", id="no --rm"),
+        pytest.param("[dev]\nkeep_container = True", ["--rm"], "docker run --init --name NAME --rm -d my-app-dev:alice", id="--rm"),
+        pytest.param("", ["-d", "--restart", "always"], "docker run --init --name NAME -d --restart always my-app-dev:alice", id="docker cannot remove what it restarts"),
+        pytest.param("", ["-t", "v2"], "docker run --init --name NAME --rm -i my-app-dev:v2", id="-t"),
+        pytest.param("[dev]\nnetwork = n", ["--network", "a", "-nb"], "docker run --init --name NAME --rm -i --network a --network b my-app-dev:alice", id="networks"),
+        pytest.param("[dev]\ngpu = --gpus all", ["--gpus", "1"], "docker run --init --name NAME --rm -i --gpus 1 my-app-dev:alice", id="--gpus"),
         pytest.param("[dev]\nenv = common\n[common]\nA = b c\nU = $LOGNAME", [], 'U="$LOGNAME" docker run --init --name NAME -e \'A=b c\' -e U --rm -i my-app-dev:alice', id="env"),
         pytest.param("[dev]\nargs = --label 'x={{.ID}}' --label 'j={\"a\": 1}'", [], "docker run --init --name NAME --rm -i --label 'x={{.ID}}' --label 'j={\"a\": 1}' my-app-dev:alice", id="braces"),
     ],
@@ -146,6 +166,28 @@ def test_a_dock_gets_aws_variables_on_request_only(dry, monkeypatch, config, arg
     assert dry(config, *argv) == f"docker run --init --name NAME {environment}--rm -i my-app-dev:alice"
 
 
+def test_a_name(app, capfd) -> None:
+    outcome = call(main, "dev", "--dry-run", "--name", "web", directory=app(), capfd=capfd)
+    assert outcome == (0, "docker run --init --name web --rm -i my-app-dev:alice\n", "")
+
+
+def test_relative_paths_on_the_command_line_begin_where_it_was_typed(app, capfd) -> None:
+    root = app("[dev]\nvolumes = -v ./a:/a\nargs = --env-file b\n")
+    (root / "sub").mkdir()
+    argv = ["dev", "--dry-run", "-v", ".:/c", "-v../d:/d:ro", "-v", "volume:/v", "--env-file", "e", "--label-file=/f"]
+    line = call(main, *argv, directory=root / "sub", capfd=capfd).out
+    assert line.endswith(
+        f" -v ./a:/a --volume '{root}/sub:/c' --volume '{root}/d:/d:ro' -v volume:/v --env-file b "
+        f"--env-file '{root}/sub/e' --label-file=/f my-app-dev:alice)\n"
+    )
+    line = call(main, *argv, directory=root, capfd=capfd).out
+    assert " -v .:/c -v../d:/d:ro -v volume:/v --env-file b --env-file e " in line
+
+
+def test_quiet(engine, app) -> None:
+    assert script("run-image", "box", "-q", "echo", "hello", directory=app()) == (0, "hello\n", "")
+
+
 def test_synthetic_images_run_the_directory_they_name(dry) -> None:
     config = "[run-image]\nsynthetic_images = shell\n[shell]\nname = dev\ncmd = sh\n[dev]\ncmd = no\n"
     assert dry(config, image="shell") == "docker run --init --name NAME --rm -i my-app-dev:alice sh"
@@ -166,6 +208,8 @@ def test_two_runs_in_one_second_have_two_names(app, capfd) -> None:
         pytest.param("[dev]\n[dev]", ["dev"], 2, "docker/dockerutils.cfg:5: [dev] duplicate section, also at line 4; merge the two", id="duplicate section"),
         pytest.param("[dev]\ncmd = a\ncmd = b", ["dev"], 2, "docker/dockerutils.cfg:6: [dev] cmd: duplicate key, also at line 5; remove one of the two", id="duplicate key"),
         pytest.param("[dev]\nwhat", ["dev"], 2, "docker/dockerutils.cfg:5: [dev] this line is not a key; write it as key = value", id="no key"),
+        pytest.param("", ["dev", "-t", "a b"], 2, "-t: 'a b' is not a valid tag; use letters, digits, '_', '.' and '-', 128 at most", id="-t"),
+        pytest.param("", ["-i", "-t", "dev", "sh"], 2, "-t takes a tag here, and 'sh' is not an image; for a terminal, write -it", id="-i -t"),
         pytest.param("", ["dev", "-c", "it's"], 2, "-c: no closing quotation; close the quote or escape it with a backslash", id="-c"),
         pytest.param("", ["dev"], 1, "no Docker Engine answers at {host}; start it, or point DOCKER_HOST or docker context use at one that runs", id="no engine"),
     ],

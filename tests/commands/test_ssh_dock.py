@@ -26,7 +26,7 @@ def far(host) -> Dock:
 
 def test_a_command_keeps_its_words_status_and_streams(far, tmp_path) -> None:
     words = ["sh", "-c", 'cat; printf "%s|" "$@"; exit 7', "x", "a  b", "$HOME", "", "it's", "-l"]
-    outcome = script("ssh-dock", "far", "--", *words, directory=tmp_path, stdin="from here\n")
+    outcome = script("ssh-dock", "far", *words, directory=tmp_path, stdin="from here\n")
     assert (outcome.status, outcome.out) == (7, "from here\na  b|$HOME||it's|-l|")
     [line] = outcome.echoed
     assert line.startswith("ssh dock-far -- 'sh -c ")
@@ -103,6 +103,17 @@ def test_a_connection_that_does_not_answer_is_replaced(far, tmp_path) -> None:
 def test_errors(argv, message, isolated, tmp_path, capfd) -> None:
     inventory.register(Dock("gpu", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7"), os.environ["HOME"])
     assert call(main, *argv, directory=tmp_path, capfd=capfd) == (2, "", f"ssh-dock: {message}\n")
+
+
+def test_a_command_in_the_place_of_the_dock(isolated, tmp_path, capfd, monkeypatch) -> None:
+    inventory.register(Dock("gpu", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7"), os.environ["HOME"])
+    monkeypatch.setenv("DOCK_MONIKER", "gpu")
+    assert call(main, "nvidia-smi", "-L", directory=tmp_path, capfd=capfd).err.splitlines()[-1].startswith("ssh-dock: error")
+    assert call(main, "ls", "a b", directory=tmp_path, capfd=capfd) == (
+        2,
+        "",
+        "ssh-dock: unknown dock 'ls'; known docks: gpu; to run a command on the dock of this shell: ssh-dock -- ls 'a b'\n",
+    )
 
 
 def test_dry_run(isolated, tmp_path, capfd) -> None:

@@ -241,7 +241,7 @@ def test_clocks_that_differ_draw_a_warning(docked: Docked, shift, clock) -> None
     for command in (main, sync_down):
         assert docked(command).err.startswith(
             f"sync: warning: the clock of dock gpu is {clock} this machine's, so the newer of two files is uncertain; "
-            "set it: ssh-dock gpu -- sudo timedatectl set-ntp true\n"
+            "set it: ssh-dock gpu sudo timedatectl set-ntp true\n"
         )
 
 
@@ -318,7 +318,7 @@ def test_the_copy_is_not_writable(docked: Docked, monkeypatch) -> None:
         assert (outcome.status, outcome.err) == (
             1,
             "sync-up: /data/other/alice/code/app on dock gpu is not writable; run: "
-            "ssh-dock gpu -- sudo install -d -o dock /data/other/alice; or set DOCK_WORKSPACES to a directory of yours\n",
+            "ssh-dock gpu sudo install -d -o dock /data/other/alice; or set DOCK_WORKSPACES to a directory of yours\n",
         )
 
 
@@ -327,7 +327,7 @@ def test_no_rsync_on_the_dock(docked: Docked, ssh_home) -> None:
         bare.admit(ssh_home)
         inventory.register(Dock("bare", bare.address, "dock", bare.address, bare.address, bare.port), ssh_home)
         outcome = docked(main, "--dock", "bare")
-    message = "sync-up: dock bare has no rsync; install it there: ssh-dock bare -- sudo apt-get install -y rsync\n"
+    message = "sync-up: dock bare has no rsync; install it there: ssh-dock bare sudo apt-get install -y rsync\n"
     assert (outcome.status, outcome.err) == (1, message)
 
 

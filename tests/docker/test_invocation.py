@@ -29,7 +29,7 @@ EVERYTHING = Run(
     environment=["-e", "A=1"],
     interactive=["-it"],
     gpu=["--gpus", "all"],
-    network="net",
+    network=["--network", "net"],
     volumes=["-v", "/a b:/c"],
     ports=["-p", "80:80"],
     args=["--cpus", "2"],
@@ -48,9 +48,9 @@ EVERYTHING = Run(
             id="order",
         ),
         pytest.param(
-            EVERYTHING._replace(keep=True, gpu=[], volumes=[], ports=[], args=[], cmd=[]),
-            "docker run --init --name ann_dev_now -e A=1 -d --network net app-dev:ann",
-            id="kept: detached, not removed",
+            EVERYTHING._replace(remove=False, gpu=[], volumes=[], ports=[], args=[], cmd=[]),
+            "docker run --init --name ann_dev_now -e A=1 -it --network net app-dev:ann",
+            id="not removed",
         ),
     ],
 )
@@ -152,7 +152,6 @@ def test_no_terminal_is_asked_for_where_there_is_none(interactive: list[str], ke
     ("facts", "detached"),
     [
         (Run("i", "n"), False),
-        (Run("i", "n", keep=True), True),
         (Run("i", "n", interactive=["-d"]), True),
         (Run("i", "n", args=["-dp", "8080:80"]), True),
         (Run("i", "n", args=["-dit"]), True),
@@ -164,9 +163,25 @@ def test_detached(facts: Run, detached: bool) -> None:
     assert invocation.is_detached(facts) is detached
 
 
-def test_a_published_port_is_left_out() -> None:
-    words = "-dp 8080:80 -p 81:81/tcp --publish=8:80 -e A=80:80".split()
-    assert invocation.without_port(words, 80) == "-d -p 81:81/tcp -e A=80:80".split()
+@pytest.mark.parametrize(
+    ("words", "by", "kept"),
+    [
+        ("-e A=1 -eB=2 --env=C=3 -e D", "-e B -e C=0 --env D=1", "-e A=1"),
+        ("-v a:/x -v b:/y:ro --mount type=bind,src=/h,target=/z -v /only", "-v c:/x/ -v d:/z -v e:/only", "-v b:/y:ro"),
+        ("-v /x:/y", "-v /y:/x", "-v /x:/y"),
+        ("--tmpfs /t:size=1m -v a:/b", "--mount type=tmpfs,dst=/t", "-v a:/b"),
+        ("-dp 8080:80 -p 81:81/tcp --publish=8:80 -e A=80:80", "-p 9:80", "-d -p 81:81/tcp -e A=80:80"),
+        ("-p 53:53/udp -p 53:53 -p [::1]:8:80", "-p 54:53/udp -p 127.0.0.1::80", "-p 53:53"),
+        ("-p 8000-8002:80-82 -p 7:7", "-p 80-82", "-p 7:7"),
+        ("-p 8000-8002:80-82", "-p 81:81", "-p 8000-8002:80-82"),
+        ("-p published=80,target=8000 -p $P", "-p 1:8000", "-p $P"),
+        ("--gpus all", "--gpus 1", ""),
+        ("--cpus 2 --device a -it --label x", "--cpus 3 --device a -it --label x", "--cpus 2 --device a -it --label x"),
+        ("-e", "-e A", "-e"),
+    ],
+)
+def test_options_that_set_the_same_are_overridden(words: str, by: str, kept: str) -> None:
+    assert invocation.without_overridden(words.split(), by.split()) == kept.split()
 
 
 @pytest.mark.parametrize(

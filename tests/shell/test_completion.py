@@ -24,7 +24,7 @@ SHELLS = ("bash", "zsh", "fish")
 # Functions that replace these commands and print their arguments.
 SHOWING = [
     *("build-image", "run-image", "transfer-image", "sync-up", "start-dock", "dockerutils", "image-script"),
-    *("register-dock", "find-image", "create-dock"),
+    *("register-dock", "find-image", "create-dock", "ssh-dock"),
 ]
 _FUNCTION = "{}() {{ printf '4'2:; printf '<%s>' \"$@\"; printf ':2'4'\\n'; }}"
 
@@ -124,6 +124,11 @@ TYPED = {
     "run-image dev --env LOGNA\t --sy\t": ["dev", "--env", "LOGNAME", "--sync"],
     "run-image dev -- fil\t": ["dev", "--", "file 1"],
     "run-image dev -n de\t": ["dev", "-n", "de"],
+    "run-image --shm-size 1g de\t fil\t": ["--shm-size", "1g", "dev", "file 1"],
+    "run-image dev -m 1g --sy\t fil\t": ["dev", "-m", "1g", "--sync", "file 1"],
+    "run-image dev ls --sy\t fil\t": ["dev", "ls", "--sy", "file 1"],
+    "build-image --target x de\t --pu\t": ["--target", "x", "dev", "--pull-base"],
+    "ssh-dock gp\t fil\t --dr\t": ["gpu", "file 1", "--dr"],
     "transfer-image de\t g\t bi\t": ["dev", "gpu", "big"],
     "transfer-image dev 203\t": ["dev", "203.0.113.7"],
     "start-dock gpu fe\t": ["gpu", "fe80::7"],

@@ -8,9 +8,10 @@ _dockerutils_names() {
 }
 
 # Set the variables for a command: its options, the options with values and these values (`flag values`...), the values
-# of the first arguments, and those of further ones. @images, @docks, @files and @variables are kinds of names.
+# of the first arguments, those of further ones, and the number of arguments that a command follows, if one can. @images,
+# @docks, @files and @variables are kinds of names.
 _dockerutils_table() {
-    options=() takes=() arguments=() more=
+    options=() takes=() arguments=() more='' command=
     case $1 in
 # TABLE
     esac
@@ -63,13 +64,22 @@ _dockerutils_walk() {
                     return
                 fi
                 ;;
-            *) ((++place)) ;;
+            *)
+                ((++place))
+                if [[ -n $command ]] && ((place > command)); then
+                    values=@files
+                    return
+                fi
+                ;;
         esac
     done
     case ${words[last]} in
         --*=*) _dockerutils_takes "${words[last]%%=*}" || values= ;;
         -*) values=${options[*]} ;;
-        *) values=${arguments[place]-$more} ;;
+        *)
+            values=${arguments[place]-$more}
+            [[ $place != "$command" ]] || values=@files
+            ;;
     esac
 }
 
@@ -108,15 +118,15 @@ _dockerutils_offer() {
 }
 
 _dockerutils() {
-    local IFS=$' \t\n' options takes arguments more values='' words command
+    local IFS=$' \t\n' options takes arguments more command values='' words name
     COMPREPLY=()
     _dockerutils_words
-    command=${words[0]##*/}
-    _dockerutils_table "$command ${words[1]}" # an action of dockerutils?
+    name=${words[0]##*/}
+    _dockerutils_table "$name ${words[1]}" # an action of dockerutils?
     if ((${#words[@]} > 2 && ${#options[@]})); then
         words=("${words[@]:1}")
     else
-        _dockerutils_table "$command"
+        _dockerutils_table "$name"
     fi
     _dockerutils_walk
     _dockerutils_offer "${words[${#words[@]} - 1]}"

@@ -21,15 +21,9 @@ function __dockerutils_words
     return 0 # join returns 1 for a single word
 end
 
-# Tell whether an option of the command, or of its action $argv[1], is possible here.
-function __dockerutils_in
-    set -l words (__dockerutils_words $argv[1]); or return 1
-    not contains -- -- $words
-end
-
-# __dockerutils_at ACTION PLACE FLAG...: tell whether the cursor is at the argument with this number. PLACE- means this
-# argument and all after it; FLAGs are the options with a value.
-function __dockerutils_at
+# __dockerutils_place ACTION TAKES: print the number of the argument at the cursor; status 1 if it is behind `--`. TAKES is
+# the variable with the options that have a value.
+function __dockerutils_place
     set -l words (__dockerutils_words $argv[1]); or return 1
     contains -- -- $words; and return 1
     set -l place 1
@@ -37,12 +31,31 @@ function __dockerutils_at
     for word in $words
         if test $value = yes
             set value no
-        else if contains -- $word $argv[3..]
+        else if contains -- $word $$argv[2]
             set value yes
         else if not string match -q -- '-*' $word
             set place (math $place + 1)
         end
     end
+    echo $place
+end
+
+# __dockerutils_in ACTION [PLACE TAKES]: tell whether an option of the command, or of its action, is possible here. A
+# command begins at the argument PLACE, if given, and has its own options.
+function __dockerutils_in
+    if set -q argv[2]
+        set -l place (__dockerutils_place $argv[1] $argv[3]); or return 1
+        test $place -le $argv[2]
+        return
+    end
+    set -l words (__dockerutils_words $argv[1]); or return 1
+    not contains -- -- $words
+end
+
+# __dockerutils_at ACTION PLACE TAKES: tell whether the cursor is at the argument with this number. PLACE- means this
+# argument and all after it.
+function __dockerutils_at
+    set -l place (__dockerutils_place $argv[1] $argv[3]); or return 1
     test $place = (string trim -r -c - $argv[2]); and return 0
     string match -q -- '*-' $argv[2]; and test $place -ge (string trim -r -c - $argv[2])
 end
