@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from typing import NamedTuple
 
@@ -55,6 +54,8 @@ def password(session: Session, region: str) -> Input:
     """
 
     def read() -> str:
+        import base64  # late: only ECR needs it
+
         call = Call("ecr", "get-authorization-token", {}, region, "authorizationData[0].authorizationToken")
         token = base64.b64decode(session.call(call, echo=False)).decode()
         return token.partition(":")[2]

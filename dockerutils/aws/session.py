@@ -6,7 +6,6 @@ Only this module imports boto3, and only when it is needed.
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -46,6 +45,8 @@ class Session:
     """
 
     def __init__(self, environ: Mapping[str, str], *, dry_run: bool, seconds: float | None = None) -> None:
+        import threading  # late: -h makes no session
+
         self.dry_run = dry_run
         self._environ = environ
         self._seconds = seconds

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from dockerutils.aws import instances
 from dockerutils.aws.ec2 import TERMINATED, Ec2, Instance
 from dockerutils.aws.session import Session
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.docks.records import Dock
+
+if TYPE_CHECKING:
+    import queue
 
 UNKNOWN = "unknown"
 
@@ -23,6 +25,10 @@ class Query:
     """
 
     def __init__(self, docks: Sequence[Dock], environ: Mapping[str, str], seconds: float) -> None:
+        # Late: -h, and ls-dock without docks on AWS, need neither.
+        import queue
+        import threading
+
         self._by_region: dict[str, list[Dock]] = {}
         for dock in docks:
             self._by_region.setdefault(dock.region or "", []).append(dock)
@@ -39,6 +45,8 @@ class Query:
         account the state is `unknown`, and `reason` says so. The docks of a region that does not answer before the
         deadline are missing, and `warn` gets the reason.
         """
+        import queue
+
         found: dict[Dock, Instance] = {}
         waiting = sorted(self._by_region)
         while waiting:

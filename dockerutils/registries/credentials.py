@@ -6,7 +6,6 @@ https://docs.docker.com/reference/cli/docker/#docker-cli-configuration-file-conf
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -34,6 +33,8 @@ class Login(NamedTuple):
     @property
     def basic(self) -> str:
         """The value of the Authorization header, by RFC 7617."""
+        import base64  # late: -h needs no login
+
         return f"Basic {base64.b64encode(f'{self.user}:{self.secret}'.encode()).decode()}"
 
 
@@ -118,6 +119,8 @@ def _section(settings: Mapping[str, Any], name: str, path: str) -> dict[str, Any
 
 def _from_file(auths: Mapping[str, Any], key: str, path: str) -> Login | None:
     """Return the login in docker's file. Its key is the host or, in files of older versions, a URL of the host."""
+    import base64  # late, as above
+
     found = auths.get(key) or next((auths[each] for each in auths if _host(each) == _host(key)), None) or {}
     try:
         if token := found.get("identitytoken"):
