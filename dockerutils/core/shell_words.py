@@ -19,16 +19,16 @@ _NAME = "[A-Za-z_][A-Za-z0-9_]*"
 _REFERENCE = re.compile(
     rf"\{{\{{|\$(?:(?P<dollar>\$)|(?P<bare>{_NAME})|\{{(?P<braced>{_NAME})\}})|\{{(?P<field>{_NAME})\}}"
 )
-# In a template: an escaped character, or a reference.
-_IN_TEMPLATE = re.compile(rf"\\.|\$(?:(?P<bare>{_NAME})|\{{(?P<braced>{_NAME})\}})", re.DOTALL)
+# Compiled when they are used first, which most runs never do. In a template: an escaped character, or a reference.
+_IN_TEMPLATE = rf"(?s)\\.|\$(?:(?P<bare>{_NAME})|\{{(?P<braced>{_NAME})\}})"
 _ESCAPED = re.compile(r'([\\"$`])')
 # A shell sets these itself, so a reference could have another value where the line is pasted.
 _SET_BY_SHELLS = frozenset("_ PWD OLDPWD SHLVL PPID LINENO RANDOM SECONDS OPTIND IFS UID EUID".split())
 # A part of a word that is quoted or escaped, or any other character.
-_PIECE = re.compile(r"""\\.|'[^']*'|"(?:\\.|[^"\\])*"|\S""", re.DOTALL)
-_PIECES = re.compile(rf"(?:{_PIECE.pattern})+", re.DOTALL)
+_PIECE = r"""(?s:\\.|'[^']*'|"(?:\\.|[^"\\])*"|\S)"""
 # Words without quotes that are operators in a shell. A redirection can have its file behind it, but `>=1` is a version.
-_OPERATOR = re.compile(r"\|[|&]?|&&?|;;?|&>>?|\d*(?:<<?<?|<>|>>|>\||[<>]&[-\d]+)|\d*>>?(?!=)[^<>;]*|&>>?[^<>;]+")
+_OPERATOR = r"\|[|&]?|&&?|;;?|&>>?|\d*(?:<<?<?|<>|>>|>\||[<>]&[-\d]+)|\d*>>?(?!=)[^<>;]*|&>>?[^<>;]+"
+_OPERATOR_CHARACTERS = frozenset("|&;<>")
 _EXEC = {"-exec", "-execdir", "-ok", "-okdir"}
 _COPY = "_dockerutils_"  # prefix of a variable that keeps the value of another one
 
@@ -68,13 +68,15 @@ def operator(text: str) -> str:
     Without a shell it is passed to the program as an argument. Quoted and escaped operators do not count, nor do the
     characters within a word (`a|b`, `?x=1&y=2`), which are more often meant as they are, nor the `;` of `find -exec`.
     """
-    words = [match[0] for match in _PIECES.finditer(text)]
+    if not _OPERATOR_CHARACTERS.intersection(text):
+        return ""
+    words = [match[0] for match in re.finditer(f"{_PIECE}+", text)]
     for index, word in enumerate(words):
-        if _OPERATOR.fullmatch(word):
+        if re.fullmatch(_OPERATOR, word):
             if word != ";" or not _EXEC.intersection(words[:index]):
                 return word
             continue
-        pieces = _PIECE.findall(word)
+        pieces = re.findall(_PIECE, word)
         if pieces[-1] == ";":
             return ";"
         if found := next((each for each in ("&&", "||") if each in _unquoted(pieces)), ""):
@@ -211,14 +213,16 @@ def _read_by_others(name: str, env: Mapping[str, str]) -> list[str]:
         for other, value in env.items()
         if other != name
         and isinstance(value, Word)
-        and any(name == (match["bare"] or match["braced"]) for match in _IN_TEMPLATE.finditer(value.template))
+        and any(name == (match["bare"] or match["braced"]) for match in re.finditer(_IN_TEMPLATE, value.template))
     ]
 
 
 def _reading_copy(value: str, name: str) -> str:
     """Return a value that reads the copy of a variable in the place of that variable."""
     assert isinstance(value, Word)
-    template = _IN_TEMPLATE.sub(
-        lambda match: f"${{{_COPY}{name}}}" if name == (match["bare"] or match["braced"]) else match[0], value.template
+    template = re.sub(
+        _IN_TEMPLATE,
+        lambda match: f"${{{_COPY}{name}}}" if name == (match["bare"] or match["braced"]) else match[0],
+        value.template,
     )
     return Word(value, template)

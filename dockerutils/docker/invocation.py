@@ -22,10 +22,9 @@ AWS_VARIABLES = (
 
 # A variable goes to docker by name only if `sh` can assign it, and if it changes neither docker itself nor how docker
 # is found: these stay arguments. bash refuses to assign UID and the others of that line.
-_ASSIGNABLE = re.compile(
-    r"(?!(?:PATH|HOME|LD_\w*|DOCKER_\w*|SSH_\w*|DISPLAY|TMPDIR"
-    r"|UID|EUID|PPID|SHELLOPTS|BASHOPTS|BASH_VERSINFO)$)[A-Za-z_]\w*",
-    re.ASCII,
+_ASSIGNABLE = (
+    r"(?a)(?!(?:PATH|HOME|LD_\w*|DOCKER_\w*|SSH_\w*|DISPLAY|TMPDIR"
+    r"|UID|EUID|PPID|SHELLOPTS|BASHOPTS|BASH_VERSINFO)$)[A-Za-z_]\w*"
 )
 
 _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
@@ -105,7 +104,7 @@ def by_name(words: Sequence[str], table: Table, option: str) -> tuple[list[str],
         if is_variable and last[_variable(each.value)] != index:
             continue
         assignment = each.value.partition_assignment() if is_variable and isinstance(each.value, Word) else None
-        if assignment and _ASSIGNABLE.fullmatch(assignment[0]):
+        if assignment and re.fullmatch(_ASSIGNABLE, assignment[0]):
             name, value = assignment
             kept += [_spelling(option, table), name]
             if value.template not in {f"${name}", f"${{{name}}}"}:

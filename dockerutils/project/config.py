@@ -82,8 +82,8 @@ _ADVICE = {
 }
 
 # A home directory on the host's side of a mount, after `-v` or another spelling of it, or in the fields of `--mount`.
-_HOME_OF_VOLUME = re.compile(r"(-v=?|--volume=)?~(?=[/:])")
-_HOME_OF_MOUNT = re.compile(r"((?:^|[,=])(?:source|src)=)~(?=[/,]|$)")
+_HOME_OF_VOLUME = r"(-v=?|--volume=)?~(?=[/:])"
+_HOME_OF_MOUNT = r"((?:^|[,=])(?:source|src)=)~(?=[/,]|$)"
 
 _REPOS = ("docker_hub", "docker", "aws")
 
@@ -206,7 +206,7 @@ class Settings:
         if value is None:
             return shell_words.split(_KEYS[key].default)
         words = split(value)
-        if key in ("volumes", "args"):
+        if key in ("volumes", "args") and "~" in value.text:
             words = list(_with_home(words))
         words = [self.fill_in(word, value, more) for word in words]
         if fault := options.fault(words, _KEYS[key].table, *_ADVICE.get(key, ())):
@@ -262,11 +262,11 @@ def _with_home(words: list[str]) -> Iterator[str]:
     """Write `~` on the host's side of mounts as `{home}`: docker does not expand it."""
     before = ""
     for word in words:
-        match = _HOME_OF_VOLUME.match(word)
+        match = re.match(_HOME_OF_VOLUME, word)
         if match and (match[1] or before in ("-v", "--volume")):
             yield f"{match[1] or ''}{{home}}{word[match.end() :]}"
         elif before == "--mount" or word.startswith("--mount="):
-            yield _HOME_OF_MOUNT.sub(r"\1{home}", word)
+            yield re.sub(_HOME_OF_MOUNT, r"\1{home}", word)
         else:
             yield word
         before = word
