@@ -20,6 +20,7 @@ from dockerutils.docker import options, references
 from dockerutils.project.project import Project, find
 
 DOCK = "MONIKER|ADDRESS"  # a registered dock in the usage
+FOR_PLATFORM = "for this platform, such as linux/amd64 (default: the key platform)"  # in the help of --platform
 _DEFAULT_DOCK = "dock (default: the dock of this shell)"
 _HELP = "show this page and exit"
 
@@ -139,7 +140,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_docker_option(
-    group: argparse._ArgumentGroup, *flags: str, what: str, metavar: str | None = None, several: bool = False
+    group: argparse._ActionsContainer, *flags: str, what: str, metavar: str | None = None, several: bool = False
 ) -> None:
     """Describe an option that goes to docker: a switch without `metavar`; docker can take `several` of it."""
     value: dict[str, Any] = (

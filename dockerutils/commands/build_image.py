@@ -43,6 +43,7 @@ def parser() -> program.Parser:
     name = parser.add_argument_group("image name")
     name.add_argument("-i", "--image-name", metavar="NAME", help="set the name of the image")
     name.add_argument("-t", "--image-tag", metavar="TAG", help="set the tag of the image")
+    program.add_docker_option(parser, "--platform", metavar="PLATFORM[,...]", what=f"build {program.FOR_PLATFORM}")
     parser.add_dry_run()
     parser.add_quiet()
     return parser

@@ -51,6 +51,7 @@ def parser() -> program.Parser:
     add(container, "-d", "--detach", what="run detached and print the container's id")
     add(container, "-u", "--user", metavar="USER[:GROUP]", what="run as this user")
     add(container, "-w", "--workdir", metavar="PATH", what="run the command in this directory")
+    add(container, "--platform", metavar="PLATFORM", what=f"run the image {program.FOR_PLATFORM}")
     add(container, "--name", metavar="NAME", what="set the container's name")
     dock = parser.add_argument_group("in a docked shell")
     dock.add_argument(

@@ -85,7 +85,7 @@ def handle(args: argparse.Namespace) -> None:
     port = server.free_port(int(args.port) if args.port else None, server.listening(answer))
     home = next((line[5:] for line in answer if line.startswith("HOME /")), "~" if dock else os.path.expanduser("~"))
     run = compose(project, image, port, args, home)
-    provide(project, image, dry_run=args.dry_run)
+    provide(project, image, run, dry_run=args.dry_run)
     visit = Visit(_COMMAND, port, server.new_token())
     if dock:
         run_on_dock(project, dock, run, visit, args)
@@ -139,8 +139,8 @@ def _has_mount(run: invocation.Run, inside: str) -> bool:
     return any(inside in word.replace("=", ":").replace(",", ":").split(":") for word in (*run.volumes, *run.args))
 
 
-def provide(project: Project, image: Image, *, dry_run: bool) -> None:
-    """Build the image, and its base if the engine does not have it, or pull it.
+def provide(project: Project, image: Image, run: invocation.Run, *, dry_run: bool) -> None:
+    """Build the image, and its base if the engine does not have it, or pull it for the platform of the run.
 
     DockerutilsError if there is no image in the end; its message names the setting to change.
     """
@@ -150,7 +150,7 @@ def provide(project: Project, image: Image, *, dry_run: bool) -> None:
         request = build.Request([image.directory], with_base=with_base, tag=tag)
         build.build(project, request, by=_COMMAND, dry_run=dry_run, to_stderr=True)
     elif not project.environ.get(_DONT_PULL):
-        pull(project, image, dry_run=dry_run)
+        pull(project, image, run.platform, dry_run=dry_run)
     elif not (dry_run or engine.has_image(image.reference, project.environ)):
         raise DockerutilsError(
             f"the engine does not have {image.reference}, and {_DONT_PULL} is set; unset it, or {_ADVICE}"
@@ -163,12 +163,13 @@ def _has_base(project: Project) -> bool:
     return engine.has_image(project.image("base").reference, project.environ)
 
 
-def pull(project: Project, image: Image, *, dry_run: bool) -> None:
+def pull(project: Project, image: Image, platform: Sequence[str], *, dry_run: bool) -> None:
     """Pull the image; if that fails, use the local one."""
     if not dry_run:
         engine.require()
     try:
-        process.run(Command(["docker", "pull", image.reference]), dry_run=dry_run, to_stderr=True)
+        command = ["docker", "pull", *platform, image.reference]
+        process.run(Command(command), dry_run=dry_run, to_stderr=True)
     except CommandFailed as failure:
         if not engine.has_image(image.reference, project.environ):
             raise CommandFailed(

@@ -47,6 +47,7 @@ class Run(NamedTuple):
     interactive: Sequence[str] = ()
     gpu: Sequence[str] = ()
     network: Sequence[str] = ()
+    platform: Sequence[str] = ()
     volumes: Sequence[str] = ()
     ports: Sequence[str] = ()
     args: Sequence[str] = ()
@@ -64,6 +65,7 @@ class Run(NamedTuple):
             *self.interactive,
             *self.gpu,
             *self.network,
+            *self.platform,
             *self.volumes,
             *self.ports,
             *self.args,

@@ -99,6 +99,11 @@ def join(options: Iterable[Option]) -> list[str]:
     return [word for option in options for word in option.words]
 
 
+def without(words: Sequence[str], table: Table, name: str) -> list[str]:
+    """Return words without the option that has this long name and its values."""
+    return join(option for option in parse(words, table) if option.names != (name,))
+
+
 def values(words: Sequence[str], table: Table, name: str) -> list[str]:
     """Return the values of the option with this long name, from words."""
     return [option.value for option in parse(words, table) if option.names == (name,) and option.value is not None]

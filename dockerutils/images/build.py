@@ -129,7 +129,7 @@ def _steps(project: Project, image: Image, request: Request) -> Iterator[Step]:
     """Yield the commands that build one image: the pre-script, the builder stage, the image, the post-script."""
     settings = project.settings(image.name)
     content = dockerfile.read(os.path.join(project.root, image.dockerfile), shown_as=image.dockerfile)
-    options = [*_pull(project, image, request), *settings.options("build_args"), *request.options]
+    options = [*_pull(project, image, request), *project.build_options(image, request.options)]
     env = {"IMAGE": image.name, "IMAGE_NAME": image.repository, "IMAGE_TAG": image.tag}
     if before := settings.command("pre_build_script"):
         yield Step(Command(before, env, project.root), settings.value("pre_build_script"))

@@ -69,6 +69,7 @@ def configure(project: Project, image: Image, request: Request) -> invocation.Ru
         interactive=_interactive(settings, given["interactive"], request, keep=keep),
         gpu=given["gpu"] or section(_gpu(project, image, request)),
         network=given["network"] or _named("--network", settings.word("network")),
+        platform=_platform(project, image, request),
         volumes=[
             *section(settings.options("volumes", _fields_on_dock(project) if project.docked else None)),
             *given["volumes"],
@@ -178,6 +179,13 @@ def container_name(image: str, project: Project) -> str:
     now = time.strftime("%y-%m-%d_%H.%M.%S", time.localtime(seconds))
     name = f"{project.user}_{image}_{now}.{nanoseconds // 1000:06}"
     return re.sub(r"[^A-Za-z0-9_.-]", "-", name).lstrip("_.-")
+
+
+def _platform(project: Project, image: Image, request: Request) -> list[str]:
+    """Return the `--platform` of the section; of several platforms, which are for publishing, docker chooses one."""
+    found = project.platforms(image)
+    is_given = bool(options.values(request.options, RUN, "platform"))
+    return ["--platform", *found] if len(found) == 1 and not is_given else []
 
 
 def _fields_on_dock(project: Project) -> Fields:

@@ -35,8 +35,7 @@ def bases(project: Project, image: Image, options: Sequence[str] = ()) -> list[B
     its build_args have a mistake.
     """
     content = dockerfile.read(os.path.join(project.root, image.dockerfile), shown_as=image.dockerfile)
-    configured = project.settings(image.name).options("build_args")
-    arguments = dockerfile.build_arguments([*configured, *options], project.environ)
+    arguments = dockerfile.build_arguments(project.build_options(image, options), project.environ)
     repositories = {name: _repositories(project, name) for name in project.directories() if name != image.name}
     found: list[Base] = []
     for reference in content.bases(arguments):

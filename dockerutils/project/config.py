@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from dockerutils.core import shell_words
 from dockerutils.core.errors import UserError
-from dockerutils.docker import options, references
+from dockerutils.docker import options, platforms, references
 from dockerutils.project import ini
 from dockerutils.project.ini import Value
 
@@ -30,7 +30,7 @@ class Key(NamedTuple):
 
     name: str
     read_by: str  # "all", "run", "build" or "publish"
-    type: str  # "text", "word" (filled in), "boolean", "options" (of docker), "command" or "tags"
+    type: str  # "text", "word" (filled in), "boolean", "options" (of docker), "command", "platforms" or "tags"
     default: str
     meaning: str
 
@@ -44,6 +44,7 @@ KEYS = (
     Key("name", "all", "text", "", "the image's name; for a synthetic image, the directory that it runs"),
     Key("tag", "all", "text", "", "the image's tag; default: that of the directory it names, else your login name"),
     Key("prefix", "all", "boolean", "True", "prefix the name with `<project>-`"),
+    Key("platform", "all", "platforms", "", "such as `linux/amd64`; several, with commas, for publishing"),
     Key("environment", "run", "options", "", "environment variables: `-e VAR=value …`"),
     Key("env", "run", "text", "", "the section whose keys become environment variables"),
     Key("interactive", "run", "options", "", "`-it` (default on a terminal), `-i` (default elsewhere) or `-d`"),
@@ -196,6 +197,8 @@ class Settings:
             return self.options(key.name)
         if key.type == "command":
             return self.command(key.name)
+        if key.type == "platforms":
+            return ",".join(self.platforms(key.name))
         if key.type == "tags":
             return self.tags(key.name, {name: partial("{{{}}}".format, name) for name in PUBLICATION_FIELDS})
         return self.word(key.name) if key.type == "word" else self.text(key.name)
@@ -217,6 +220,16 @@ class Settings:
         """Return the value of `key`, filled in as one word, or the default."""
         value = self.value(key)
         return _KEYS[key].default if value is None else self.fill_in(value.text, value)
+
+    def platforms(self, key: str) -> tuple[str, ...]:
+        """Return the platforms that `key` lists, in docker's spelling."""
+        value = self.value(key)
+        if value is None:
+            return ()
+        try:
+            return platforms.parse(self.fill_in(value.text, value))
+        except ValueError as error:
+            raise value.error(str(error)) from None
 
     def tags(self, key: str, fields: Fields) -> list[str]:
         """Return the names that `key` lists, each filled in, with `fields` in addition to the common ones.

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from dockerutils.core.errors import UserError
 from dockerutils.docker import options as docker_options
+from dockerutils.docker import platforms
 from dockerutils.docker.options import BUILD
 from dockerutils.project import dockerfile_parser
 from dockerutils.project.dockerfile_parser import Instruction, Parsed
@@ -21,11 +22,6 @@ INSTRUCTIONS = {
 }  # fmt: skip
 
 _STAGE = re.compile(r"[a-z][a-z0-9_.-]*")
-
-# Docker's names of architectures and variants, by the machine of uname.
-_ARCHITECTURES = {
-    "x86_64": "amd64", "i386": "386", "i686": "386", "aarch64": "arm64", "armv6l": "arm/v6", "armv7l": "arm/v7",
-}  # fmt: skip
 
 
 class Dockerfile:
@@ -165,8 +161,8 @@ def build_arguments(options: Sequence[str], environ: Mapping[str, str]) -> dict[
     """
     split = (pair.partition("=") for pair in docker_options.values(options, BUILD, "build-arg"))
     given = {name: value if equals else environ[name] for name, equals, value in split if equals or name in environ}
-    platforms = docker_options.values(options, BUILD, "platform")
-    return {**(_platform_variables("TARGET", platforms[-1].partition(",")[0]) if platforms else {}), **given}
+    wanted = docker_options.values(options, BUILD, "platform")
+    return {**(_platform_variables("TARGET", wanted[-1].partition(",")[0]) if wanted else {}), **given}
 
 
 def _platform_variables(prefix: str, platform: str = "") -> dict[str, str]:
@@ -174,9 +170,7 @@ def _platform_variables(prefix: str, platform: str = "") -> dict[str, str]:
 
     https://docs.docker.com/reference/dockerfile/#automatic-platform-args-in-the-global-scope
     """
-    if not platform:
-        machine = os.uname().machine
-        platform = f"linux/{_ARCHITECTURES.get(machine, machine)}"
+    platform = platform or platforms.normal(f"linux/{os.uname().machine}")
     system, architecture, variant = (*platform.split("/"), "", "")[:3]
     parts = {"PLATFORM": platform, "OS": system, "OSVERSION": "", "ARCH": architecture, "VARIANT": variant}
     return {prefix + name: value for name, value in parts.items()}

@@ -6,12 +6,13 @@ import os
 import pwd
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dockerutils.core import shell_words
 from dockerutils.core.errors import DockerutilsError, UserError
-from dockerutils.docker import engine, references, version_tags
+from dockerutils.docker import engine, options, platforms, references, version_tags
+from dockerutils.docker.options import BUILD
 from dockerutils.project import config
 from dockerutils.project.config import Config, Fields, Settings
 from dockerutils.project.ini import Value
@@ -159,6 +160,33 @@ class Project:
             return self.image(name)
         except NoVersion:
             return self.image(name, LATEST)
+
+    def platforms(self, image: Image, given: str | None = None) -> tuple[str, ...]:
+        """Return the platforms that an image is for: those `given` by --platform, else those of the key `platform`.
+
+        A synthetic image without that key has the platforms of its directory. An empty tuple leaves it to docker.
+        """
+        if given is not None:
+            try:
+                return platforms.parse(given)
+            except ValueError as error:
+                raise UserError(f"--platform: {error}") from None
+        settings = self.settings(image.name)
+        if image.kind == SYNTHETIC and image.directory and settings.value("platform") is None:
+            settings = self.settings(image.directory)
+        return settings.platforms("platform")
+
+    def build_options(self, image: Image, given: Sequence[str] = ()) -> list[str]:
+        """Return the options of docker build for an image: the platform, its section's, and those `given`.
+
+        Docker would build for the platforms of each `--platform`. So the given ones replace the key `platform`, which
+        replaces those in build_args.
+        """
+        configured = self.settings(image.name).options("build_args")
+        replacing = options.values(given, BUILD, "platform") or self.platforms(image)
+        wanted = replacing or options.values(configured, BUILD, "platform")
+        rest = options.without([*configured, *given], BUILD, "platform")
+        return [*(("--platform", ",".join(wanted)) if wanted else ()), *rest]
 
     def settings(self, name: str) -> Settings:
         """Return the settings of the image `name`."""

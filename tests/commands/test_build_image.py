@@ -325,6 +325,30 @@ def test_a_missing_base_is_built_first_and_f_always_builds_it(each_engine, app) 
         pytest.param(
             "", ["dev", "--", "--no-cache"], ["app-dev:alice -f docker/dev/Dockerfile --no-cache ."], id="rest"
         ),
+        pytest.param(
+            "[DEFAULT]\nplatform = linux/amd64, linux/arm64\n[base]\nbuild_args = --platform linux/386 --label x",
+            ["all"],
+            [
+                "app-base:alice -f docker/base/Dockerfile --platform linux/amd64,linux/arm64 --label x .",
+                "app-dev:alice -f docker/dev/Dockerfile --platform linux/amd64,linux/arm64 .",
+            ],
+            id="platform",
+        ),
+        pytest.param(
+            "[dev]\nplatform = linux/amd64\nbuild_args = --platform linux/386",
+            ["dev", "-f", "--platform", "linux/arm64"],
+            [
+                "app-base:alice -f docker/base/Dockerfile --platform linux/arm64 .",
+                "app-dev:alice -f docker/dev/Dockerfile --platform linux/arm64 .",
+            ],
+            id="--platform wins",
+        ),
+        pytest.param(
+            "[dev]\nplatform = linux/amd64",
+            ["dev", "--", "--platform=linux/386", "-q", "--platform", "local"],
+            ["app-dev:alice -f docker/dev/Dockerfile --platform linux/386,local -q ."],
+            id="--platform of the rest wins",
+        ),
     ],
 )
 def test_dry_run_prints_the_commands_and_needs_no_engine(app, config, argv, lines) -> None:

@@ -68,6 +68,13 @@ def test_g_selects_the_tag_and_adds_the_options(app):
     ]
 
 
+def test_the_image_is_pulled_for_the_platform_of_the_section(app):
+    app.write({"docker/dockerutils.cfg": "[notebook]\nname = x/y\nprefix = False\nplatform = linux/amd64\n"})
+    pull, run = dry(app)
+    assert pull == "docker pull --platform linux/amd64 x/y:latest"
+    assert " --platform linux/amd64 " in run
+
+
 def test_without_a_pull(app, monkeypatch):
     monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
     assert dry(app, "-p", "9000") == [ran(app, "resero-labs/docker-ds:latest", 9000)]

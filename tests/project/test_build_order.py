@@ -36,6 +36,18 @@ def test_order_reads_build_args(make_project) -> None:
     assert [image.name for image in in_order(project, project.images())] == ["dev", "z", "a"]
 
 
+def test_order_reads_the_platform(make_project) -> None:
+    files = {
+        **_files(a="ARG TARGETARCH\nFROM app-$TARGETARCH", arm64="FROM y", s390x="FROM x"),
+        "docker/dockerutils.cfg": "[a]\nplatform = linux/s390x",
+    }
+    project = make_project(files)
+    images = [project.image(name) for name in ("a", "arm64", "s390x")]
+    assert [image.name for image in in_order(project, images)] == ["arm64", "s390x", "a"]
+    options = ["--platform", "linux/arm64"]
+    assert [image.name for image in in_order(project, images, options)] == ["arm64", "a", "s390x"]
+
+
 def test_order_reads_tabs_and_defaults_that_name_other_arguments(make_project) -> None:
     files = _files(
         a="ARG PROJECT=app\nARG USER=alice\nARG BASE=${PROJECT}-z:${USER}\nFROM $BASE",

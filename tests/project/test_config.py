@@ -64,6 +64,16 @@ def test_tags(text: str, tags: list[str]) -> None:
     assert _settings(text, B="x y").tags("publication_tag", {"tag": lambda: "1"}) == tags
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("", ()), ("platform =", ()), ("platform = linux/amd64", ("linux/amd64",)), ("platform = $P", ("a/b", "a/c"))],
+)
+def test_platforms(text: str, found: tuple[str, ...]) -> None:
+    settings = _settings(text, P="a/b, a/c")
+    assert settings.platforms("platform") == found
+    assert settings.read(next(each for each in KEYS if each.name == "platform")) == ",".join(found)
+
+
 def test_cmd_is_verbatim() -> None:
     assert _settings("cmd = sh -c 'echo $HOME {user}' $X").command("cmd") == ["sh", "-c", "echo $HOME {user}", "$X"]
 
@@ -97,6 +107,7 @@ def test_false(text: str) -> None:
         ("environment = -e A=1 -e", "environment", "f:2: [s] environment: -e has no value; write one after it"),
         ("network = a\0", "network", "f:2: [s] network: NUL characters are not possible in a command line; remove them"),
         ("cmd = a\0", "cmd", "f:2: [s] cmd: NUL characters are not possible in a command line; remove them"),
+        ("platform = amd64, linux/arm64", "platform", "f:2: [s] platform: 'amd64' is not a platform; write it as linux/amd64"),
         ("args = -a\0", "args", "f:2: [s] args: NUL characters are not possible in a command line; remove them"),
     ],
 )  # fmt: skip

@@ -66,6 +66,24 @@ def test_image_names_and_tags(make_project, text: str, image: str, reference: st
     assert project.image(image).reference == (reference or f"app-dev:{time.strftime('%y.%m.%d', project.now)}")
 
 
+@pytest.mark.parametrize(
+    ("text", "image", "found"),
+    [
+        pytest.param("", "sh", (), id="none"),
+        pytest.param("[dev]\nplatform = a/b", "dev", ("a/b",), id="directory"),
+        pytest.param("[dev]\nplatform = a/b", "sh", ("a/b",), id="synthetic: that of its directory"),
+        pytest.param("[dev]\nplatform = a/b\n[sh]\nplatform = a/c", "sh", ("a/c",), id="synthetic: its own"),
+        pytest.param("[dev]\nplatform = a/b\n[sh]\nplatform =", "sh", (), id="synthetic: none of its own"),
+    ],
+)
+def test_platforms(make_project, text: str, image: str, found: tuple[str, ...]) -> None:
+    synthetic = "[run_image]\nsynthetic_images = sh\n"
+    text = text if "[sh]" in text else f"{text}\n[sh]\n"
+    project = make_project({"docker/dockerutils.cfg": f"{synthetic}{text}\n".replace("[sh]\n", "[sh]\nname = dev\n")})
+    assert project.platforms(project.image(image)) == found
+    assert project.platforms(project.image(image), "x/y,x/z") == ("x/y", "x/z")
+
+
 def test_the_tag_can_be_the_version_of_the_project(make_project, tmp_path, monkeypatch) -> None:
     own = "def get_versions():\n    import os\n    os.write(os.open('asked', 1025 | 64), b'x')\n    return {'version': '1.2+3.g0'}\n"
     files = {"docker/dockerutils.cfg": "[dev]\ntag = v{version}\n", "setup.cfg": "[versioneer]\n", "versioneer.py": own}

@@ -101,7 +101,7 @@ def _own_bases(project: Project, image: Image) -> Iterator[str]:
             continue
         repositories |= {repository, f"{repository}-builder"}
     content = dockerfile.read(os.path.join(project.root, image.dockerfile), shown_as=image.dockerfile)
-    arguments = dockerfile.build_arguments(project.settings(image.name).options("build_args"), project.environ)
+    arguments = dockerfile.build_arguments(project.build_options(image), project.environ)
     for reference in content.bases(arguments):
         if references.split(reference)[0] in repositories and "@" not in reference:
             yield reference

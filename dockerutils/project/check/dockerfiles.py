@@ -24,7 +24,7 @@ def faults(project: Project, image: Image) -> list[str]:
     """Return the mistakes in the Dockerfile of an image that make docker stop the build, with their places."""
     arguments: dict[str, str] | None = None
     with suppress(UserError):  # sections.of_image reports it
-        arguments = dockerfile.build_arguments(project.settings(image.name).options("build_args"), project.environ)
+        arguments = dockerfile.build_arguments(project.build_options(image), project.environ)
     try:
         content = _read(project, image)
     except UserError as error:
