@@ -1,4 +1,14 @@
-"""Fixtures for every test: isolation from the user's own environment, Docker Engines, hosts and projects."""
+"""Fixtures for every test: isolation from the user's own environment, Docker Engines, hosts and projects.
+
+Three engines run once for all tests; docker and the commands use the one whose fixture a test takes:
+
+- `engine`: this machine's Docker Engine (20.10 on Debian 12), image store overlay2, classic builder;
+- `modern_engine`: Docker Engine 28 or newer, image store overlay2, BuildKit;
+- `containerd_engine`: the same version with the containerd image store, the default of new installations.
+
+`each_engine` is `engine` and `containerd_engine`. `host` and `classic_host` are other hosts behind an sshd, with the
+engines of `containerd_engine` and `engine`. Prefer `containerd_engine` where a test needs one engine only.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +26,7 @@ from dockerutils.project import project as projects
 from dockerutils.project.project import Project
 from tests.support import write_tree
 from tests.testbed import debian, images, nvidia
-from tests.testbed.engine import Engine, running
+from tests.testbed.engine import CONTAINERD, Engine, running
 from tests.testbed.host import Host, at_home, serving
 
 # Variables of the user that change what the commands do or point to credentials. XDG directories default to HOME.
@@ -25,7 +35,7 @@ _USERS_OWN = re.compile(r"(AWS|DOCK|DOCKER|DOCKERUTILS|RESERO|SSH|XDG)_.*|NO_COL
 
 # Which marker follows from which fixtures. `-m "not (engine or ssh or aws or browser)"` is the ring that runs on any laptop.
 _NEEDS = {
-    "engine": {"_classic", "_modern", "each_engine", "use_engine"},
+    "engine": {"_classic", "_modern", "_containerd", "each_engine", "use_engine"},
     "ssh": {"ssh_home"},
     "aws": {"_moto"},
     "browser": {"jupyterlab"},
@@ -105,6 +115,13 @@ def _modern() -> Iterator[Engine]:
         yield engine
 
 
+@pytest.fixture(scope="session")
+def _containerd() -> Iterator[Engine]:
+    with running(debian.modern_usr(), **CONTAINERD) as engine:
+        images.add_busybox(engine)
+        yield engine
+
+
 @pytest.fixture
 def engine(_classic: Engine, isolated: None, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """Point docker at a private instance of this machine's Docker Engine, with the classic builder."""
@@ -113,14 +130,23 @@ def engine(_classic: Engine, isolated: None, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def modern_engine(_modern: Engine, isolated: None, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """Point docker at a private Docker Engine 26.1, with BuildKit."""
+    """Point docker at a private Docker Engine 28 or newer, with BuildKit and the image store overlay2."""
     return _point_docker_at(_modern, monkeypatch)
 
 
-@pytest.fixture(params=["classic", "buildkit"])
+@pytest.fixture
+def containerd_engine(_containerd: Engine, isolated: None, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """Point docker at a private Docker Engine 28 or newer, with BuildKit and the containerd image store."""
+    return _point_docker_at(_containerd, monkeypatch)
+
+
+_EACH = {"classic": "engine", "overlay2": "modern_engine", "containerd": "containerd_engine"}
+
+
+@pytest.fixture(params=["classic", "containerd"])
 def each_engine(request: pytest.FixtureRequest) -> Engine:
-    """Run the test twice, on `engine` and on `modern_engine`."""
-    chosen: Engine = request.getfixturevalue("engine" if request.param == "classic" else "modern_engine")
+    """Run the test twice, on `engine` and on `containerd_engine`; `support.each_store` adds `modern_engine`."""
+    chosen: Engine = request.getfixturevalue(_EACH[request.param])
     return chosen
 
 
@@ -140,9 +166,9 @@ def ssh_home(isolated: None, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def host(_modern: Engine, ssh_home: str) -> Iterator[Host]:
-    """Return another host with the engine of `modern_engine`; it and this user know each other's keys."""
-    with serving(_modern) as there:
+def host(_containerd: Engine, ssh_home: str) -> Iterator[Host]:
+    """Return another host with the engine of `containerd_engine`; it and this user know each other's keys."""
+    with serving(_containerd) as there:
         there.admit(ssh_home)
         yield there
 

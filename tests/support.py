@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, TypeVar
 import pytest
 
 T = TypeVar("T")
+# Run a test with `each_engine` on all three engines, because it depends on the image store and the builder.
+each_store = pytest.mark.parametrize("each_engine", ["classic", "overlay2", "containerd"], indirect=True)
 _ROOT = Path(__file__).parents[1]
 Main = Callable[[list[str]], int]
 

@@ -152,7 +152,8 @@ _TABLE = (
         "check its name, that it is up, and that the engine's host reaches it",
     ),
     Complaint(
-        r"(?i)toomanyrequests|too many requests|\b429\b",
+        # Engines with the containerd image store print the registry's words only.
+        r"(?i)toomanyrequests|too many requests|\b429\b|error from registry: .*(?:rate limit|rate exceeded|slow down)",
         "{registry} accepts no more requests for now: {message}",
         "try again later",
         temporary=True,
@@ -182,6 +183,11 @@ _TABLE = (
         r"(?i)unauthorized|access .*denied|denied(?::|$)|no basic auth credentials|authentication required|\b40[13]\b",
         "{registry} denied access: {message}",
         "{log_in}; check the name of the repository",
+    ),
+    Complaint(
+        r"error from registry: (?P<said>[^\r\n]*)",
+        "{registry} refused: {said}",
+        "check the name of the repository, and what your login is allowed to do there",
     ),
     Complaint(r"(?i)no space left on device", "the disk is full: {message}", "free some space"),
 )

@@ -21,7 +21,7 @@ from tests.support import App, Main, Outcome, call, write_tree
 from tests.testbed import aws as testbed_aws
 from tests.testbed import debian, layered_images
 from tests.testbed.aws import Aws, Front
-from tests.testbed.engine import Engine, running
+from tests.testbed.engine import CONTAINERD, Engine, running
 from tests.testbed.host import Host, free_address, serving
 
 
@@ -111,12 +111,12 @@ def _front(_moto: Aws) -> Iterator[Front]:
 
 @pytest.fixture
 def cloud(
-    _moto: Aws, _front: Front, _modern: Engine, ssh_home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    _moto: Aws, _front: Front, _containerd: Engine, ssh_home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Cloud]:
     """Point boto3 at an AWS, as it is on the first day, whose instances have an sshd and an engine that answer."""
     _moto.reset()
     _front.reset()
-    with free_address(22) as other, serving(_modern, port=22, ListenAddress=f"{other}:22") as host:
+    with free_address(22) as other, serving(_containerd, port=22, ListenAddress=f"{other}:22") as host:
         host.admit(ssh_home)
         os.unlink(f"{ssh_home}/.ssh/known_hosts")
         cloud = Cloud(_front, host, [host.address, other], ssh_home, tmp_path)
@@ -183,7 +183,7 @@ def docked(
 
 @pytest.fixture
 def docked_shell(
-    modern_engine: Engine,
+    containerd_engine: Engine,
     ssh_home: str,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
@@ -193,7 +193,7 @@ def docked_shell(
 
     The engine sees no other files of the host than those of the user's home directory.
     """
-    with serving(modern_engine, near=True) as host:
+    with serving(containerd_engine, near=True) as host:
         host.admit(ssh_home)
         inventory.register(Dock("gpu", host.address, "dock", host.address, host.address, host.port), ssh_home)
         for name, value in inventory.docked(inventory.find("gpu", ssh_home)).items():
@@ -209,8 +209,8 @@ def _second() -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def _containerd() -> Iterator[Engine]:
-    with running(debian.modern_usr(), features={"containerd-snapshotter": True}) as engine:
+def _second_containerd() -> Iterator[Engine]:
+    with running(debian.modern_usr(), **CONTAINERD) as engine:
         yield engine
 
 
@@ -240,8 +240,9 @@ def use_engine(
 ) -> Iterator[Callable[[str], Engine]]:
     """Return a function that points docker at an engine and returns it; images of other engines are removed afterwards.
 
-    `classic` is this machine's version, `modern` and `second` are 26.1; `hidden` and `modern_hidden` are like them, but
-    their files cannot be read from here; `containerd` has the containerd image store.
+    `classic` is this machine's version; `modern` and `second` are 28 or newer with overlay2, `containerd` and
+    `second_containerd` with the containerd image store; the files of `hidden` (`classic`) and `modern_hidden` cannot be
+    read from here.
     """
     used: dict[str, Engine] = {}
 

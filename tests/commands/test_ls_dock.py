@@ -42,15 +42,15 @@ def silent() -> Iterator[tuple[str, int]]:
         yield server.getsockname()
 
 
-def test_a_dock_that_answers(ls, host, modern_engine) -> None:
+def test_a_dock_that_answers(ls, host, containerd_engine) -> None:
     add("far", host.address, host.port)
-    container = modern_engine.docker("run", "-d", "--rm", "local/busybox", "sleep", "1000").strip()
+    container = containerd_engine.docker("run", "-d", "--rm", "local/busybox", "sleep", "1000").strip()
     try:
         table, records = ls(), json.loads(ls("--json").out)
     finally:
-        modern_engine.docker("rm", "-f", container)
+        containerd_engine.docker("rm", "-f", container)
     header, row = table.out.splitlines()
-    version = modern_engine.docker("version", "-f", "{{.Server.Version}}").strip()
+    version = containerd_engine.docker("version", "-f", "{{.Server.Version}}").strip()
     assert (table.status, table.err) == (0, "")
     assert header.split() == ["MONIKER", "ADDRESS", "STATE", "ENGINE", "CONTAINERS", "FREE", "UPTIME"]
     assert row.split()[:5] == ["far", "far", "running", version, "1"]
@@ -59,7 +59,7 @@ def test_a_dock_that_answers(ls, host, modern_engine) -> None:
     with open("/proc/uptime", encoding="utf-8") as file:
         up = float(file.read().split()[0])
     assert up - 60 < record.pop("uptime") <= up
-    root = modern_engine.docker("info", "-f", "{{.DockerRootDir}}").strip()
+    root = containerd_engine.docker("info", "-f", "{{.DockerRootDir}}").strip()
     free = int(host.run(f"df -Pk {root} 2> /dev/null || df -Pk /").splitlines()[-1].split()[3]) * 1024
     assert abs(record.pop("free_disk") - free) < 1e9
     assert record == {
@@ -100,8 +100,8 @@ def test_a_silent_dock_costs_its_own_row(ls, host, silent) -> None:
     assert elapsed < 25  # one after the other, the five silent docks would take 50
 
 
-def test_logins_that_sshd_refuses_are_repeated(ls, modern_engine, ssh_home) -> None:
-    with serving(modern_engine, MaxStartups="1:100:1") as host:
+def test_logins_that_sshd_refuses_are_repeated(ls, containerd_engine, ssh_home) -> None:
+    with serving(containerd_engine, MaxStartups="1:100:1") as host:
         host.admit(ssh_home)
         for number in range(6):
             add(f"d{number}", host.address, host.port)
@@ -157,9 +157,9 @@ HOSTILE = [
 ]
 
 
-def test_a_hostile_dock_costs_its_own_row(ls, host, modern_engine, ssh_home) -> None:
+def test_a_hostile_dock_costs_its_own_row(ls, host, containerd_engine, ssh_home) -> None:
     add("live", host.address, host.port)
-    with serving(modern_engine, ForceCommand="/usr/local/bin/hostile") as evil:
+    with serving(containerd_engine, ForceCommand="/usr/local/bin/hostile") as evil:
         evil.admit(ssh_home)
         add("evil", evil.address, evil.port)
         for script_of_evil in HOSTILE:

@@ -8,8 +8,7 @@ import os
 import pytest
 
 from dockerutils.commands.ls_image import main
-from tests.support import call, script, write_tree
-from tests.testbed import images
+from tests.support import call, each_store, script, write_tree
 
 CONFIG = """
 [run_image]
@@ -33,18 +32,8 @@ def root(tmp_path):
     )
 
 
-@pytest.fixture
-def containerd_engine(_containerd, monkeypatch):
-    """Point docker at an engine with the containerd image store."""
-    images.add_busybox(_containerd)
-    for name, value in _containerd.client(os.environ["DOCKER_CONFIG"]).items():
-        monkeypatch.setenv(name, value)
-    return _containerd
-
-
-@pytest.mark.parametrize("store", ["engine", "containerd_engine"])
-def test_table_and_json(request, store, root, capfd) -> None:
-    engine = request.getfixturevalue(store)
+@each_store
+def test_table_and_json(each_engine, root, capfd) -> None:
     script("build-image", "dev", directory=root)
     container = script("run-image", "dev", "-k", "--", "sleep", "1000", directory=root).out.strip()
     try:
@@ -52,11 +41,11 @@ def test_table_and_json(request, store, root, capfd) -> None:
         records = {
             record["image"]: record for record in json.loads(call(main, "--json", directory=root, capfd=capfd).out)
         }
-        listing = engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}} {{.Size}}")
+        listing = each_engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}} {{.Size}}")
         sizes = dict(line.split() for line in listing.splitlines())
     finally:
-        engine.docker("rm", "-f", container)
-        engine.docker("image", "rm", "app-dev:alice")
+        each_engine.docker("rm", "-f", container)
+        each_engine.docker("image", "rm", "app-dev:alice")
     assert rows[0] == ["IMAGE", "KIND", "NAME:TAG", "BUILT", "SIZE", "RUNNING"]
     assert [row[:3] for row in rows[1:]] == [
         ["dev", "directory", "app-dev:alice"],

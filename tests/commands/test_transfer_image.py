@@ -57,6 +57,7 @@ def _check_image(engine: Engine, source: Engine, reference: str) -> None:
         ("modern_hidden", "containerd", True),
         ("containerd", "classic", True),
         ("containerd", "modern", True),
+        ("containerd", "second_containerd", True),
     ],
 )
 def test_only_missing_layers_are_sent(

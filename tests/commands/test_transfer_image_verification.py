@@ -20,15 +20,10 @@ def _wrap_docker(host: Host, script: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("without", "script", "reason"),
-    [
-        ((), "", "its store has the lower layers in another form"),
-        (("tar",), "", "it does not list the files of the image"),
-        ((), "[ $1 != save ] || exit 1", "it does not list the files of the image"),
-        ((), "[ $1 != info ] || exit 1", "its store has the lower layers in another form"),
-    ],
+    ("without", "script"),
+    [((), ""), (("tar",), ""), ((), "[ $1 != save ] || exit 1"), ((), "[ $1 != info ] || exit 1")],
 )
-def test_unverified_layers_are_all_sent(without, script, reason, use_engine, serve_host, transfer_image) -> None:
+def test_unverified_layers_are_all_sent(without, script, use_engine, serve_host, transfer_image) -> None:
     there, here = use_engine("containerd"), use_engine("modern")
     # The same layer on both engines, compressed there; a layer of its own for each test.
     dockerfile = f"FROM scratch\nCOPY Dockerfile /same\n# {without} {script}\n"
@@ -42,6 +37,7 @@ def test_unverified_layers_are_all_sent(without, script, reason, use_engine, ser
     to = host.destination()
     outcome = transfer_image("layered:modern-more", to)
     assert outcome.status == 0, outcome.err
+    reason = "the loaded image has other layers"
     assert (
         f"\ntransfer-image: warning: {to}: cannot use the layers there ({reason}); sending all layers\n" in outcome.err
     )

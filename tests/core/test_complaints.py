@@ -239,6 +239,9 @@ def test_a_push(stderr: str, problem: str, remedy: str) -> None:
         ("login attempt to http://r/v2/ failed with status: 429 Too Many Requests", "r.example accepts no more requests for now", True),
         ('error parsing HTTP 429 response body: unexpected end of JSON input: ""', "r.example accepts no more requests for now", True),
         ("toomanyrequests: You have reached your limit", "r.example accepts no more requests for now", True),
+        ("error from registry: You have reached your pull rate limit", "r.example accepts no more requests for now", True),
+        ("error from registry: Rate exceeded", "r.example accepts no more requests for now", True),
+        ("error from registry: unauthorized", "r.example denied access", False),
         ("login attempt to http://r/v2/ failed with status: 503 Service Unavailable", "r.example failed", True),
         ("received unexpected HTTP status: 500 Internal Server Error", "r.example failed", True),
         ("unexpected status from HEAD request to http://127.0.0.1:4/v2/x/blobs/sha256:3d0c: 502 Bad Gateway", "r.example failed", True),
@@ -262,13 +265,21 @@ def test_a_push(stderr: str, problem: str, remedy: str) -> None:
     ],
 )  # fmt: skip
 def test_a_registry(stderr: str, problem: str, is_temporary: bool) -> None:
-    """The texts are those of engines 20.10, 26.1 (both image stores) and 28."""
+    """The texts are those of engines 20.10, 26.1 and 28, with both image stores."""
     explained, temporary = complaints.explain_registry(
         f"{stderr}\n", complaints.Registry("r.example", "r.example", "log in")
     )
     assert explained.startswith(f"{problem}: {stderr}; ")
     assert temporary == is_temporary
     assert ("log in" in explained) == ("denied access" in problem)
+
+
+def test_a_registry_that_refuses_for_a_reason_of_its_own() -> None:
+    registry = complaints.Registry("r.example", "r.example", "log in")
+    assert complaints.explain_registry("error from registry: bad name\n", registry) == (
+        "r.example refused: bad name; check the name of the repository, and what your login is allowed to do there",
+        False,
+    )
 
 
 def test_stderr_of_any_length_takes_little_time() -> None:

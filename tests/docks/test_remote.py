@@ -102,9 +102,9 @@ def test_docker_is_asked_for_once(user: str, docker: Docker, host: Host) -> None
     ("user", "path"), [("dock", "/opt/bin/docker"), ("nodock", "/snap/bin/docker"), ("dock", "{home}/bin/docker")]
 )
 def test_docker_is_found_where_ssh_commands_do_not_look(
-    user: str, path: str, modern_engine: Engine, ssh_home: str
+    user: str, path: str, containerd_engine: Engine, ssh_home: str
 ) -> None:
-    with serving(modern_engine, docker="/opt/hidden/docker" if "{home}" in path else path) as host:
+    with serving(containerd_engine, docker="/opt/hidden/docker" if "{home}" in path else path) as host:
         host.admit(ssh_home)
         expected = path.format(home=host.home(user))
         if "{home}" in path:
@@ -121,8 +121,8 @@ def test_a_user_without_rights(host: Host) -> None:
     )
 
 
-def test_a_host_without_docker(modern_engine: Engine, ssh_home: str) -> None:
-    with serving(modern_engine, docker="") as host:
+def test_a_host_without_docker(containerd_engine: Engine, ssh_home: str) -> None:
+    with serving(containerd_engine, docker="") as host:
         host.admit(ssh_home)
         with pytest.raises(DockerutilsError) as caught:
             _ = remote.of(register(host)).docker

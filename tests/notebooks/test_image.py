@@ -91,10 +91,10 @@ def test_a_notebook_is_made_run_and_saved(engine: Engine, python_image: str, pro
 
 
 @pytest.fixture
-def docked(modern_engine: Engine, ssh_home: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def docked(containerd_engine: Engine, ssh_home: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Dock to a host whose engine has the image that the project's base is built from."""
-    images.add_python(modern_engine)
-    with serving(modern_engine, near=True) as host:
+    images.add_python(containerd_engine)
+    with serving(containerd_engine, near=True) as host:
         host.admit(ssh_home)
         inventory.register(Dock("gpu", host.address, "dock", host.address, host.address, host.port), ssh_home)
         for name, value in inventory.docked(inventory.find("gpu", ssh_home)).items():
@@ -103,14 +103,14 @@ def docked(modern_engine: Engine, ssh_home: str, monkeypatch: pytest.MonkeyPatch
         yield
 
 
-def test_the_same_on_a_dock(docked: None, modern_engine: Engine, project: Path, tmp_path: Path) -> None:
+def test_the_same_on_a_dock(docked: None, containerd_engine: Engine, project: Path, tmp_path: Path) -> None:
     with Running(["run-notebook"], project, None, {"DOCKER_DS_DIFFS": "1"}) as notebook:
         see(notebook, project, tmp_path / "picture.png")
-        name = modern_engine.docker("ps", "--filter", "name=_notebook_", "--format", "{{.Names}}").strip()
+        name = containerd_engine.docker("ps", "--filter", "name=_notebook_", "--format", "{{.Names}}").strip()
         ended = "test -e .diffs/landings.html && grep -c '</html>' .diffs/landings.html || true"
-        wait_for(lambda: modern_engine.docker("exec", name, "sh", "-c", ended).strip() == "1")
+        wait_for(lambda: containerd_engine.docker("exec", name, "sh", "-c", ended).strip() == "1")
         assert not (project / "landings.ipynb").exists()
         status, out = notebook.end(signal.SIGINT)
         assert (status, out) == (130, ""), notebook.stderr
     check(project)
-    assert modern_engine.docker("ps", "-aq", "--filter", "name=_notebook_") == ""
+    assert containerd_engine.docker("ps", "-aq", "--filter", "name=_notebook_") == ""

@@ -221,7 +221,7 @@ def _targets(directory: Path, text: str) -> list[tuple[int, str, str]] | None:
     return [(each["location"]["ranges"][0]["start"]["line"], each.get("name", ""), each["base"]) for each in found]
 
 
-def test_stages_and_faults_are_those_of_buildkit(modern_engine, tmp_path) -> None:
+def test_stages_and_faults_are_those_of_buildkit(containerd_engine, tmp_path) -> None:
     for text in FOR_BUILDKIT:
         content = dockerfile.parse(text)
         froms = [each for each in content.instructions if each.keyword == "FROM"]
@@ -249,7 +249,7 @@ EXPRESSIONS = [
 ]
 
 
-def test_images_are_those_that_buildkit_builds_from(modern_engine, tmp_path) -> None:
+def test_images_are_those_that_buildkit_builds_from(containerd_engine, tmp_path) -> None:
     stages = "".join(f"FROM {expression} AS s{number}\n" for number, expression in enumerate(EXPRESSIONS))
     copies = "".join(f"COPY --from=s{number} /bin/busybox /{number}\n" for number in range(len(EXPRESSIONS)))
     text = (

@@ -150,7 +150,7 @@ def test_faults(text, message) -> None:
 
 
 @pytest.mark.parametrize("text", ["!", "!/", "[a", "[a-]", "[b-a]", "a\\", "**/f\\é"])
-def test_what_docker_refuses_is_refused(modern_engine, tmp_path, text) -> None:
+def test_what_docker_refuses_is_refused(containerd_engine, tmp_path, text) -> None:
     (tmp_path / ".dockerignore").write_text(text)
     (tmp_path / "a").touch()
     with pytest.raises(subprocess.CalledProcessError):

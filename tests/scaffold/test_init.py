@@ -196,7 +196,7 @@ def test_setup_py_with_versioneer(engine: Engine, build: Build) -> None:
     assert not list(project.root.rglob("*.egg-info"))
 
 
-def test_pyproject_toml_with_hatchling(modern_engine: Engine, build: Build) -> None:
+def test_pyproject_toml_with_hatchling(containerd_engine: Engine, build: Build) -> None:
     files = {
         "pyproject.toml": """
             [build-system]
@@ -227,12 +227,12 @@ def test_pyproject_toml_with_hatchling(modern_engine: Engine, build: Build) -> N
                 assert not os.path.exists(path)
             """,
     }
-    project = build(modern_engine, "lists", files)
+    project = build(containerd_engine, "lists", files)
     dockerfile = (project.root / "docker/base/Dockerfile").read_text()
     assert "ARG BASE=python:3.11-slim\n" in dockerfile
     assert "--mount=type=cache,target=/root/.cache/pip" in dockerfile
     assert "4 passed" in project.call("run-image", "cicd").out
-    assert ".cache" not in modern_engine.docker("run", "--rm", "--user=0", "lists-cicd:alice", "ls", "-A", "/root")
+    assert ".cache" not in containerd_engine.docker("run", "--rm", "--user=0", "lists-cicd:alice", "ls", "-A", "/root")
     (project.root / "src/lists/__main__.py").write_text("print('edited')\n")
     # dev has the test requirements, too.
     ran = project.call("run-image", "dev", "--", "sh", "-c", "cd / && python -m lists && pytest --version").out
@@ -255,7 +255,7 @@ def test_pyproject_toml_with_hatchling(modern_engine: Engine, build: Build) -> N
     ],
 )
 def test_setuptools_does_not_package_docker(
-    modern_engine: Engine, build: Build, name: str, source: str, setting: str
+    containerd_engine: Engine, build: Build, name: str, source: str, setting: str
 ) -> None:
     """Setuptools discovers the package or module at the root by itself, and docker/ is new there."""
     files = {
@@ -279,7 +279,7 @@ def test_setuptools_does_not_package_docker(
                 assert importlib.util.find_spec("docker") is None
             """,
     }
-    project = build(modern_engine, name, files)
+    project = build(containerd_engine, name, files)
     assert "1 passed" in project.call("run-image", "cicd").out
     # dev installs the project as it is mounted, docker/ included.
     (project.root / source).write_text("NUMBER = 2\n")
@@ -354,25 +354,27 @@ def test_requirements_and_scripts(engine: Engine, build: Build) -> None:
     assert (project.root / "shown").stat().st_uid == OWNER
 
 
-def test_notebooks(modern_engine: Engine, build: Build) -> None:
+def test_notebooks(containerd_engine: Engine, build: Build) -> None:
     notebook = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     files = {"requirements.txt": "colorama\n", "explore.ipynb": json.dumps(notebook)}
-    project = build(modern_engine, "maps", files)
+    project = build(containerd_engine, "maps", files)
     assert not (project.root / "docker/cicd").exists()
     assert project.python("dev", "import colorama; print(open('explore.ipynb').read())") == json.dumps(notebook) + "\n"
-    with Running(["run-notebook"], project.root, daemon(modern_engine), {}) as running:
+    with Running(["run-notebook"], project.root, daemon(containerd_engine), {}) as running:
         url = running.url()
         assert running.ask(url.partition("?")[0] + "api/status") == 403
         assert running.ask(url.replace("?", "api/contents/explore.ipynb?")) == 200
         served = [
-            pid for pid, line in modern_engine.processes().items() if re.match(r"\S*python\S* \S*jupyter-?lab", line)
+            pid
+            for pid, line in containerd_engine.processes().items()
+            if re.match(r"\S*python\S* \S*jupyter-?lab", line)
         ]
         assert [Path(f"/proc/{pid}").stat().st_uid for pid in served] == [OWNER]
         make = "import sys, urllib.request as web; web.urlopen(web.Request(sys.argv[1], sys.argv[2].encode(), method=sys.argv[3]))"
         for method, path, model in (("PUT", "made", {"type": "directory"}), ("POST", "made", {"type": "notebook"})):
             there = url.replace("?", f"api/contents/{path}?")
             python = [sys.executable, "-c", make, there, json.dumps(model), method]
-            subprocess.run([*inside(daemon(modern_engine)), *python], check=True, timeout=60)
+            subprocess.run([*inside(daemon(containerd_engine)), *python], check=True, timeout=60)
         status, _ = running.end(signal.SIGINT)
         assert status == 130, running.stderr
     assert project.owners() == {OWNER}
@@ -382,13 +384,13 @@ def test_notebooks(modern_engine: Engine, build: Build) -> None:
     assert project.python("notebook", program) == "jovyan True\n"
 
 
-def test_script_without_tests(modern_engine: Engine, build: Build) -> None:
+def test_script_without_tests(containerd_engine: Engine, build: Build) -> None:
 
     def link_docker(root: Path) -> None:
         (root / "ops").mkdir()
         (root / "docker").symlink_to("ops")
 
-    project = build(modern_engine, "hello", {"hello.py": "print('hello')\n"}, link_docker)
+    project = build(containerd_engine, "hello", {"hello.py": "print('hello')\n"}, link_docker)
     # Nothing is tested, so CI must not pass.
     outcome = script("run-image", "cicd", directory=project.root)
     assert outcome.status == 1

@@ -394,9 +394,9 @@ def test_a_home_directory_with_a_blank(shell, host, tmp_path, tmp_path_factory, 
     assert (*outcome, host.authentications()) == (0, "ok\nok\n", "", 1)
 
 
-def test_concurrent_calls_share_one_login(modern_engine, ssh_home, tmp_path, monkeypatch) -> None:
+def test_concurrent_calls_share_one_login(containerd_engine, ssh_home, tmp_path, monkeypatch) -> None:
     """Sshd refuses a second login (MaxStartups): all calls share the connection of the first."""
-    with serving(modern_engine, MaxStartups="1:100:1") as host:
+    with serving(containerd_engine, MaxStartups="1:100:1") as host:
         host.admit(ssh_home)
         register_far(host, tmp_path)
         # Each to its own file: docker writes a line in two parts.

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -20,6 +20,8 @@ _DOCKER = shutil.which("docker") or "docker"
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 # Seconds to wait for an engine to answer.
 _DEADLINE = 60.0
+# Settings of an engine with the containerd image store, the default of Docker 29; engines before 24 do not have it.
+CONTAINERD: Mapping[str, Any] = {"features": {"containerd-snapshotter": True}}
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def running(usr: str | None = None, *, disk: str = "", **settings: Any) -> Itera
     """Start an engine, yield it when it answers, and stop it; RuntimeError contains its log if it does not start.
 
     `usr` is the /usr of another system whose engine to run; `disk` is the size of a separate disk for its data, such
-    as 100m; `settings` are keys of dockerd's daemon.json.
+    as 100m; `settings` are keys of dockerd's daemon.json. The image store is overlay2, with CONTAINERD it is containerd.
     """
     # A short path: that of a socket is limited to 107 bytes.
     directory = tempfile.mkdtemp(prefix="dockerutils-engine-", dir="/tmp")
@@ -120,6 +122,8 @@ def running(usr: str | None = None, *, disk: str = "", **settings: Any) -> Itera
         "cgroup-parent": f"/{os.path.basename(directory)}",
         # systemd on the machine does not manage these processes.
         "exec-opts": ["native.cgroupdriver=cgroupfs"],
+        # Explicit, because the default depends on the engine's version.
+        "features": {"containerd-snapshotter": False},
     } | settings
     try:
         with open(f"{directory}/daemon.json", "w", encoding="utf-8") as file:

@@ -12,10 +12,10 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tests.testbed import web
 from tests.testbed.web import Reply
 
 _TIMEOUT = 20.0  # seconds
-_TLS = b"\x16"  # the first byte of a client that speaks TLS
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing the connection resets it
 # These belong to one connection.
 _PER_CONNECTION = {"connection", "transfer-encoding", "content-length", "date", "server"}
@@ -45,6 +45,11 @@ class Front:
         """
         self._failures.append(_Failure(pattern, reply, times, after))
 
+    def recover(self) -> None:
+        """Fail no more requests."""
+        with self._lock:
+            self._failures.clear()
+
     def take(self, line: str) -> _Failure | None:
         """Record a request; return how it is to fail, if it is."""
         with self._lock:
@@ -72,10 +77,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: _Server
 
     def handle(self) -> None:
-        if self.connection.recv(1, socket.MSG_PEEK) == _TLS:
-            self.connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
-        else:
-            super().handle()
+        with contextlib.suppress(TimeoutError):  # a client that keeps unused connections
+            if not web.refuses_tls(self.connection):
+                super().handle()
 
     def _answer(self) -> None:
         body = self._body()

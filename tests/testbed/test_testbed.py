@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import each_store
 from tests.testbed import images
 from tests.testbed.engine import Engine, command_line, running
 
@@ -25,15 +26,20 @@ def test_classic_engine_is_the_one_of_this_machine(engine) -> None:
     assert f"version {engine.docker(*_VERSION).strip()}," in output
 
 
-def test_modern_engine_is_modern(modern_engine) -> None:
-    assert modern_engine.docker(*_VERSION).startswith("26.1.")
+@pytest.mark.parametrize(("fixture", "driver"), [("modern_engine", "overlay2"), ("containerd_engine", "overlayfs")])
+def test_modern_engines_differ_in_their_image_store(request, fixture, driver) -> None:
+    modern = request.getfixturevalue(fixture)
+    assert int(modern.docker(*_VERSION).partition(".")[0]) >= 28
+    assert modern.docker("info", "--format", "{{.Driver}}") == f"{driver}\n"
 
 
+@each_store
 def test_environment_leads_to_the_engine(each_engine) -> None:
     ours = subprocess.run(["docker", "info", "--format", "{{.ID}}"], capture_output=True, text=True, check=True).stdout
     assert ours == each_engine.docker("info", "--format", "{{.ID}}")
 
 
+@each_store
 def test_container_prints(each_engine) -> None:
     assert each_engine.docker("run", "--rm", images.BUSYBOX, "echo", "hello") == "hello\n"
 
@@ -43,6 +49,7 @@ def test_engines_side_by_side_keep_their_networks(engine, modern_engine) -> None
         assert "default via" in each.docker("run", "--rm", images.BUSYBOX, "ip", "route")
 
 
+@each_store
 def test_volume_is_the_one_of_this_machine(each_engine, tmp_path) -> None:
     (tmp_path / "file").write_text("mine\n")
     assert each_engine.docker("run", "--rm", "-v", f"{tmp_path}:/here", images.BUSYBOX, "cat", "/here/file") == "mine\n"
@@ -55,10 +62,12 @@ def _build(tmp_path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_modern_engine_builds_with_buildkit(modern_engine, tmp_path) -> None:
+@pytest.mark.parametrize("fixture", ["modern_engine", "containerd_engine"])
+def test_modern_engine_builds_with_buildkit(request, fixture, tmp_path) -> None:
+    modern = request.getfixturevalue(fixture)
     done = _build(tmp_path)
     assert done.returncode == 0, done.stderr
-    modern_engine.docker("image", "rm", "local/mounted")
+    modern.docker("image", "rm", "local/mounted")
 
 
 def test_classic_engine_builds_without_buildkit(engine, tmp_path) -> None:

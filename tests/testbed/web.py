@@ -13,6 +13,7 @@ from email.message import Message
 from typing import NamedTuple
 
 _PATIENCE = 20.0  # seconds without data
+_TLS = b"\x16"  # the first byte of a client that speaks TLS
 
 
 class Asked(NamedTuple):
@@ -39,12 +40,24 @@ class Proxy(NamedTuple):
     asked: list[str]
 
 
+def refuses_tls(connection: socket.socket) -> bool:
+    """Whether a client spoke TLS; it was refused as web servers do, so that docker goes on without TLS."""
+    if connection.recv(1, socket.MSG_PEEK) != _TLS:
+        return False
+    connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+    return True
+
+
 @contextlib.contextmanager
 def serving(answer: Callable[[Asked], Reply], tls: Mapping[str, str] | None = None) -> Iterator[int]:
     """Serve on a port of 127.0.0.1, with TLS if `tls` has the paths from registry.certificate."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         timeout = _PATIENCE
+
+        def handle(self) -> None:
+            if tls or not refuses_tls(self.connection):
+                super().handle()
 
         def _answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
