@@ -19,13 +19,13 @@ TAGS = ["21.01.02", "21.04.25", "latest", "dev", "9.9.rc1"]
 
 
 @pytest.fixture
-def tools(engine):
+def tools(each_engine):
     """Tag an image with versions and with other tags."""
     for tag in TAGS:
-        engine.docker("tag", "local/busybox:latest", f"local/tools:{tag}")
-    engine.docker("tag", "local/busybox:latest", "local/tools-more:99.1")
+        each_engine.docker("tag", "local/busybox:latest", f"local/tools:{tag}")
+    each_engine.docker("tag", "local/busybox:latest", "local/tools-more:99.1")
     yield
-    engine.docker("image", "rm", "local/tools-more:99.1", *(f"local/tools:{tag}" for tag in TAGS))
+    each_engine.docker("image", "rm", "local/tools-more:99.1", *(f"local/tools:{tag}" for tag in TAGS))
 
 
 def test_the_newest(tools, tmp_path, capfd) -> None:
@@ -42,7 +42,7 @@ def test_docker_hub_by_its_long_name(tools, tmp_path, capfd, name) -> None:
     assert call(main, name, directory=tmp_path, capfd=capfd) == (0, f"{name}:21.04.25\n", "")
 
 
-def test_none(engine, tmp_path, capfd) -> None:
+def test_none(each_engine, tmp_path, capfd) -> None:
     outcome = call(main, "local/busybox", directory=tmp_path, capfd=capfd)
     assert outcome == (1, "", "find-image: the engine has no version of local/busybox; build, pull or transfer one\n")
 
@@ -72,19 +72,19 @@ def _no_engine() -> str:
     return f"find-image: warning: no Docker Engine answers at {os.environ['DOCKER_HOST']}; only the registry was searched\n"
 
 
-def test_the_registry_and_the_engine(engine, tmp_path, capfd) -> None:
+def test_the_registry_and_the_engine(each_engine, tmp_path, capfd) -> None:
     with registry.listening(str(tmp_path)) as real:
         name = f"{real.host}/org/x"
         real.add_tags("org/x", "1.9", "1.10", "1.8", "latest")
         real.add_tags("org/none", "latest")
-        engine.docker("tag", "local/busybox", f"{name}:1.8")
-        engine.docker("tag", "local/busybox", f"{name}:1.11.dev1")
+        each_engine.docker("tag", "local/busybox", f"{name}:1.8")
+        each_engine.docker("tag", "local/busybox", f"{name}:1.11.dev1")
         try:
             newest = call(main, name, "--remote", directory=tmp_path, capfd=capfd)
             every = call(main, name, "--remote", "--all", directory=tmp_path, capfd=capfd)
             local = call(main, name, "--all", directory=tmp_path, capfd=capfd)
         finally:
-            engine.docker("image", "rm", f"{name}:1.8", f"{name}:1.11.dev1")
+            each_engine.docker("image", "rm", f"{name}:1.8", f"{name}:1.11.dev1")
         assert newest == (0, f"{name}:1.11.dev1\n", "")
         assert every == (0, "".join(f"{name}:{tag}\n" for tag in ("1.11.dev1", "1.10", "1.9", "1.8")), "")
         assert local == (0, f"{name}:1.11.dev1\n{name}:1.8\n", "")
@@ -146,17 +146,17 @@ def test_ecr(aws, tmp_path, capfd) -> None:
     assert outcome.err.endswith(_no_engine())
 
 
-def test_what_docker_pushed_with_what_docker_trusts_and_knows(engine, tmp_path) -> None:
+def test_what_docker_pushed_with_what_docker_trusts_and_knows(each_engine, tmp_path) -> None:
     """Runs in the engine's namespaces: with its /etc/hosts, its /etc/docker, and the file of docker login."""
-    with registry.serving(engine, "found.example", port=5443, user="carol", password=MARKER) as real:
+    with registry.serving(each_engine, "found.example", port=5443, user="carol", password=MARKER) as real:
         name = f"{real.host}/org/x"
         login = ["docker", "login", "-u", "carol", "--password-stdin", real.host]
         subprocess.run(login, input=MARKER, text=True, check=True, capture_output=True)
         for tag in ("1.2", "1.10"):
-            engine.docker("tag", "local/busybox", f"{name}:{tag}")
+            each_engine.docker("tag", "local/busybox", f"{name}:{tag}")
             subprocess.run(["docker", "push", "-q", f"{name}:{tag}"], check=True, capture_output=True)
-            engine.docker("image", "rm", f"{name}:{tag}")
-        inside = ["nsenter", f"--target={registry.daemon(engine)}", "--net", "--mount", f"--wd={tmp_path}"]
+            each_engine.docker("image", "rm", f"{name}:{tag}")
+        inside = ["nsenter", f"--target={registry.daemon(each_engine)}", "--net", "--mount", f"--wd={tmp_path}"]
         find = [str(Path(sys.executable).parent / "find-image"), name, "--remote"]
         found = subprocess.run([*inside, *find], capture_output=True, text=True, check=False)
         assert (found.returncode, found.stdout, found.stderr) == (0, f"{name}:1.10\n", "")

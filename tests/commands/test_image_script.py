@@ -34,7 +34,7 @@ exit 5
 
 
 @pytest.fixture
-def tools(engine, tmp_path):
+def tools(each_engine, tmp_path):
     """Build a utility image, as a project's docker/tools, in a directory with a marker beside it."""
     root = write_tree(
         tmp_path / "suite",
@@ -48,7 +48,7 @@ def tools(engine, tmp_path):
     (root / "scripts/latin1").write_bytes(b"echo 'caf\xe9 \x81'\n")
     assert script("build-image", "tools", directory=root).status == 0
     yield root
-    engine.docker("image", "rm", "suite-tools:alice")
+    each_engine.docker("image", "rm", "suite-tools:alice")
 
 
 @pytest.mark.parametrize("image", ["tools", "suite-tools:alice"])
@@ -106,7 +106,7 @@ def test_dry_run(tmp_path, capfd) -> None:
         (["A b", "/x"], 2, "'A b' is not a valid image name; write it as [registry/]name in lower case"),
     ],
 )  # fmt: skip
-def test_errors(engine, tmp_path, capfd, argv, status, message) -> None:
+def test_errors(each_engine, tmp_path, capfd, argv, status, message) -> None:
     assert call(main, *argv, directory=tmp_path, capfd=capfd) == (status, "", f"image-script: {message}\n")
 
 

@@ -231,7 +231,7 @@ def test_no_docker_on_path(app, capfd, monkeypatch) -> None:
     )  # fmt: skip
 
 
-def test_a_command_line_that_is_too_long(engine, app, capfd) -> None:
+def test_a_command_line_that_is_too_long(each_engine, app, capfd) -> None:
     outcome = call(main, "box", "--", "echo", "x" * 200_000, directory=app(), capfd=capfd)
     assert (outcome.status, outcome.out) == (1, "")
     assert outcome.err.splitlines()[-1] == (
@@ -272,7 +272,7 @@ def test_a_configuration_that_is_a_directory(app, capfd) -> None:
 # With real containers.
 
 
-def test_an_image_that_is_not_built(engine, app, capfd) -> None:
+def test_an_image_that_is_not_built(each_engine, app, capfd) -> None:
     config = "[run_image]\nsynthetic_images = sh\n[sh]\nname = dev\ntag = v2\n"
     root = app(config)
     assert call(main, "dev", directory=root, capfd=capfd) == (
@@ -287,9 +287,9 @@ def test_an_image_that_is_not_built(engine, app, capfd) -> None:
     )
 
 
-def test_the_socket_is_not_permitted(engine, app) -> None:
+def test_the_socket_is_not_permitted(each_engine, app) -> None:
     root = app()
-    socket = Path(engine.host.removeprefix("unix://"))
+    socket = Path(each_engine.host.removeprefix("unix://"))
     for directory in {*root.parents, *socket.parents} - {Path("/"), Path("/tmp")}:
         directory.chmod(directory.stat().st_mode | 0o055)
     socket.chmod(0o660)
@@ -308,12 +308,12 @@ os._exit(main(["box"]))
     )
     assert (child.returncode, child.stdout) == (1, "")
     assert child.stderr == (
-        f"run-image: this user is not allowed to use the Docker Engine at {engine.host}; "
+        f"run-image: this user is not allowed to use the Docker Engine at {each_engine.host}; "
         "join the group docker (sudo usermod -aG docker $USER) and log in again\n"
     )
 
 
-def test_latest_runs_the_newest_version_that_was_built(engine, app, capfd) -> None:
+def test_latest_runs_the_newest_version_that_was_built(each_engine, app, capfd) -> None:
     config = "[run_image]\nsynthetic_images = app\n[app]\nname = dev\ntag = {latest}\n[dev]\ntag = {datetime}\n"
     root = app(config, **{"docker/dev/Dockerfile": "FROM local/busybox\nARG N\nRUN echo $N > /n\n"})
     none = call(main, "app", directory=root, capfd=capfd)
@@ -329,11 +329,11 @@ def test_latest_runs_the_newest_version_that_was_built(engine, app, capfd) -> No
         assert re.search(r" -t my-app-dev:2\d{7}-\d{6} ", built.echoed[0])
         assert script("run-image", "app", "--", "cat", "/n", directory=root).out == "new\n"
     finally:
-        tags = engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "my-app-dev").split()
-        engine.docker("image", "rm", "-f", *tags)
+        tags = each_engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "my-app-dev").split()
+        each_engine.docker("image", "rm", "-f", *tags)
 
 
-def test_stdout_has_only_the_output_of_the_container(engine, app) -> None:
+def test_stdout_has_only_the_output_of_the_container(each_engine, app) -> None:
     outcome = script("run-image", "box", "--", "sh", "-c", "echo out; echo err >&2; exit 3", directory=app())
     assert (outcome.status, outcome.out) == (3, "out\n")
     assert outcome.err.endswith("\n\nerr\n")
@@ -351,15 +351,15 @@ def test_stdout_has_only_the_output_of_the_container(engine, app) -> None:
         (["--", "sh", "-c", "kill -9 $$"], 137),
     ],
 )
-def test_the_exit_status_is_that_of_docker(engine, app, argv, status) -> None:
+def test_the_exit_status_is_that_of_docker(each_engine, app, argv, status) -> None:
     assert script("run-image", "box", *argv, directory=app()).status == status
 
 
-def test_a_pipe_reaches_the_container(engine, app) -> None:
+def test_a_pipe_reaches_the_container(each_engine, app) -> None:
     assert script("run-image", "box", "-c", "tr a-z A-Z", directory=app(), stdin="a b\n").out == "A B\n"
 
 
-def test_the_printed_line_can_be_pasted(engine, app) -> None:
+def test_the_printed_line_can_be_pasted(each_engine, app) -> None:
     root = app(
         "[DEFAULT]\nenvironment = -e URL=http://$U:$P@h -e 'B=b  c' -e H=$HOME/x -e PATH=/bin:$PATH\nvolumes = -v {project_root}/docker:/mnt:ro\n"
     )
@@ -375,7 +375,7 @@ def test_the_printed_line_can_be_pasted(engine, app) -> None:
     assert pasted.stdout == outcome.out
 
 
-def test_no_secret_is_in_the_arguments_of_any_process(engine, app) -> None:
+def test_no_secret_is_in_the_arguments_of_any_process(each_engine, app) -> None:
     root = app("[DEFAULT]\nenvironment = -e URL=http://$TOKEN@h -e TOKEN=$TOKEN\n")
     environ = {**os.environ, "TOKEN": SECRET, "AWS_SECRET_ACCESS_KEY": SECRET}
     command = [str(BIN / "run-image"), "box", "-e", "TOKEN", "-c", "sh -c 'echo $URL $AWS_SECRET_ACCESS_KEY; exec cat'"]
@@ -390,7 +390,7 @@ def test_no_secret_is_in_the_arguments_of_any_process(engine, app) -> None:
     assert SECRET not in err
 
 
-def test_docker_replaces_the_process(engine, app) -> None:
+def test_docker_replaces_the_process(each_engine, app) -> None:
     command = [str(BIN / "run-image"), "box", "--", "sh", "-c", "echo ready; exec cat"]
     with subprocess.Popen(
         command, cwd=app(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -403,7 +403,7 @@ def test_docker_replaces_the_process(engine, app) -> None:
     assert children == ""
 
 
-def test_a_signal_reaches_the_container_and_it_is_removed(engine, app) -> None:
+def test_a_signal_reaches_the_container_and_it_is_removed(each_engine, app) -> None:
     command = [
         str(BIN / "run-image"),
         "box",
@@ -419,10 +419,10 @@ def test_a_signal_reaches_the_container_and_it_is_removed(engine, app) -> None:
         child.send_signal(signal.SIGTERM)
         out, _ = child.communicate(timeout=60)
     assert (out, child.returncode) == ("got\n", 4)
-    wait_for(lambda: not engine.docker("ps", "-aq", "--filter", "name=alice_box").strip())
+    wait_for(lambda: not each_engine.docker("ps", "-aq", "--filter", "name=alice_box").strip())
 
 
-def test_a_terminal(engine, app) -> None:
+def test_a_terminal(each_engine, app) -> None:
     child = pexpect.spawn(str(BIN / "run-image"), ["box", "-c", "sh"], cwd=str(app()), encoding="utf-8", timeout=60)
     child.expect("--rm -it local/busybox:latest sh")
     child.expect_exact("# ")
@@ -433,7 +433,7 @@ def test_a_terminal(engine, app) -> None:
     assert child.exitstatus == 6
 
 
-def test_ctrl_c_in_a_terminal(engine, app) -> None:
+def test_ctrl_c_in_a_terminal(each_engine, app) -> None:
     child = pexpect.spawn(
         str(BIN / "run-image"),
         ["box", "--", "sh", "-c", "echo ready; exec sleep 98764"],
@@ -449,7 +449,7 @@ def test_ctrl_c_in_a_terminal(engine, app) -> None:
     wait_for(lambda: not processes("sleep", "98764"))
 
 
-def test_output_to_a_file_has_no_carriage_returns(engine, app, tmp_path) -> None:
+def test_output_to_a_file_has_no_carriage_returns(each_engine, app, tmp_path) -> None:
     root = app()
     child = pexpect.spawn("sh", ["-c", f"{BIN}/run-image box -- echo hello > out.txt"], cwd=str(root), timeout=60)
     child.expect(pexpect.EOF)
@@ -457,19 +457,19 @@ def test_output_to_a_file_has_no_carriage_returns(engine, app, tmp_path) -> None
     assert (root / "out.txt").read_bytes() == b"hello\n"
 
 
-def test_a_kept_container(engine, app) -> None:
+def test_a_kept_container(each_engine, app) -> None:
     outcome = script("run-image", "box", "-k", "--", "sh", "-c", "echo kept", directory=app())
     container = outcome.out.strip()
     try:
         assert outcome.status == 0
-        assert engine.docker("wait", container) == "0\n"
-        assert engine.docker("logs", container) == "kept\n"
-        assert engine.docker("inspect", "--format", "{{.Name}}", container) == "/" + _container(outcome.err) + "\n"
+        assert each_engine.docker("wait", container) == "0\n"
+        assert each_engine.docker("logs", container) == "kept\n"
+        assert each_engine.docker("inspect", "--format", "{{.Name}}", container) == "/" + _container(outcome.err) + "\n"
     finally:
-        engine.docker("rm", "-f", container)
+        each_engine.docker("rm", "-f", container)
 
 
-def test_relative_paths_are_relative_to_the_root(engine, app) -> None:
+def test_relative_paths_are_relative_to_the_root(each_engine, app) -> None:
     root = app("[DEFAULT]\nargs = --env-file settings.env\n", **{"settings.env": "FROM_FILE=yes\n", "sub/x": ""})
     outcome = script("run-image", "box", "--", "sh", "-c", "echo $FROM_FILE", directory=root / "sub")
     assert outcome.out == "yes\n"

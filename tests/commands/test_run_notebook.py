@@ -131,7 +131,7 @@ def test_aws_mounts_the_credentials(app):
     assert f"-v '{app.root}:/home/jovyan/project' -v {os.environ['HOME']}/.aws:/home/jovyan/.aws -p" in run
 
 
-def test_a_base_that_exists_is_not_built_again(engine, app):
+def test_a_base_that_exists_is_not_built_again(containerd_engine, app):
     app.write(
         {"docker/base/Dockerfile": "FROM local/busybox\n", "docker/notebook/Dockerfile": "FROM my-app-base:alice\n"}
     )
@@ -139,7 +139,7 @@ def test_a_base_that_exists_is_not_built_again(engine, app):
     builds = [[line for line in app().echoed if line.startswith("docker build")] for _ in range(2)]
     notebook = "docker build -t my-app-notebook:alice -f docker/notebook/Dockerfile ."
     assert builds == [["docker build -t my-app-base:alice -f docker/base/Dockerfile .", notebook], [notebook]]
-    engine.docker("image", "rm", "my-app-notebook:alice", "my-app-base:alice")
+    containerd_engine.docker("image", "rm", "my-app-notebook:alice", "my-app-base:alice")
 
 
 def test_the_section_overrides_defaults(app):
@@ -200,7 +200,7 @@ def test_no_engine(app):
     )
 
 
-def test_an_image_that_docker_cannot_pull(engine, app):
+def test_an_image_that_docker_cannot_pull(containerd_engine, app):
     outcome = app()
     assert outcome.status == 1
     assert outcome.echoed == ["docker pull resero-labs/docker-ds:latest"]
@@ -209,7 +209,7 @@ def test_an_image_that_docker_cannot_pull(engine, app):
     )
 
 
-def test_a_missing_image_that_must_not_be_pulled(engine, app, monkeypatch):
+def test_a_missing_image_that_must_not_be_pulled(containerd_engine, app, monkeypatch):
     monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
     outcome = app()
     assert outcome.status == 1
@@ -219,7 +219,7 @@ def test_a_missing_image_that_must_not_be_pulled(engine, app, monkeypatch):
     )
 
 
-def test_an_image_without_jupyter(engine, app):
+def test_an_image_without_jupyter(containerd_engine, app):
     configure(app, "cmd = sh -c 'echo no jupyter in here; exit 7'")
     outcome = app()
     assert outcome.status == 7
@@ -231,7 +231,7 @@ def test_an_image_without_jupyter(engine, app):
     assert outcome.out == ""
 
 
-def test_a_container_that_exits_with_status_0_too_early_is_a_failure(engine, app, monkeypatch):
+def test_a_container_that_exits_with_status_0_too_early_is_a_failure(containerd_engine, app, monkeypatch):
     monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
     configure(app, "cmd = true")
     outcome = app()
@@ -239,7 +239,7 @@ def test_a_container_that_exits_with_status_0_too_early_is_a_failure(engine, app
     assert "docker exited with status 0 before Jupyter answered" in outcome.err
 
 
-def test_a_command_that_is_not_in_the_image(engine, app):
+def test_a_command_that_is_not_in_the_image(containerd_engine, app):
     configure(app, "cmd = jupyter lab")
     outcome = app()
     assert outcome.status == 127
@@ -247,14 +247,14 @@ def test_a_command_that_is_not_in_the_image(engine, app):
 
 
 @pytest.fixture
-def start(engine, app, monkeypatch):
+def start(containerd_engine, app, monkeypatch):
     """Return a function that starts run-notebook in the network of the engine; it ends with the test."""
     monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
     running = []
 
     def begin(text: str, *argv: str, **environ: str) -> Running:
         configure(app, text)
-        running.append(Running(["run-notebook", *argv], app.root, daemon(engine), environ))
+        running.append(Running(["run-notebook", *argv], app.root, daemon(containerd_engine), environ))
         return running[-1]
 
     yield begin
@@ -279,17 +279,17 @@ def arguments_of_all_processes() -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_stdout_is_the_url_and_the_container_ends_with_the_command(engine, start, number):
+def test_stdout_is_the_url_and_the_container_ends_with_the_command(containerd_engine, start, number):
     notebook = start(f"cmd = {WEB}")
     url = notebook.url()
     token = url.partition("?token=")[2]
     assert re.fullmatch("[0-9a-f]{48}", token)
-    (name,) = containers(engine)
-    assert f"JUPYTER_TOKEN={token}" in engine.docker("inspect", "-f", "{{.Config.Env}}", name)
-    assert engine.docker("port", name) == "8888/tcp -> 127.0.0.1:8888\n"
+    (name,) = containers(containerd_engine)
+    assert f"JUPYTER_TOKEN={token}" in containerd_engine.docker("inspect", "-f", "{{.Config.Env}}", name)
+    assert containerd_engine.docker("port", name) == "8888/tcp -> 127.0.0.1:8888\n"
     assert token not in arguments_of_all_processes()
     assert notebook.end(number) == (128 + number, "")
-    assert containers(engine) == []
+    assert containers(containerd_engine) == []
     assert token not in notebook.stderr
     assert "\nstarted\n" in notebook.stderr
 
@@ -320,7 +320,7 @@ def test_a_later_failure_gives_its_status(start, app):
     assert notebook.wait() == (5, "")
 
 
-def test_a_late_jupyter_triggers_a_warning(engine, app, capfd, monkeypatch):
+def test_a_late_jupyter_triggers_a_warning(containerd_engine, app, capfd, monkeypatch):
     monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
     monkeypatch.setattr(server, "PATIENCE", 0.2)
     configure(app, "cmd = sh -c 'sleep 2; exit 3'")
@@ -371,10 +371,10 @@ def in_a_terminal(engine, app, *argv: str):
     return pexpect.spawn(command[0], command[1:], cwd=str(app.root), encoding="utf-8", timeout=60)
 
 
-def test_on_a_terminal_the_browser_opens_without_the_token_in_arguments(engine, app, browser, monkeypatch):
+def test_on_a_terminal_the_browser_opens_without_the_token_in_arguments(containerd_engine, app, browser, monkeypatch):
     monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
     configure(app, f"cmd = {WEB}")
-    child = in_a_terminal(engine, app)
+    child = in_a_terminal(containerd_engine, app)
     child.expect(r"(http://127\.0\.0\.1:\d+/\?token=[0-9a-f]{48})")
     url = child.match[1]
     wait_for(lambda: browser.exists() and browser.read_text().endswith("\n"))
@@ -385,13 +385,13 @@ def test_on_a_terminal_the_browser_opens_without_the_token_in_arguments(engine, 
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 130
-    assert containers(engine) == []
+    assert containers(containerd_engine) == []
 
 
-def test_no_browser(engine, app, browser, monkeypatch):
+def test_no_browser(containerd_engine, app, browser, monkeypatch):
     monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
     configure(app, f"cmd = {WEB}")
-    child = in_a_terminal(engine, app, "--no-browser")
+    child = in_a_terminal(containerd_engine, app, "--no-browser")
     child.expect(r"token=[0-9a-f]{48}")
     child.sendintr()
     child.expect(pexpect.EOF)
