@@ -403,7 +403,11 @@ def test_a_temporary_failure_is_tried_again(flaky, app, docker_config, monkeypat
     original = retries.retry
 
     def retry(action: Callable[[], object], warn: Callable[[str], None]) -> object:
-        return original(action, lambda text: (flaky.recover(), warn(text))[1])
+        def recover(text: str) -> None:
+            flaky.recover()
+            warn(text)
+
+        return original(action, recover)
 
     monkeypatch.setattr(retries, "retry", retry)
     _configure(app, publication_tag=f"{flaky.host}/x:1")
