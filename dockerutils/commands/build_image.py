@@ -34,7 +34,10 @@ def parser() -> program.Parser:
         help="subdirectories of docker/; all: build every image, bases first; clean: remove the built images",
     )
     parser.add_argument(
-        "-j", "--jobs", metavar="N", help="build at most N images at a time (default: the number of CPUs)"
+        "-j",
+        "--jobs",
+        metavar="N",
+        help=f"build at most N images at a time (default: the number of CPUs, at least {build.AT_ONCE})",
     )
     base = parser.add_argument_group("base images")
     base.add_argument("-f", "--force-build-base", action="store_true", help="build docker/base first")

@@ -35,6 +35,7 @@ def parser() -> program.Parser:
     )
     parser.add_image()
     parser.add_command("COMMAND [ARG ...]", "run COMMAND instead of the key cmd; everything behind it belongs to it")
+    parser.add_argument("--build", action="store_true", help="build the image first, with the bases that are missing")
     section = parser.add_argument_group("instead of keys of the section")
     section.add_argument("-t", "--tag", metavar="TAG", help="run the image with this tag (for a terminal, write -it)")
     section.add_argument("-c", "--command", metavar="COMMAND", help="run COMMAND, one argument; no shell reads it")
@@ -77,7 +78,14 @@ def handle(args: argparse.Namespace) -> None:
     for warning in project.config.unknown_keys(image.name):
         console.warn("run-image", warning)
     container = run.configure(project, image, request(args))
-    if not args.dry_run:
+    if args.build:
+        from dockerutils.images import build  # late, for the start of all other runs
+
+        platform = [
+            word for value in options.values(args.docker, options.RUN, "platform") for word in ("--platform", value)
+        ]
+        build.build_to_run(project, image, platform, by="run-image", dry_run=args.dry_run)
+    elif not args.dry_run:
         run.require_image(project, image)
     if project.docked:
         for path in run.local_mounts(project, container):

@@ -166,7 +166,7 @@ def _has_base(project: Project) -> bool:
 def pull(project: Project, image: Image, platform: Sequence[str], *, dry_run: bool) -> None:
     """Pull the image; if that fails, use the local one."""
     if not dry_run:
-        engine.require()
+        engine.require(project.environ)
     try:
         command = ["docker", "pull", *platform, image.reference]
         process.run(Command(command), dry_run=dry_run, to_stderr=True)
@@ -263,7 +263,7 @@ def resume(project: Project, dock: Dock, args: argparse.Namespace) -> bool:
             container = stream.read().strip()
     except FileNotFoundError:
         return False
-    engine.require()
+    engine.require(project.environ)
     if not is_running(container):
         console.note(_COMMAND, f"the last notebook on dock {dock.moniker} was interrupted; fetching its files first")
         fetch(project, dock)

@@ -19,12 +19,14 @@ _THOUSAND = 1000
 _TIMEOUT = 5.0  # seconds for the socket to answer
 
 
-def require() -> str:
-    """Return the engine's version; DockerutilsError says why it does not answer."""
+def require(environ: Mapping[str, str]) -> None:
+    """Raise DockerutilsError, which says why, if no engine answers. Ask its socket first, as `has_image` does."""
+    socket = local_socket(environ)
+    if socket and _socket_agrees(socket, "/_ping"):
+        return
     answer = process.capture(["docker", "version", "--format", "{{.Server.Version}}"])
     if answer.status:
         raise refusal(answer.stderr)
-    return answer.stdout.strip()
 
 
 def has_image(reference: str, environ: Mapping[str, str]) -> bool:
@@ -34,7 +36,7 @@ def has_image(reference: str, environ: Mapping[str, str]) -> bool:
     Any answer but yes is checked with docker, which also reports errors.
     """
     socket = local_socket(environ)
-    if socket and _socket_has_image(socket, reference):
+    if socket and _socket_agrees(socket, f"/images/{reference}/json"):
         return True
     answer = process.capture(_inspection([reference]))
     _require_answer(answer)
@@ -57,15 +59,18 @@ def local_socket(environ: Mapping[str, str]) -> str | None:
     return None if has_context or environ.get("DOCKER_CONTEXT") else "/var/run/docker.sock"
 
 
-def _socket_has_image(path: str, reference: str) -> bool:
-    """Ask by https://docs.docker.com/reference/api/engine/ (ImageInspect); False can also mean that nothing answers."""
+def _socket_agrees(path: str, resource: str) -> bool:
+    """Return whether the engine has a resource; False can also mean that nothing answers.
+
+    The API: https://docs.docker.com/reference/api/engine/ (ImageInspect, SystemPing).
+    """
     import socket  # late: only some commands ask the engine
 
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_TIMEOUT)
             connection.connect(path)
-            connection.sendall(f"GET /images/{reference}/json HTTP/1.0\r\n\r\n".encode())
+            connection.sendall(f"GET {resource} HTTP/1.0\r\n\r\n".encode())
             return connection.recv(len("HTTP/1.0 200")).endswith(b" 200")
     except OSError:
         return False

@@ -17,6 +17,9 @@ from dockerutils.project.project import DIRECTORY, LATEST, Image, Project, renam
 
 ALL = "all"  # instead of an image: every image with a Dockerfile
 
+# Builds that run at the same time by default, if this machine has fewer CPUs: a build waits for networks and disks.
+AT_ONCE = 8
+
 _PIP_CONF = "pip.conf"
 
 
@@ -27,7 +30,7 @@ class Request(NamedTuple):
     others need it. `pull` pulls newer versions of the FROM images. `repository`, for one image, and `tag` replace those
     of the project. `options` are further options of docker build. `with_missing` also builds images of the project
     that these are built from and that the engine does not have. `at_once` is the number of builds that run at the same
-    time, None for the number of CPUs.
+    time, None for the number of CPUs, but at least AT_ONCE.
     """
 
     images: Sequence[str]
@@ -76,9 +79,23 @@ def build(
     with files.temporary_copy(f"{pip_conf}.template", pip_conf, report_wait):
         parallel.run(
             {image.name: Plan(steps[image.name], names) for image, names in needs.items()},
-            request.at_once or len(os.sched_getaffinity(0)),
+            request.at_once or max(len(os.sched_getaffinity(0)), AT_ONCE),
             to_stderr=to_stderr,
         )
+
+
+def build_to_run(
+    project: Project, image: Image, options: Sequence[str] = (), *, by: str, dry_run: bool = False
+) -> None:
+    """Build an image of a directory, or a synthetic one, under the name and the tag that it runs with.
+
+    The stdout of the commands goes to stderr. `options` are options of docker build. The errors are those of `build`;
+    UserError if the image has no Dockerfile.
+    """
+    if image.directory is None:
+        raise UserError(f"{image.name!r} has no Dockerfile; docker pulls it when you run it")
+    tag = image.tag if image.tag != project.image(image.directory).tag else None
+    build(project, Request([image.directory], tag=tag, options=options), by=by, dry_run=dry_run, to_stderr=True)
 
 
 def requested(project: Project, request: Request) -> list[Image]:
@@ -163,7 +180,7 @@ def _missing_bases(project: Project, images: Sequence[Image], request: Request, 
     known = {image.name for image in images}
     added: Sequence[Image] = images
     try:
-        engine.require()
+        engine.require(project.environ)
         while added:
             bases = [base for image in added for base in build_order.bases(project, image, request.options)]
             # docker finds or pulls a version that a build would not make.

@@ -133,7 +133,9 @@ def require_image(project: Project, image: Image) -> None:
     Docker pulls a configuration-only image itself.
     """
     if not engine.has_image(image.reference, project.environ) and image.kind != CONFIGURED:
-        raise DockerutilsError(f"{image.reference} is not built yet; run: {project.build_command(image)}")
+        raise DockerutilsError(
+            f"{image.reference} is not built yet; run: {project.build_command(image)}, or add --build"
+        )
 
 
 def start(project: Project, run: invocation.Run, *, sync_project: bool = False, dry_run: bool = False) -> None:

@@ -278,12 +278,12 @@ def test_an_image_that_is_not_built(each_engine, app, capfd) -> None:
     assert call(main, "dev", directory=root, capfd=capfd) == (
         1,
         "",
-        "run-image: my-app-dev:alice is not built yet; run: build-image dev\n",
+        "run-image: my-app-dev:alice is not built yet; run: build-image dev, or add --build\n",
     )
     assert call(main, "sh", directory=root, capfd=capfd) == (
         1,
         "",
-        "run-image: my-app-dev:v2 is not built yet; run: build-image dev -t v2\n",
+        "run-image: my-app-dev:v2 is not built yet; run: build-image dev -t v2, or add --build\n",
     )
 
 

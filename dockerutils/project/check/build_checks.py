@@ -77,7 +77,7 @@ def run(project: Project, images: Sequence[Image]) -> Result:
 def _checks(project: Project, images: Sequence[Image]) -> list[_Check]:
     """Return the commands. DockerutilsError if no engine answers."""
     bases = {image: list(_own_bases(project, image)) for image in images}
-    engine.require()
+    engine.require(project.environ)
     present = engine.inspect(reference for each in bases.values() for reference in each)
     checks = []
     for image, needed in bases.items():
