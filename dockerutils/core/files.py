@@ -50,6 +50,20 @@ def temporary_copy(template: str, path: str, on_wait: Callable[[], None] = lambd
             _release(copy, path)
 
 
+def is_copy(path: str, template: str) -> bool:
+    """Return whether the file at `path` is a temporary copy of `template`, a file in the same directory."""
+    mark = _mark(template)
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
+            return stream.read(len(mark)) == mark
+    except OSError:
+        return False
+
+
+def _mark(template: str) -> bytes:
+    return _MARK % os.fsencode(os.path.basename(template))
+
+
 def _name_beside(path: str) -> str:
     """Return the name of a temporary file in the directory of `path`.
 
@@ -63,7 +77,7 @@ def _take(template: str, path: str, on_wait: Callable[[], None]) -> int | None:
 
     Return None if the file at `path` is not a copy.
     """
-    mark = _MARK % os.path.basename(template).encode()
+    mark = _mark(template)
     with open(template, "rb") as stream:
         mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
         wanted = mark + stream.read()

@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from dockerutils.core import console, files, process
+from dockerutils.core import console, process
 from dockerutils.core.errors import DockerutilsError, UserError
 from dockerutils.core.process import Command
 from dockerutils.docker import engine, invocation
-from dockerutils.images import parallel
+from dockerutils.images import parallel, pip_conf
 from dockerutils.images.parallel import Plan, Step
 from dockerutils.project import build_order, dockerfile, version_file
 from dockerutils.project.project import DIRECTORY, LATEST, Image, Project, renamed
@@ -19,8 +19,6 @@ ALL = "all"  # instead of an image: every image with a Dockerfile
 
 # Builds that run at the same time by default, if this machine has fewer CPUs: a build waits for networks and disks.
 AT_ONCE = 8
-
-_PIP_CONF = "pip.conf"
 
 
 class Request(NamedTuple):
@@ -71,12 +69,7 @@ def build(
         return
     if version_file.applies(project.root):
         version_file.generate(project.root)
-    pip_conf = os.path.join(project.root, _PIP_CONF)
-
-    def report_wait() -> None:
-        console.note(by, f"another build uses an earlier {_PIP_CONF}.template; waiting for it to end")
-
-    with files.temporary_copy(f"{pip_conf}.template", pip_conf, report_wait):
+    with pip_conf.in_context(project.root, (_content(project, image) for image in needs), by):
         parallel.run(
             {image.name: Plan(steps[image.name], names) for image, names in needs.items()},
             request.at_once or max(len(os.sched_getaffinity(0)), AT_ONCE),
@@ -145,8 +138,9 @@ def _to_build(project: Project, name: str, repository: str | None, tag: str | No
 def _steps(project: Project, image: Image, request: Request) -> Iterator[Step]:
     """Yield the commands that build one image: the pre-script, the builder stage, the image, the post-script."""
     settings = project.settings(image.name)
-    content = dockerfile.read(os.path.join(project.root, image.dockerfile), shown_as=image.dockerfile)
-    options = [*_pull(project, image, request), *project.build_options(image, request.options)]
+    content = _content(project, image)
+    given = project.build_options(image, request.options)
+    options = [*_pull(project, image, request), *pip_conf.secret(project.root, content, given), *given]
     env = {"IMAGE": image.name, "IMAGE_NAME": image.repository, "IMAGE_TAG": image.tag}
     if before := settings.command("pre_build_script"):
         yield Step(Command(before, env, project.root), settings.value("pre_build_script"))
@@ -156,6 +150,10 @@ def _steps(project: Project, image: Image, request: Request) -> Iterator[Step]:
     yield Step(invocation.build(image.reference, image.dockerfile, options, project.root))
     if after := settings.command("post_build_script"):
         yield Step(Command(after, env, project.root), settings.value("post_build_script"))
+
+
+def _content(project: Project, image: Image) -> dockerfile.Dockerfile:
+    return dockerfile.read(os.path.join(project.root, image.dockerfile), shown_as=image.dockerfile)
 
 
 def _pull(project: Project, image: Image, request: Request) -> list[str]:

@@ -51,6 +51,16 @@ class Dockerfile:
             for declaration in dockerfile_parser.split_words(instruction.rest, self._escape)
         ]
 
+    @property
+    def secrets(self) -> set[str]:
+        """The ids of the secrets that RUN instructions mount."""
+        mounts = (_fields(mount) for instruction in self._all("RUN") for mount in instruction.flag("mount"))
+        return {
+            mount.get("id") or os.path.basename(mount.get("target") or mount.get("dst") or mount.get("destination", ""))
+            for mount in mounts
+            if mount.get("type") == "secret"
+        }
+
     def bases(self, arguments: Mapping[str, str]) -> list[str]:
         """Return the images that the Dockerfile is built from, in order.
 
@@ -187,9 +197,12 @@ def _sources(instruction: Instruction) -> Iterator[str]:
     if instruction.keyword == "COPY":
         yield from instruction.flag("from")
     elif instruction.keyword == "RUN":
-        for mount in instruction.flag("mount"):
-            fields = (field.partition("=") for field in mount.split(","))
-            yield from (value for key, _, value in fields if key.lower() == "from")
+        yield from (fields["from"] for fields in map(_fields, instruction.flag("mount")) if "from" in fields)
+
+
+def _fields(mount: str) -> dict[str, str]:
+    """Return the values in `RUN --mount=type=…,from=…` by their keys."""
+    return {key.lower(): value for key, _, value in (field.partition("=") for field in mount.split(","))}
 
 
 def _fault(instruction: Instruction, escape: str) -> str:

@@ -44,3 +44,42 @@ def test_with_the_classic_builder(engine, app) -> None:
         f"{CONFIG}: 1 image, no problems\n",
         f"{LEFT_OUT}: this docker does not have it; install buildx 0.15 or newer, and do not set DOCKER_BUILDKIT=0\n",
     )
+
+
+def test_what_docker_finds(containerd_engine, app, monkeypatch) -> None:
+    monkeypatch.setenv("BUSYBOX", "local/busybox")
+    monkeypatch.setenv("TOKEN", "x")
+    app.write({
+        "docker/base/Dockerfile": "FROM local/busybox\nCMD echo base\n",
+        # The base is not built yet: docker must not look for it in a registry, and it can set VERSION.
+        "docker/dev/Dockerfile": "ARG BASE\nFROM $BASE as dev\nWORKDIR /$VERSION\n",
+        "docker/secret/Dockerfile": "ARG BASE\nFROM $BASE\nARG GH_TOKEN\nCOPY $UNKNOWN /x\n",
+        "docker/wrong/Dockerfile": "FROM local/busybox\nRUN --mount=type=nothing true\n",
+        # The problem is reported once, by our own check.
+        "docker/zero/Dockerfile": "FROM local/busybox as zero\nRUM x\n",
+        CONFIG: "[dev]\nbuild_args = --build-arg BASE={project}-base:{user} --no-cache\n"
+        "[secret]\nbuild_args = --build-arg BASE=$BUSYBOX --build-arg GH_TOKEN=$TOKEN\n",
+    })  # fmt: skip
+    outcome = app("check")
+    assert outcome.out.splitlines()[3:] == [
+        f"docker/base/Dockerfile:2: JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended "
+        f"behavior related to OS signals; see {RULES}/json-args-recommended/",
+        "docker/dev/Dockerfile:2: FromAsCasing: 'as' and 'FROM' keywords' casing do not match; "
+        f"see {RULES}/from-as-casing/",
+        f"docker/secret/Dockerfile:4: UndefinedVar: Usage of undefined variable '$UNKNOWN'; see {RULES}/undefined-var/",
+        'docker/wrong/Dockerfile:2: docker rejects this line: unsupported mount type "nothing"',
+    ]
+    assert outcome.err == "dockerutils: 7 problems; correct and check again\n"
+    assert app("check", "--no-build-checks").err == "dockerutils: 3 problems; correct and check again\n"
+
+
+def test_an_image_that_docker_does_not_get(containerd_engine, app) -> None:
+    app.write({"docker/web/Dockerfile": "FROM localhost:1/nothing AS web\nMAINTAINER x\n"})
+    outcome = app("check")
+    assert outcome.out == (
+        "docker/web/Dockerfile:2: MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label; "
+        f"see {RULES}/maintainer-deprecated/\n"
+    )
+    assert outcome.err.splitlines()[0] == (
+        f"{LEFT_OUT} for web: docker cannot read the image localhost:1/nothing:latest (connection refused); pull it"
+    )

@@ -260,3 +260,17 @@ def test_images_are_those_that_buildkit_builds_from(containerd_engine, tmp_path)
     assert {name.partition(":")[0] for name in _bases(text)} == {"local/busybox"}
     assert list(dockerfile.parse(text).faults({})) == []
     subprocess.run(["docker", "build", "-q", str(tmp_path)], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
+    ("line", "secrets"),
+    [
+        ("RUN --mount=type=secret,id=token true", {"token"}),
+        ("RUN --mount=type=secret,target=/etc/pip.conf true", {"pip.conf"}),
+        ("RUN --mount=type=secret,id=a,dst=/b --mount=type=secret,id=c,env=C true", {"a", "c"}),
+        ("RUN --mount=type=cache,id=a --mount=type=ssh,id=b true", set()),
+        ("RUN echo --mount=type=secret,id=token", set()),
+    ],
+)
+def test_secrets(line, secrets) -> None:
+    assert dockerfile.parse(f"FROM x\n{line}\n").secrets == secrets

@@ -22,7 +22,7 @@ _CHECK = ["docker", "build", "--call", "check,format=json"]
 _AT_ONCE = 8
 _TIMEOUT = 60.0  # seconds for each check
 # Options of docker build that decide which images and stages there are.
-_READ = {("build-arg",), ("build-context",), ("platform",)}
+_READ = {("build-arg",), ("build-context",)}
 
 # An ARG without a default is no mistake here if the section gives it a value; otherwise dockerfile.faults has it.
 _ALWAYS_SKIPPED = {"InvalidDefaultArgInFrom"}
@@ -81,14 +81,19 @@ def _checks(project: Project, images: Sequence[Image]) -> list[_Check]:
     present = engine.inspect(reference for each in bases.values() for reference in each)
     checks = []
     for image, needed in bases.items():
-        given = project.settings(image.name).options("build_args")
-        kept = options.join(option for option in options.parse(given, BUILD) if option.names in _READ)
+        given = options.parse(project.build_options(image), BUILD)
+        kept = options.join(option for option in given if option.names in _READ or _is_platform(option))
         missing = [reference for reference in needed if reference not in present]
         # Any directory does in the place of an image that is not built yet. Docker would look for it in a registry.
         contexts = [word for each in missing for word in ("--build-context", f"{each}=docker")]
         words, env = invocation.by_name([*kept, *contexts], BUILD, "build-arg")
         checks.append(_Check(image, [*_CHECK, "-f", image.dockerfile, *words, "."], env, not missing))
     return checks
+
+
+def _is_platform(option: options.Option) -> bool:
+    """Return whether an option names one platform: for several ones, an engine can need another builder."""
+    return option.names == ("platform",) and "," not in (option.value or "")
 
 
 def _own_bases(project: Project, image: Image) -> Iterator[str]:
