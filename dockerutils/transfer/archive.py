@@ -32,24 +32,22 @@ class Readable(Protocol):
 
 _BLOBS = "blobs/sha256/"
 _BLOCK = 512
+# The members that name the image. Engines read `repositories` only without manifest.json.
+_NAMING, _OLD_NAMING = ("manifest.json", "index.json"), "repositories"
 _CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 _MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 
 
-def write(config: bytes, layers: Sequence[Layer], reference: str, delta: Delta, sink: Write) -> set[str]:
-    """Write the archive of an image with the layers that are missing; return the names of all its layers.
-
-    `reference` is its full name and tag.
-    """
+def write(config: bytes, layers: Sequence[Layer], reference: str, delta: Delta, sink: Write) -> None:
+    """Write the archive of an image with the layers that are missing; `reference` is its full name and tag there."""
     written = set(delta.omitted)
     for layer in layers:
         if layer.diff_id not in written:
             written.add(layer.diff_id)
             _member(_blob(layer.diff_id), layer.size, layer.read(), sink)
     _finish(config, [(layer.diff_id, layer.size) for layer in layers], reference, sink)
-    return {_blob(layer.diff_id) for layer in layers}
 
 
 def _finish(config: bytes, layers: Sequence[tuple[str, int]], reference: str, sink: Write) -> None:
@@ -70,8 +68,7 @@ def _finish(config: bytes, layers: Sequence[tuple[str, int]], reference: str, si
         "config": descriptor(_CONFIG_TYPE, config_digest, len(config)),
         "layers": [descriptor(_LAYER_TYPE, *each) for each in layers],
     }).encode()  # fmt: skip
-    names = {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference.rpartition(":")[2]}
-    index = descriptor(_MANIFEST_TYPE, add(manifest), len(manifest), annotations=names)
+    index = descriptor(_MANIFEST_TYPE, add(manifest), len(manifest), annotations=_names(reference))
     docker = {
         "Config": _blob(config_digest),
         "RepoTags": [reference],
@@ -84,6 +81,22 @@ def _finish(config: bytes, layers: Sequence[tuple[str, int]], reference: str, si
     }.items():
         _file(name, json.dumps(content).encode(), sink)
     sink(bytes(2 * _BLOCK))
+
+
+def _names(reference: str) -> dict[str, str]:
+    """Return the annotations by which the containerd store names an image."""
+    return {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference.rpartition(":")[2]}
+
+
+def _renamed(name: str, content: bytes, reference: str) -> bytes:
+    """Return a member that names the image, with another name."""
+    document = json.loads(content)
+    if name == "manifest.json":
+        document[0]["RepoTags"] = [reference]
+    else:
+        for each in document["manifests"]:
+            each["annotations"] = each.get("annotations", {}) | _names(reference)
+    return json.dumps(document).encode()
 
 
 class _Spooled(NamedTuple):
@@ -113,38 +126,57 @@ class _Spooled(NamedTuple):
         return json.loads(b"".join(self.read(name)))
 
 
-def forward(saved: Readable, delta: Delta, reference: str, sink: Write) -> set[str]:
-    """Pass on the archive that `docker save` writes, without the layers that are present; return the names of all.
+def forward(saved: Readable, delta: Delta, reference: str, sink: Write) -> None:
+    """Pass on the archive that `docker save` writes, without the layers that are present, as the image `reference`.
 
     Engines from 25 on name a layer by its digest, and write the manifest last. Layers whose names are not diff ids, as
     those of the containerd store, wait for the manifest in an unnamed temporary file. So do the layers of older
     engines, whose archive is converted to an OCI layout. (Hashing the layers to identify them takes longer than writing
     and reading the file.) ValueError: it is not an archive of an image.
     """
-    if not delta.present:
-        for chunk in _chunks(saved):
-            sink(chunk)
-        return set()
+    try:
+        if delta.present:
+            _forward_missing(saved, delta, reference, sink)
+        else:
+            _forward_all(saved, reference, sink)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"not an archive of an image: {error}") from error
+    except tarfile.TarError as error:
+        raise ValueError(str(error)) from error
+
+
+def _forward_all(saved: Readable, reference: str, sink: Write) -> None:
+    with _opened(saved) as tar:
+        for member in tar:
+            if member.name in _NAMING:
+                _file(member.name, _renamed(member.name, _content(tar, member).read(), reference), sink)
+            elif not member.isreg():  # a directory or a link
+                sink(member.tobuf())
+            elif member.name != _OLD_NAMING:
+                _member(member.name, member.size, _chunks(_content(tar, member)), sink)
+    sink(bytes(2 * _BLOCK))
+
+
+def _forward_missing(saved: Readable, delta: Delta, reference: str, sink: Write) -> None:
     # /tmp can be in memory, /var/tmp is not.
     with tempfile.TemporaryFile(dir=os.environ.get("TMPDIR") or "/var/tmp") as stream:  # noqa: S108
         spooled = _Spooled(stream, {})
         sizes, links = _sort(saved, delta, spooled, sink)
-        try:
-            manifest = spooled.json("manifest.json")[0]
-            diff_ids = spooled.json(manifest["Config"])["rootfs"]["diff_ids"]
-            paths = [links.get(path, path) for path in manifest["Layers"]]
-            layers = [(path, diff_id, sizes[path]) for path, diff_id in zip(paths, diff_ids, strict=True)]
-        except (LookupError, TypeError) as error:
-            raise ValueError(f"not an archive of an image: {error}") from error
-        if "index.json" in spooled.places:
-            dropped = {path for path, diff_id, _ in layers if diff_id in delta.omitted}
-            for name, (_, size) in spooled.places.items():
-                if name not in dropped:
-                    _member(name, size, spooled.read(name), sink)
-            sink(bytes(2 * _BLOCK))
-            return set(paths)
-        own = [Layer(diff_id, size, partial(spooled.read, path)) for path, diff_id, size in layers]
-        return write(b"".join(spooled.read(manifest["Config"])), own, reference, delta, sink)
+        manifest = spooled.json("manifest.json")[0]
+        diff_ids = spooled.json(manifest["Config"])["rootfs"]["diff_ids"]
+        paths = [links.get(path, path) for path in manifest["Layers"]]
+        layers = [(path, diff_id, sizes[path]) for path, diff_id in zip(paths, diff_ids, strict=True)]
+        if "index.json" not in spooled.places:
+            own = [Layer(diff_id, size, partial(spooled.read, path)) for path, diff_id, size in layers]
+            write(b"".join(spooled.read(manifest["Config"])), own, reference, delta, sink)
+            return
+        dropped = {_OLD_NAMING, *(path for path, diff_id, _ in layers if diff_id in delta.omitted)}
+        for name, (_, size) in spooled.places.items():
+            if name in _NAMING:
+                _file(name, _renamed(name, b"".join(spooled.read(name)), reference), sink)
+            elif name not in dropped:
+                _member(name, size, spooled.read(name), sink)
+        sink(bytes(2 * _BLOCK))
 
 
 def _sort(saved: Readable, delta: Delta, spooled: _Spooled, sink: Write) -> tuple[dict[str, int], dict[str, str]]:
@@ -153,25 +185,26 @@ def _sort(saved: Readable, delta: Delta, spooled: _Spooled, sink: Write) -> tupl
     Return the sizes of the members, and the targets of those that are links to another member.
     """
     sizes, links = {}, {}
-    try:
-        with tarfile.open(fileobj=cast("IO[bytes]", saved), mode="r|", bufsize=CHUNK) as tar:
-            for member in tar:
-                sizes[member.name] = member.size
-                digest = f"sha256:{member.name.removeprefix(_BLOBS)}"
-                if member.issym():
-                    links[member.name] = posixpath.normpath(f"{posixpath.dirname(member.name)}/{member.linkname}")
-                elif not member.isreg() or digest in delta.omitted:
-                    continue
-                elif digest in delta.missing:
-                    _member(member.name, member.size, _chunks(_opened(tar, member)), sink)
-                else:
-                    spooled.add(member.name, _opened(tar, member))
-    except tarfile.TarError as error:
-        raise ValueError(str(error)) from error
+    with _opened(saved) as tar:
+        for member in tar:
+            sizes[member.name] = member.size
+            digest = f"sha256:{member.name.removeprefix(_BLOBS)}"
+            if member.issym():
+                links[member.name] = posixpath.normpath(f"{posixpath.dirname(member.name)}/{member.linkname}")
+            elif not member.isreg() or digest in delta.omitted:
+                continue
+            elif digest in delta.missing:
+                _member(member.name, member.size, _chunks(_content(tar, member)), sink)
+            else:
+                spooled.add(member.name, _content(tar, member))
     return sizes, links
 
 
-def _opened(tar: TarFile, member: TarInfo) -> IO[bytes]:
+def _opened(saved: Readable) -> TarFile:
+    return tarfile.open(fileobj=cast("IO[bytes]", saved), mode="r|", bufsize=CHUNK)
+
+
+def _content(tar: TarFile, member: TarInfo) -> IO[bytes]:
     stream = tar.extractfile(member)
     assert stream  # a regular file
     return stream

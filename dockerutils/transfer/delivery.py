@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import NamedTuple
 
 from dockerutils.core.errors import CommandFailed, DockerutilsError
 from dockerutils.core.process.children import Children
 from dockerutils.docker import engine
 from dockerutils.transfer import archive, layers, overlay2
+from dockerutils.transfer.arrival import Arrival, Content, LoadError
 from dockerutils.transfer.destination import Destination
 from dockerutils.transfer.layers import Delta
-from dockerutils.transfer.loading import Loaded, LoadError, Upload
+from dockerutils.transfer.loading import Upload
 
 
 class Source(NamedTuple):
-    """An image of this machine's engine: its full name and tag, its id, its layers, and where the engine stores them.
+    """An image of this machine's engine: its full name and tag, its id, its layers, its platform, such as linux/amd64.
 
-    `environ` is the environment that leads docker to the engine.
+    `driver` and `root` say where the engine stores it; `environ` is the environment that leads docker to the engine.
     """
 
     reference: str
     image_id: str
     diff_ids: tuple[str, ...]
+    platform: str
     driver: str
     root: str
     environ: Mapping[str, str]
@@ -46,8 +49,7 @@ Report = Callable[[Progress], None]
 
 def source(reference: str, children: Children, environ: Mapping[str, str]) -> Source:
     """Return what the engine knows of an image; DockerutilsError if there is no such image, or no engine."""
-    facts = '{"id":{{json .Id}},"layers":{{json .RootFS.Layers}}}'
-    inspect = children.start(["docker", "image", "inspect", "--format", facts, "--", reference], environ=environ)
+    inspect = children.start(["docker", "image", "inspect", "--format", "{{json .}}", "--", reference], environ=environ)
     info = children.start(["docker", "info", "--format", "{{.Driver}} {{.DockerRootDir}}"], environ=environ)
     inspected, place = inspect.finish(), info.finish().decode()
     if inspect.wait():
@@ -57,7 +59,9 @@ def source(reference: str, children: Children, environ: Mapping[str, str]) -> So
     record = json.loads(inspected)
     # The files of an engine on another machine are there.
     driver, _, root = place.strip().partition(" ") if engine.local_socket(environ) else ("", "", "")
-    return Source(reference, record["id"], tuple(record["layers"] or ()), driver, root, environ)
+    platform = "/".join(record[key] for key in ("Os", "Architecture", "Variant") if record.get(key))
+    layers_ = tuple(record["RootFS"].get("Layers") or ())
+    return Source(reference, record["Id"], layers_, platform, driver, root, environ)
 
 
 def send(
@@ -90,23 +94,27 @@ def _failure(destination: Destination, error: LoadError) -> CommandFailed:
 class _Export(NamedTuple):
     """A way to read an image: about how many bytes it yields, and a function that writes its archive.
 
-    The function returns the names of the image's layers in the archive, including those that are omitted.
+    The function takes the full name and tag that the image has in the archive.
     """
 
     total: int | None
-    write: Callable[[archive.Write], set[str]]
+    write: Callable[[str, archive.Write], None]
 
 
 def _deliver(image: Source, destination: Destination, delta: Delta, children: Children, report: Report) -> Progress:
-    """Send an image without the layers that are present; LoadError if the destination cannot load that."""
-    try:
-        return _upload(_stored(image, delta), image, delta, Upload(destination, image.reference, children), report)
-    except overlay2.Unreadable:
-        export = _saved(image, delta, children)
-        return _upload(export, image, delta, Upload(destination, image.reference, children), report)
+    """Send an image without the layers that are present; LoadError if it is not complete at the destination then."""
+    content = Content(image.reference, image.diff_ids, image.platform)
+    with closing(Arrival(destination, children)) as arrival:
+        try:
+            done = _upload(_stored(image, delta), arrival.name, delta, Upload(destination, children), report)
+        except overlay2.Unreadable:
+            export = _saved(image, delta, children)
+            done = _upload(export, arrival.name, delta, Upload(destination, children), report)
+        arrival.accept(content, partial=bool(delta.present))
+    return done
 
 
-def _upload(export: _Export, image: Source, delta: Delta, upload: Upload, report: Report) -> Progress:
+def _upload(export: _Export, name: str, delta: Delta, upload: Upload, report: Report) -> Progress:
     progress = Progress(len(delta.present), len(delta.missing), 0, export.total)
 
     def sink(data: bytes) -> None:
@@ -115,25 +123,12 @@ def _upload(export: _Export, image: Source, delta: Delta, upload: Upload, report
 
     report(progress)
     try:
-        files = export.write(sink)
-        loaded = upload.close()
+        export.write(name, sink)
+        upload.close()
     except BaseException:
         upload.abort()
         raise
-    _verify(loaded, image, delta, files, upload)
     return progress._replace(sent=upload.sent, total=upload.sent)
-
-
-def _verify(loaded: Loaded, image: Source, delta: Delta, files: set[str], upload: Upload) -> None:
-    """Raise LoadError unless the destination has all layers of the image, those that were not sent included."""
-    if loaded.diff_ids != image.diff_ids:
-        raise LoadError("the loaded image has other layers")
-    if not delta.present or upload.destination.is_classic:
-        return
-    if loaded.files is None:
-        raise LoadError("it does not list the files of the image")
-    if not loaded.files.issuperset(files):
-        raise LoadError("its store has the lower layers in another form")
 
 
 def _stored(image: Source, delta: Delta) -> _Export:
@@ -141,17 +136,17 @@ def _stored(image: Source, delta: Delta) -> _Export:
     stored = overlay2.read(image.root, image.driver, image.image_id, image.diff_ids)
     sizes = {layer.diff_id: layer.size for layer in stored.layers}
     total = sum(sizes[diff_id] for diff_id in set(delta.missing))
-    return _Export(total, lambda sink: archive.write(stored.config, stored.layers, image.reference, delta, sink))
+    return _Export(total, lambda name, sink: archive.write(stored.config, stored.layers, name, delta, sink))
 
 
 def _saved(image: Source, delta: Delta, children: Children) -> _Export:
     """Run docker save, which writes the whole image, and drop what is not sent."""
 
-    def write(sink: archive.Write) -> set[str]:
+    def write(name: str, sink: archive.Write) -> None:
         save = children.start(["docker", "save", image.reference], environ=image.environ)
-        files, fault = set(), ""
+        fault = ""
         try:
-            files = archive.forward(save, delta, image.reference, sink)
+            archive.forward(save, delta, name, sink)
         except ValueError as error:
             fault = str(error)
         except BaseException:
@@ -164,7 +159,6 @@ def _saved(image: Source, delta: Delta, children: Children) -> _Export:
             raise engine.refusal(save.stderr)
         if fault:
             raise DockerutilsError(f"docker save wrote an incomplete image: {fault}; build or pull it again")
-        return files
 
     return _Export(_estimate(image, delta, children), write)
 

@@ -14,13 +14,14 @@ from dockerutils.core.process import PIPE
 from dockerutils.core.process.children import Children
 from dockerutils.docks.remote import Docker, RemoteHost, find_docker
 
+_INFO = "{{.OSType}}/{{.Architecture}} {{.ServerVersion}} {{json .DriverStatus}}"
 # One script for all questions. The answers are marked: a login shell can print something before them.
 _QUESTIONS = f"""\
 command -v zstd >/dev/null && echo 'dockerutils zstd'
 {find_docker("image ls -aq --no-trunc")}
 [ -n "$docker" ] && [ -z "$refused" ] || exit 0
-driver=$($sudo"$docker" info --format '{{{{.Driver}}}} {{{{json .DriverStatus}}}}') &&
-    echo "dockerutils driver $driver" &
+info=$($sudo"$docker" info --format '{_INFO}') &&
+    echo "dockerutils info $info" &
 images=$(echo "$answer" | grep ^sha256: | sort -u)
 [ -z "$images" ] || layers=$(
     echo "$images" | xargs $sudo"$docker" image inspect --format 'dockerutils layers {{{{json .RootFS.Layers}}}}'
@@ -29,6 +30,8 @@ wait
 echo "$layers"
 exit 0
 """
+# The first engine that says which images of a containerd store are complete, by API 1.47. Older ones get all layers.
+_VERIFIABLE = 27, 2
 # Bytes of the answers; those of a thousand images are fewer than a tenth.
 _ANSWERS = 16 << 20
 
@@ -46,14 +49,16 @@ class Compressor(NamedTuple):
 
 
 class Destination(NamedTuple):
-    """A host and what it has: its docker, the diff ids of its images, compressors.
+    """A host and what it has: its docker, the diff ids of the images that it can share layers of, compressors.
 
-    `is_classic`: its engine certainly has the classic image store, not containerd's.
+    `platform` is that of its engine, such as linux/x86_64, "" if unknown. `is_classic`: the engine certainly has the
+    classic image store, not containerd's.
     """
 
     host: RemoteHost
     docker: Docker
     images: list[tuple[str, ...]]
+    platform: str
     is_classic: bool
     compressors: list[Compressor]
 
@@ -71,14 +76,22 @@ def probe(host: RemoteHost, children: Children) -> Destination:
         raise CommandFailed(status, host.explain(script.stderr))
     lines = re.findall(r"(?m)^dockerutils (\w+) ?(.*)", output)
     answers = dict(lines)
-    driver = answers.get("driver", "")
+    platform, version, store = f"{answers.get('info', '')}  ".split(" ", 2)
+    is_classic = store.strip() != "" and "io.containerd.snapshotter" not in store
+    images = [diff_ids(text) or () for kind, text in lines if kind == "layers"]
     return Destination(
         host,
         host.docker_in(output),
-        [diff_ids(text) or () for kind, text in lines if kind == "layers"],
-        driver != "" and "io.containerd.snapshotter" not in driver,
+        images if is_classic or not _is_older(version, _VERIFIABLE) else [],
+        platform,
+        is_classic,
         [each for each in ([*_ZSTD, _GZIP] if "zstd" in answers else [_GZIP]) if _is_installed(each.compress[0])],
     )
+
+
+def _is_older(version: str, than: tuple[int, int]) -> bool:
+    match = re.match(r"(\d{1,9})\.(\d{1,9})", version)
+    return match is not None and (int(match[1]), int(match[2])) < than
 
 
 def diff_ids(text: str) -> tuple[str, ...] | None:

@@ -17,6 +17,7 @@ from dockerutils.transfer import archive, layers
 from dockerutils.transfer.layers import Delta, Layer
 
 REFERENCE = "docker.io/library/app:1"
+NAMES = {"io.containerd.image.name": REFERENCE, "org.opencontainers.image.ref.name": "1"}
 LAYERS = st.lists(st.sampled_from([b"", b"one", b"two" * 300, b"three" * 1000]), min_size=1, max_size=5)
 
 Members = dict[str, bytes]
@@ -74,7 +75,10 @@ def oci(contents: Sequence[bytes], packed: Callable[[bytes], bytes] = bytes) -> 
     blobs = [packed(each) for each in contents]
     manifest = [{"Config": blob(config(contents)), "RepoTags": ["app:1"], "Layers": [blob(each) for each in blobs]}]
     members = {blob(each): each for each in [*blobs, config(contents)]}
-    rest = {"index.json": b'{"manifests": []}', "manifest.json": json.dumps(manifest).encode(), "oci-layout": b"{}"}
+    annotations = {"io.containerd.image.name": "docker.io/library/before:2", "more": "kept"}
+    index = {"manifests": [{"digest": digest(b"manifest"), "annotations": annotations}]}
+    documents = {"index.json": index, "manifest.json": manifest, "oci-layout": {}, "repositories": {"before": {}}}
+    rest = {name: json.dumps(document).encode() for name, document in documents.items()}
     return tar({**dict(sorted(members.items())), **rest})
 
 
@@ -83,10 +87,19 @@ def part(contents: Sequence[bytes], present: int) -> Delta:
     return layers.delta(ids, [ids[:present]])
 
 
-def forwarded(saved: io.BytesIO, delta: Delta) -> tuple[set[str], Members]:
+def forwarded(saved: io.BytesIO, delta: Delta) -> Members:
     sent = io.BytesIO()
-    files = archive.forward(saved, delta, REFERENCE, sent.write)
-    return files, untar(sent.getvalue())
+    archive.forward(saved, delta, REFERENCE, sent.write)
+    return untar(sent.getvalue())
+
+
+def check_name(members: Members) -> None:
+    """Check that an archive has one name for the image, and what else was next to the names."""
+    assert [each["RepoTags"] for each in json.loads(members["manifest.json"])] == [[REFERENCE]]
+    assert "repositories" not in members
+    if "index.json" in members:
+        [entry] = json.loads(members["index.json"])["manifests"]
+        assert entry == {"digest": digest(b"manifest"), "annotations": {"more": "kept"} | NAMES}
 
 
 def check_layout(members: Members, contents: Sequence[bytes], delta: Delta) -> None:
@@ -124,26 +137,23 @@ def test_an_archive_is_an_oci_layout_without_the_present_layers(contents: list[b
     delta = part(contents, present)
     image = [Layer(digest(each), len(each), partial(pieces, each)) for each in contents]
     sent = io.BytesIO()
-    files = archive.write(config(contents), image, REFERENCE, delta, sent.write)
-    assert files == set(map(blob, contents))
+    archive.write(config(contents), image, REFERENCE, delta, sent.write)
     check_layout(untar(sent.getvalue()), contents, delta)
 
 
 @given(contents=LAYERS, present=st.integers(1, 5))
 def test_an_archive_of_an_old_engine_becomes_an_oci_layout(contents: list[bytes], present: int) -> None:
     delta = part(contents, present)
-    files, members = forwarded(old(contents), delta)
-    assert files == set(map(blob, contents))
-    check_layout(members, contents, delta)
+    check_layout(forwarded(old(contents), delta), contents, delta)
 
 
 @given(contents=LAYERS, present=st.integers(1, 5))
 def test_an_archive_of_a_new_engine_passes_without_the_present_layers(contents: list[bytes], present: int) -> None:
     delta = part(contents, present)
-    files, members = forwarded(oci(contents), delta)
-    assert files == set(map(blob, contents))
+    members = forwarded(oci(contents), delta)
     check_layers(members, contents, delta)
-    saved = untar(oci(contents).getvalue())
+    check_name(members)
+    saved = untar(oci(contents).getvalue()) | {name: members[name] for name in ("index.json", "manifest.json")}
     assert members == {name: data for name, data in saved.items() if name in members}
     assert {"index.json", "manifest.json", "oci-layout", blob(config(contents))} <= members.keys()
 
@@ -154,18 +164,20 @@ def test_layers_with_other_names_are_found_by_the_manifest(contents: list[bytes]
         return b"packed " + data
 
     delta = part(contents, present)
-    files, members = forwarded(oci(contents, packed), delta)
-    assert files == {blob(packed(each)) for each in contents}
+    members = forwarded(oci(contents, packed), delta)
     for data in contents:
         assert members.get(blob(packed(data))) == (None if digest(data) in delta.omitted else packed(data))
 
 
 @pytest.mark.parametrize("saved", [old, oci])
-def test_without_present_layers_an_archive_is_unchanged(saved: Callable[[list[bytes]], io.BytesIO]) -> None:
-    contents = [b"one", b"two"]
-    sent = io.BytesIO()
-    archive.forward(saved(contents), part(contents, 0), REFERENCE, sent.write)
-    assert sent.getvalue() == saved(contents).getvalue()
+def test_without_present_layers_only_the_name_changes(saved: Callable[[list[bytes]], io.BytesIO]) -> None:
+    contents = [b"one", b"two" * 1000, b"one"]
+    members = forwarded(saved(contents), part(contents, 0))
+    check_name(members)
+    before = untar(saved(contents).getvalue())
+    named = {name: members[name] for name in ("index.json", "manifest.json") if name in before}
+    del before["repositories"]
+    assert members == before | named
 
 
 @pytest.mark.parametrize(
@@ -184,6 +196,21 @@ def test_without_present_layers_an_archive_is_unchanged(saved: Callable[[list[by
 def test_error_of_an_invalid_archive(saved: bytes, fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         archive.forward(io.BytesIO(saved), part([b"one", b"two"], 1), REFERENCE, io.BytesIO().write)
+
+
+@pytest.mark.parametrize(
+    ("saved", "fault"),
+    [
+        pytest.param(b"no tar at all" * 100, "invalid header", id="no archive"),
+        pytest.param(old([b"one" * 1000]).getvalue()[:2000], "unexpected end of data", id="cut off"),
+        pytest.param(
+            tar({"manifest.json": b"[]"}).getvalue(), "not an archive of an image: list index", id="of no image"
+        ),
+    ],
+)
+def test_error_of_an_invalid_archive_of_which_all_is_sent(saved: bytes, fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        archive.forward(io.BytesIO(saved), part([b"one"], 0), REFERENCE, io.BytesIO().write)
 
 
 def test_the_temporary_file_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
