@@ -90,11 +90,11 @@ class Arrival:
             listing = self._start_listing()
             answers = self._ask(_LAYERS + _CREATE.format(platform=shlex.quote(content.platform)))
             is_available = _is_available(_body(listing), content.platform)
+            if is_available is False:
+                raise LoadError("its store has some layers in another form")
             self._require(answers, content)
             if is_available is None and partial:
                 raise LoadError("the engine does not say whether it has all layers of the image")
-            if is_available is False:
-                raise LoadError("its store has some layers in another form")
             if "runs" not in answers:
                 raise self._failure()
         if "named" not in self._ask(
