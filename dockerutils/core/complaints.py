@@ -135,6 +135,18 @@ _TABLE = (
         "no Docker Engine answers{at}",
         "start it, or point DOCKER_HOST or docker context use at one that runs",
     ),
+    Complaint(
+        r"client version (?P<client>[\d.]+) is too new\. Maximum supported API version is (?P<engine>\d+\.\d+)",
+        "the docker command{there} is too new for the Docker Engine: it uses API {client}, the engine has up to "
+        "{engine}",
+        "upgrade the engine, or unset DOCKER_API_VERSION if it is set",
+    ),
+    Complaint(
+        r"client version (?P<client>[\d.]+) is too old\. Minimum supported API version is (?P<engine>\d+\.\d+)",
+        "the docker command{there} is too old for the Docker Engine: it uses API {client}, the engine needs {engine} "
+        "or newer",
+        "upgrade the docker command, or unset DOCKER_API_VERSION if it is set",
+    ),
     # a registry
     Complaint(
         r"server gave HTTP response to HTTPS client",
@@ -254,6 +266,7 @@ def _fields(stderr: str, host: Host | None, match: re.Match[str]) -> dict[str, s
     return {
         "message": _trimmed(stderr[start : end if end >= 0 else None]),
         "host": host.name if host else "the host",
+        "there": f" on {host.name}" if host else "",
         "login": host.login if host else "ssh HOST",
         "alias": name,
         "forget_key": shell_words.render(["ssh-keygen", "-R", name, "-f", known_hosts]),

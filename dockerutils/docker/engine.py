@@ -22,7 +22,7 @@ _TIMEOUT = 5.0  # seconds for the socket to answer
 def require(environ: Mapping[str, str]) -> None:
     """Raise DockerutilsError, which says why, if no engine answers. Ask its socket first, as `has_image` does."""
     socket = local_socket(environ)
-    if socket and _socket_agrees(socket, "/_ping"):
+    if socket and _socket_agrees(socket, "/_ping", environ):
         return
     answer = process.capture(["docker", "version", "--format", "{{.Server.Version}}"])
     if answer.status:
@@ -36,7 +36,7 @@ def has_image(reference: str, environ: Mapping[str, str]) -> bool:
     Any answer but yes is checked with docker, which also reports errors.
     """
     socket = local_socket(environ)
-    if socket and _socket_agrees(socket, f"/images/{reference}/json"):
+    if socket and _socket_agrees(socket, f"/images/{reference}/json", environ):
         return True
     answer = process.capture(_inspection([reference]))
     _require_answer(answer)
@@ -59,8 +59,8 @@ def local_socket(environ: Mapping[str, str]) -> str | None:
     return None if has_context or environ.get("DOCKER_CONTEXT") else "/var/run/docker.sock"
 
 
-def _socket_agrees(path: str, resource: str) -> bool:
-    """Return whether the engine has a resource; False can also mean that nothing answers.
+def _socket_agrees(path: str, resource: str, environ: Mapping[str, str]) -> bool:
+    """Return whether the engine has a resource, in the user's version of the API; False also if nothing answers.
 
     The API: https://docs.docker.com/reference/api/engine/ (ImageInspect, SystemPing).
     """
@@ -70,7 +70,9 @@ def _socket_agrees(path: str, resource: str) -> bool:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_TIMEOUT)
             connection.connect(path)
-            connection.sendall(f"GET {resource} HTTP/1.0\r\n\r\n".encode())
+            version = environ.get("DOCKER_API_VERSION")
+            prefix = f"/v{version}" if version else ""
+            connection.sendall(f"GET {prefix}{resource} HTTP/1.0\r\n\r\n".encode())
             return connection.recv(len("HTTP/1.0 200")).endswith(b" 200")
     except OSError:
         return False

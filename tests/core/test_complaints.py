@@ -282,6 +282,14 @@ def test_a_registry_that_refuses_for_a_reason_of_its_own() -> None:
     )
 
 
+def test_api_versions_apart_on_a_dock() -> None:
+    said = "Error response from daemon: client version 1.52 is too new. Maximum supported API version is 1.41."
+    assert complaints.explain(said, DOCK) == (
+        "the docker command on dock gpu is too new for the Docker Engine: it uses API 1.52, the engine has up to 1.41; "
+        "upgrade the engine, or unset DOCKER_API_VERSION if it is set"
+    )
+
+
 def test_stderr_of_any_length_takes_little_time() -> None:
     assert complaints.explain("command [ssh " * 1_000_000).startswith("docker said: ")
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.docker import engine
+from tests.testbed import debian
+from tests.testbed.engine import Engine, running
 
 
 @pytest.mark.parametrize(
@@ -29,6 +32,49 @@ def test_the_socket_that_docker_talks_to(tmp_path, environ, config, path) -> Non
     if config:
         (tmp_path / "config.json").write_text(config)
     assert engine.local_socket({"DOCKER_CONFIG": str(tmp_path), **environ}) == path
+
+
+_TOO_NEW = (
+    "the docker command is too new for the Docker Engine: it uses API 1.51, the engine has up to 1.41; "
+    "upgrade the engine, or unset DOCKER_API_VERSION if it is set"
+)
+_TOO_OLD = (
+    "the docker command is too old for the Docker Engine: it uses API 1.41, the engine needs 1.44 or newer; "
+    "upgrade the docker command, or unset DOCKER_API_VERSION if it is set"
+)
+
+
+@pytest.fixture(scope="module")
+def demanding() -> Iterator[Engine]:
+    """Start an engine that serves no clients before Docker 25, as Docker 29 does."""
+    with running(debian.modern_usr(), environ={"DOCKER_MIN_API_VERSION": "1.44"}) as there:
+        yield there
+
+
+@pytest.mark.parametrize(
+    ("fixture", "version", "message"), [("_classic", "1.51", _TOO_NEW), ("demanding", "1.41", _TOO_OLD)]
+)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: engine.require(os.environ),
+        lambda: engine.has_image("local/busybox:latest", os.environ),
+        lambda: engine.inspect(["local/busybox:latest"]),
+        lambda: engine.tags("local/busybox"),
+        lambda: engine.survey(["local/busybox:latest"]),
+    ],
+    ids=["require", "has_image", "inspect", "tags", "survey"],
+)
+def test_an_engine_of_another_generation(request, monkeypatch, fixture, version, message, ask) -> None:
+    """Clients agree with the engine on a version of the API, unless none is known to both, or the user chose one."""
+    there = request.getfixturevalue(fixture)
+    for name, value in there.client(os.environ["DOCKER_CONFIG"]).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", f"{debian.modern_usr()}/bin:{os.environ['PATH']}")
+    monkeypatch.setenv("DOCKER_API_VERSION", version)
+    with pytest.raises(DockerutilsError) as caught:
+        ask()
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("answer", ["", "{", "[1]", "[{}]", "[[]]", "null", "1", "[" * 100_000])

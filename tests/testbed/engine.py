@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import IO, Any
 
 _SCRIPT = os.path.join(os.path.dirname(__file__), "engine.sh")
@@ -107,11 +108,13 @@ class Engine:
 
 
 @contextlib.contextmanager
-def running(usr: str | None = None, *, disk: str = "", **settings: Any) -> Iterator[Engine]:
+def running(
+    usr: str | None = None, *, disk: str = "", environ: Mapping[str, str] = MappingProxyType({}), **settings: Any
+) -> Iterator[Engine]:
     """Start an engine, yield it when it answers, and stop it; RuntimeError contains its log if it does not start.
 
     `usr` is the /usr of another system whose engine to run; `disk` is the size of a separate disk for its data, such
-    as 100m; `settings` are keys of dockerd's daemon.json. The image store is overlay2, with CONTAINERD it is containerd.
+    as 100m; `environ` are variables of dockerd, `settings` keys of its daemon.json. The image store is overlay2, with CONTAINERD it is containerd.
     """
     # A short path: that of a socket is limited to 107 bytes.
     directory = tempfile.mkdtemp(prefix="dockerutils-engine-", dir="/tmp")
@@ -128,7 +131,7 @@ def running(usr: str | None = None, *, disk: str = "", **settings: Any) -> Itera
     try:
         with open(f"{directory}/daemon.json", "w", encoding="utf-8") as file:
             json.dump(settings, file)
-        with tempfile.TemporaryFile("w+") as log, _keeper([directory, usr or "", disk], log) as keeper:
+        with tempfile.TemporaryFile("w+") as log, _keeper([directory, usr or "", disk], log, environ) as keeper:
             engine = Engine(directory, keeper.pid, usr)
             _await(engine, keeper, log)
             yield engine
@@ -137,13 +140,13 @@ def running(usr: str | None = None, *, disk: str = "", **settings: Any) -> Itera
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _keeper(args: list[str], log: IO[str]) -> subprocess.Popen[bytes]:
+def _keeper(args: list[str], log: IO[str], environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start the script that runs an engine. Leaving the context closes its stdin, which stops it, and waits.
 
     It runs in its own session, so that Ctrl-C does not reach it.
     """
     command = ["bash", _SCRIPT, *args]
-    env = {"PATH": _PATH}
+    env = {"PATH": _PATH, **environ}
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=env, start_new_session=True
     )
