@@ -1,4 +1,4 @@
-"""List the commands; create, check or explain docker/; print shell completion."""
+"""List the commands; create, check or explain docker/; print a bake file or shell completion."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ _CHECK = """\
   dockerutils check                       print one line for each problem
   dockerutils check && build-image all    in CI: build only without problems
   dockerutils check --no-build-checks     check without the Docker Engine"""
+_BAKE = """\
+  dockerutils bake | docker buildx bake -f -        build all images with bake
+  dockerutils bake | docker buildx bake -f - web    build one image, and those that it needs"""
 _CONFIG = """\
   dockerutils config dev          show key, value and place of each setting
   dockerutils config --json       print the settings of all images for programs"""
@@ -73,6 +76,7 @@ def parser() -> program.Parser:
         "check", "check the configuration and the Dockerfiles; status 1 if there are problems", _CHECK
     )
     check.add_argument("--no-build-checks", action="store_true", help="do not run docker build --check")
+    parser.add_action("bake", "print the images as a file for docker buildx bake, a target for each", _BAKE)
     config = parser.add_action("config", "show the settings of the images, and where each comes from", _CONFIG)
     config.add_argument("image", nargs="?", metavar="IMAGE", help="show only this image")
     config.add_argument("--json", action="store_true", help="print a JSON object with the images as keys")
@@ -96,6 +100,8 @@ def handle(args: argparse.Namespace) -> None:
         init.run(os.getcwd(), os.environ, dry_run=args.dry_run)
     elif args.action == "check":
         check(program.project(), build_checks=not args.no_build_checks)
+    elif args.action == "bake":
+        print_bake_file(program.project())
     elif args.action == "config":
         project = program.project()
         images = [project.image(args.image)] if args.image else project.images()
@@ -142,6 +148,16 @@ def check(project: Project, *, build_checks: bool) -> None:
     if problems:
         raise DockerutilsError(f"{_count(len(problems), 'problem')}; correct and check again")
     print(f"{project.config.path}: {_count(len(project.names()), 'image')}, no problems")
+
+
+def print_bake_file(project: Project) -> None:
+    """Print the project as a bake file; warnings say what it leaves out."""
+    from dockerutils.images import bake  # late, as above
+
+    file, left_out = bake.definition(project)
+    for each in left_out:
+        console.warn("dockerutils", each)
+    print(json.dumps(file, indent=2))
 
 
 def _count(number: int, noun: str) -> str:

@@ -88,6 +88,25 @@ def _unquoted(pieces: Iterable[str]) -> str:
     return "".join(piece if len(piece) == 1 else " " for piece in pieces)
 
 
+def parts(word: str) -> Iterator[tuple[bool, str]]:
+    """Yield the parts of a word in their order: whether a part refers to the environment, and its name or its text."""
+    if not isinstance(word, Word):
+        yield False, word
+        return
+    literal: list[str] = []
+    position = 0
+    for match in re.finditer(_IN_TEMPLATE, word.template):
+        literal.append(word.template[position : match.start()])
+        position = match.end()
+        if name := match["bare"] or match["braced"]:
+            yield False, "".join(literal)
+            yield True, name
+            literal = []
+        else:
+            literal.append(match[0][1:])
+    yield False, "".join([*literal, word.template[position:]])
+
+
 def substitute(text: str, fields: Mapping[str, Callable[[], str]], environ: Mapping[str, str]) -> str:
     """Fill in one word: `$NAME` and `${NAME}` from `environ`, `{name}` from `fields`; `$$` is a dollar sign.
 

@@ -13,7 +13,7 @@ from dockerutils.core import shell_words
 from dockerutils.core.shell_words import Word
 
 _WRITE_THE_OPTION = "write the option before it, as in -e NAME=value"
-_FALSE = {"0", "f", "F", "false", "FALSE", "False"}  # strconv.ParseBool in Go
+FALSE = {"0", "f", "F", "false", "FALSE", "False"}  # strconv.ParseBool in Go
 _RESEMBLES = 0.75  # difflib's ratio
 
 
@@ -111,7 +111,7 @@ def values(words: Sequence[str], table: Table, name: str) -> list[str]:
 
 def is_on(words: Sequence[str], table: Table, switch: str) -> bool:
     """Return whether words turn a switch on; the last of several counts."""
-    given = [option.value not in _FALSE for option in parse(words, table) if switch in option.names]
+    given = [option.value not in FALSE for option in parse(words, table) if switch in option.names]
     return given[-1:] == [True]
 
 

@@ -12,7 +12,7 @@ from dockerutils.docker.options import BUILD
 from dockerutils.project.dockerfile import Dockerfile
 
 NAME = "pip.conf"  # of the file at the root, and the id of the secret
-_TEMPLATE = f"{NAME}.template"
+TEMPLATE = f"{NAME}.template"
 
 
 def secret(root: str, content: Dockerfile, given: Sequence[str]) -> list[str]:
@@ -29,7 +29,7 @@ def secret(root: str, content: Dockerfile, given: Sequence[str]) -> list[str]:
     }
     if NAME not in content.secrets or NAME in passed:
         return []
-    paths = [_TEMPLATE] if files.is_copy(os.path.join(root, NAME), _TEMPLATE) else [NAME, _TEMPLATE]
+    paths = [TEMPLATE] if files.is_copy(os.path.join(root, NAME), TEMPLATE) else [NAME, TEMPLATE]
     present = [path for path in paths if os.path.isfile(os.path.join(root, path))]
     return ["--secret", f"id={NAME},src={present[0]}"] if present else []
 
@@ -44,6 +44,6 @@ def in_context(root: str, contents: Iterable[Dockerfile], by: str) -> AbstractCo
     path = os.path.join(root, NAME)
 
     def report_wait() -> None:
-        console.note(by, f"another build uses an earlier {_TEMPLATE}; waiting for it to end")
+        console.note(by, f"another build uses an earlier {TEMPLATE}; waiting for it to end")
 
-    return files.temporary_copy(os.path.join(root, _TEMPLATE), path, report_wait)
+    return files.temporary_copy(os.path.join(root, TEMPLATE), path, report_wait)
