@@ -138,10 +138,10 @@ def check(project: Project, *, build_checks: bool) -> None:
     from dockerutils.project import check
 
     has_docks = project.docked or bool(records.addresses(os.path.expanduser("~")))
-    problems, warnings, notes = check.report(project, has_docks=has_docks, with_engine=build_checks)
+    problems, warnings, note = check.report(project, has_docks=has_docks, with_engine=build_checks)
     for warning in warnings:
         console.warn(_NAME, warning)
-    for note in notes:
+    if note:
         console.note(_NAME, note)
     for problem in problems:
         print(console.one_line(problem))

@@ -81,5 +81,10 @@ def test_an_image_that_docker_does_not_get(containerd_engine, app) -> None:
         f"see {RULES}/maintainer-deprecated/\n"
     )
     assert outcome.err.splitlines()[0] == (
-        f"{LEFT_OUT} for web: docker cannot read the image localhost:1/nothing:latest (connection refused); pull it"
+        f"{LEFT_OUT} for web: docker cannot read localhost:1/nothing:latest: connection refused"
+    )
+    app.write({"docker/api/Dockerfile": "FROM localhost:1/other\n"})
+    assert app("check").err.splitlines()[0] == (
+        f"{LEFT_OUT} in part: api (docker cannot read localhost:1/other:latest: connection refused); "
+        "web (docker cannot read localhost:1/nothing:latest: connection refused)"
     )

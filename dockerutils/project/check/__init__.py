@@ -12,11 +12,11 @@ from dockerutils.project.project import DIRECTORY, LATEST, Image, Project
 
 
 class Report(NamedTuple):
-    """The result of a check, one line each: mistakes, with their places; what can go wrong; what was left out."""
+    """The result of a check: mistakes and what can go wrong, one line each, and a note on what was left out, if any."""
 
     problems: list[str]
     warnings: list[str]
-    notes: list[str]
+    note: str
 
 
 def report(project: Project, *, has_docks: bool = False, with_engine: bool = True) -> Report:
@@ -36,14 +36,14 @@ def report(project: Project, *, has_docks: bool = False, with_engine: bool = Tru
     problems += sections.of_same_image(project, images)
     built = [image for image in images if image.kind == DIRECTORY]
     problems += _errors_of(lambda: build_order.in_order(project, built))
-    notes: list[str] = []
+    note = ""
     if with_engine:
         found = build_checks.run(project, [image for image in built if not dockerfiles.faults(project, image)])
         places = {_place(problem) for problem in problems}
         problems += [problem for problem in found.problems if _place(problem) not in places]
-        notes += found.left_out
+        note = found.left_out
     warnings = [line for name in names for line in mounts.missing_on_docks(project, name)] if has_docks else []
-    return Report(*(list(dict.fromkeys(lines)) for lines in (problems, warnings, notes)))
+    return Report(list(dict.fromkeys(problems)), list(dict.fromkeys(warnings)), note)
 
 
 def _place(problem: str) -> str:

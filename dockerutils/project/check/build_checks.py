@@ -31,10 +31,10 @@ _NOT_FOUND = "failed to resolve source metadata for "
 
 
 class Result(NamedTuple):
-    """What the engine found, with its places, and what it could not check, with the reasons; one line each."""
+    """What the engine found, with its places, and one line on what it could not check, with the reasons, or nothing."""
 
     problems: list[str]
-    left_out: list[str]
+    left_out: str
 
 
 class _Check(NamedTuple):
@@ -67,11 +67,15 @@ def run(project: Project, images: Sequence[Image]) -> Result:
             problems += found
             if reason:
                 reasons.setdefault(reason, []).append(check.image.name)
-    left_out = []
-    for reason, names in reasons.items():
+    if not reasons:
+        return Result(problems, "")
+    if len(reasons) == 1:
+        ((why, names),) = reasons.items()
         which = "" if len(names) == len(images) else f" for {', '.join(names)}"
-        left_out.append(f"docker build --check was left out{which}: {reason}")
-    return Result(problems, left_out)
+    else:
+        why = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
+        which = " in part"
+    return Result(problems, f"docker build --check was left out{which}: {why}")
 
 
 def _checks(project: Project, images: Sequence[Image]) -> list[_Check]:
@@ -152,4 +156,4 @@ def _missing_image(message: str) -> str:
     """Return the reason in an error if docker cannot read what it needs of an image, else an empty string."""
     _, found, reason = message.partition(_NOT_FOUND)
     image, *reasons = reason.split(": ")
-    return f"docker cannot read the image {image} ({reasons[-1]}); pull it" if found and reasons else ""
+    return f"docker cannot read {engine.familiar(image)}: {reasons[-1]}" if found and reasons else ""
