@@ -12,7 +12,7 @@ from dockerutils.core.process import Command
 from dockerutils.docker import engine, invocation
 from dockerutils.images import parallel, pip_conf
 from dockerutils.images.parallel import Plan, Step
-from dockerutils.project import build_order, dockerfile, version_file
+from dockerutils.project import build_order, checkouts, dockerfile, version_file
 from dockerutils.project.project import DIRECTORY, LATEST, Image, Project, renamed
 
 ALL = "all"  # instead of an image: every image with a Dockerfile
@@ -67,6 +67,9 @@ def build(
             for step in steps[image.name]:
                 process.run(step.command, dry_run=True)
         return
+    for image in needs:
+        if root := checkouts.other(project, image):
+            console.warn(by, checkouts.warning(image, root))
     if version_file.applies(project.root):
         version_file.generate(project.root)
     with pip_conf.in_context(project.root, (_content(project, image) for image in needs), by):
@@ -75,6 +78,7 @@ def build(
             request.at_once or max(len(os.sched_getaffinity(0)), AT_ONCE),
             to_stderr=to_stderr,
         )
+    checkouts.record(project, needs)
 
 
 def build_to_run(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
+from dockerutils.commands import build_image
 from dockerutils.commands.dockerutils import main
 from tests.support import App
 
@@ -88,3 +91,21 @@ def test_an_image_that_docker_does_not_get(containerd_engine, app) -> None:
         f"{LEFT_OUT} in part: api (docker cannot read localhost:1/other:latest: connection refused); "
         "web (docker cannot read localhost:1/nothing:latest: connection refused)"
     )
+
+
+def test_two_checkouts_with_one_name(containerd_engine, app, tmp_path, capfd) -> None:
+    other = App(build_image.main, tmp_path / "other" / "app", capfd)
+    other.write({"docker/dev/Dockerfile": "FROM local/busybox\n"})
+    here = App(build_image.main, app.root, capfd)
+    assert other("dev").status == 0
+    warning = f"warning: app-dev:alice was last built in {other.root}; give one of the two projects another name or tag for it\n"
+    assert app("check", "--no-build-checks") == (0, f"{CONFIG}: 1 image, no problems\n", f"dockerutils: {warning}")
+    assert f"build-image: {warning}" in here("dev").err
+    assert "warning" not in here("dev").err
+    assert app("check", "--no-build-checks").err == ""
+    assert warning.replace(str(other.root), str(app.root)) in other("dev").err
+    app.write({CONFIG: "[dev]\ntag = mine\n"})
+    assert app("check", "--no-build-checks").err == ""
+    app.write({CONFIG: ""})
+    shutil.rmtree(other.root)  # it cannot replace the image any more
+    assert app("check", "--no-build-checks").err == ""

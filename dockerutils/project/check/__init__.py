@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from dockerutils.core.errors import DockerutilsError
-from dockerutils.project import build_order
+from dockerutils.project import build_order, checkouts
 from dockerutils.project.check import build_checks, dockerfiles, mounts, sections
 from dockerutils.project.project import DIRECTORY, LATEST, Image, Project
 
@@ -42,7 +42,8 @@ def report(project: Project, *, has_docks: bool = False, with_engine: bool = Tru
         places = {_place(problem) for problem in problems}
         problems += [problem for problem in found.problems if _place(problem) not in places]
         note = found.left_out
-    warnings = [line for name in names for line in mounts.missing_on_docks(project, name)] if has_docks else []
+    warnings = [checkouts.warning(image, root) for image in built if (root := checkouts.other(project, image))]
+    warnings += [line for name in names for line in mounts.missing_on_docks(project, name)] if has_docks else []
     return Report(list(dict.fromkeys(problems)), list(dict.fromkeys(warnings)), note)
 
 
