@@ -109,8 +109,14 @@ def _classic(nvidia_runtime: nvidia.Runtime) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def _modern() -> Iterator[Engine]:
-    with running(debian.modern_usr()) as engine:
+def cdi_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory where `modern_engine` looks for CDI specifications of devices; it is empty."""
+    return tmp_path_factory.mktemp("cdi")
+
+
+@pytest.fixture(scope="session")
+def _modern(cdi_directory: Path) -> Iterator[Engine]:
+    with running(debian.modern_usr(), **{"cdi-spec-dirs": [str(cdi_directory)]}) as engine:
         images.add_busybox(engine)
         yield engine
 

@@ -118,7 +118,7 @@ def compose(project: Project, image: Image, port: int, args: argparse.Namespace,
 
     `home` is the user's home directory on the machine of the engine.
     """
-    run = configure(project, image, Request(use_gpu=args.use_gpu, aws=args.aws))
+    run = configure(project, image, Request(use_gpu=args.use_gpu, aws=args.aws), by=_COMMAND)
     port_option = ["-p", f"{server.LOOPBACK}:{port}:{server.PORT}"]
     mounts = {f"{_HOME}/project": sync.path(project) if project.docked else project.root}
     if args.aws:

@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from dockerutils.core import process, shell_words
+from dockerutils.core import console, process
 from dockerutils.core.errors import DockerutilsError
-from dockerutils.docker import engine, invocation, options
+from dockerutils.docker import engine, gpus, invocation, options
 from dockerutils.docker.options import RUN, Option
-from dockerutils.project.config import GPU, Fields, Settings
+from dockerutils.project.config import Fields, Settings
 from dockerutils.project.project import CONFIGURED, Image, Project
 
 
@@ -47,11 +47,12 @@ _GROUPS = {
 _FILES = {"env-file", "label-file", "cidfile"}  # options whose value is a path on this machine
 
 
-def configure(project: Project, image: Image, request: Request) -> invocation.Run:
+def configure(project: Project, image: Image, request: Request, *, by: str = "run-image") -> invocation.Run:
     """Return the options of `docker run` for an image: the section's, and the request's, which win.
 
     An option of the request adds to the section's. It replaces those that set the same: a variable, a path or a port of
     the container, a setting that docker takes once. UserError names the file, line and key of a wrong setting.
+    `by` names the command in warnings.
     """
     settings = project.settings(image.name)
     given = _grouped(_from_here(project, request.options))
@@ -67,7 +68,7 @@ def configure(project: Project, image: Image, request: Request) -> invocation.Ru
         init=settings.options("init"),
         environment=[*section(_environment(project, image, request)), *given["environment"]],
         interactive=_interactive(settings, given["interactive"], request, keep=keep),
-        gpu=given["gpu"] or section(_gpu(project, image, request)),
+        gpu=given["gpu"] or section(_gpu(settings, request, by)),
         network=given["network"] or _named("--network", settings.word("network")),
         platform=_platform(project, image, request),
         volumes=[
@@ -215,11 +216,14 @@ def _environment(project: Project, image: Image, request: Request) -> list[str]:
     return [*_each(variables), *settings.options("environment")]
 
 
-def _gpu(project: Project, image: Image, request: Request) -> list[str]:
-    settings = project.settings(image.name)
+def _gpu(settings: Settings, request: Request, by: str) -> list[str]:
+    """Return the section's options for GPUs; without these and with -g, those that the engine needs."""
     if settings.value("gpu") is not None or not request.use_gpu:
         return settings.options("gpu")
-    return shell_words.split(GPU)
+    words, warning = gpus.ask()
+    if warning:
+        console.warn(by, warning)
+    return words
 
 
 def _each(variables: Sequence[str]) -> list[str]:

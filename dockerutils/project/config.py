@@ -20,8 +20,6 @@ from dockerutils.project.ini import Value
 FILES = ("docker/dockerutils.cfg", "docker/run.cfg")  # the second is the earlier name
 
 INTERACTIVE_ADVICE = "write -it, -i or -d"
-GPU = "--runtime=nvidia -e NVIDIA_VISIBLE_DEVICES=all"
-
 Fields = Mapping[str, Callable[[], str]]
 
 
@@ -48,7 +46,13 @@ KEYS = (
     Key("environment", "run", "options", "", "environment variables: `-e VAR=value …`"),
     Key("env", "run", "text", "", "the section whose keys become environment variables"),
     Key("interactive", "run", "options", "", "`-it` (default on a terminal), `-i` (default elsewhere) or `-d`"),
-    Key("gpu", "run", "options", "", f"options for GPUs; `-g` adds `{GPU}` if the key is absent"),
+    Key(
+        "gpu",
+        "run",
+        "options",
+        "",
+        "options for GPUs; without the key, `-g` adds `--gpus all` or its equivalent",
+    ),
     Key("network", "run", "word", "", "the network to join"),
     Key("volumes", "run", "options", "", "mounts: `-v …` and `--mount …`"),
     Key("ports", "run", "options", "", "published ports: `-p …`"),

@@ -82,7 +82,7 @@ ROW = "docker run --init --name NAME {}my-app-dev:alice"
         pytest.param("[dev]\nkeep_container = True", [], "docker run --init --name NAME -d my-app-dev:alice", id="keep_container"),
         pytest.param("[dev]\ninit =", [], "docker run --name NAME --rm -i my-app-dev:alice", id="no init"),
         pytest.param("[dev]\ninteractive = -it", [], "docker run --init --name NAME --rm -i my-app-dev:alice", id="-it, but no terminal"),
-        pytest.param("", ["-g"], "docker run --init --name NAME --rm -i --runtime=nvidia -e NVIDIA_VISIBLE_DEVICES=all my-app-dev:alice", id="-g"),
+        pytest.param("", ["-g"], "docker run --init --name NAME --rm -i --gpus all my-app-dev:alice", id="-g, and no engine answers"),
         pytest.param("[dev]\ngpu = --gpus 1", ["-g"], "docker run --init --name NAME --rm -i --gpus 1 my-app-dev:alice", id="-g with the key"),
         pytest.param("[dev]\nenvironment = -e A=1 -e B=2", ["-e", "A=3", "-e", "C"], "docker run --init --name NAME -e B=2 -e A=3 -e C --rm -i my-app-dev:alice", id="-e adds, and wins"),
         pytest.param(

@@ -64,7 +64,7 @@ def test_the_default_image_is_pulled(app):
 def test_g_selects_the_tag_and_adds_the_options(app):
     assert dry(app, "-g", "-p", "9000") == [
         "docker pull resero-labs/docker-ds:gpu",
-        ran(app, "resero-labs/docker-ds:gpu", 9000, "--runtime=nvidia -e NVIDIA_VISIBLE_DEVICES=all "),
+        ran(app, "resero-labs/docker-ds:gpu", 9000, "--gpus all "),
     ]
 
 
