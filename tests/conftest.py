@@ -19,6 +19,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -116,7 +117,8 @@ def cdi_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def _modern(cdi_directory: Path) -> Iterator[Engine]:
-    with running(debian.modern_usr(), **{"cdi-spec-dirs": [str(cdi_directory)]}) as engine:
+    settings: dict[str, Any] = {"cdi-spec-dirs": [str(cdi_directory)]}
+    with running(debian.modern_usr(), **settings) as engine:
         images.add_busybox(engine)
         yield engine
 

@@ -7,7 +7,9 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 
 import pexpect
 import pytest
@@ -377,17 +379,21 @@ def test_the_printed_line_can_be_pasted(each_engine, app) -> None:
 
 def test_no_secret_is_in_the_arguments_of_any_process(each_engine, app) -> None:
     root = app("[DEFAULT]\nenvironment = -e URL=http://$TOKEN@h -e TOKEN=$TOKEN\n")
-    environ = {**os.environ, "TOKEN": SECRET, "AWS_SECRET_ACCESS_KEY": SECRET}
+    secret = f"{SECRET}-{token_hex(8)}"  # no other process of this machine has it
+    environ = {**os.environ, "TOKEN": secret, "AWS_SECRET_ACCESS_KEY": secret}
     command = [str(BIN / "run-image"), "box", "-e", "TOKEN", "-c", "sh -c 'echo $URL $AWS_SECRET_ACCESS_KEY; exec cat'"]
     with subprocess.Popen(
         command, cwd=root, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:
-        assert first_line(child) == f"http://{SECRET}@h {SECRET}\n"
-        arguments = b"".join(path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
+        assert first_line(child) == f"http://{secret}@h {secret}\n"
+        arguments = b""
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):  # the process has ended
+                arguments += path.read_bytes()
         _, err = child.communicate()
     assert b"docker\0run" in arguments
-    assert SECRET.encode() not in arguments
-    assert SECRET not in err
+    assert secret.encode() not in arguments
+    assert secret not in err
 
 
 def test_docker_replaces_the_process(each_engine, app) -> None:
