@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 
 from dockerutils.commands import build_image
 from dockerutils.commands.dockerutils import main
-from tests.support import App
+from tests.support import App, call
 
+ROOT = Path(__file__).parents[2]
+PROJECTS = sorted(path.parents[1] for path in [*ROOT.glob("docker/*.cfg"), *ROOT.glob("examples/**/docker/*.cfg")])
 CONFIG = "docker/dockerutils.cfg"
 LEFT_OUT = "dockerutils: docker build --check was left out"
 RULES = "https://docs.docker.com/go/dockerfile/rule"
@@ -109,3 +112,14 @@ def test_two_checkouts_with_one_name(containerd_engine, app, tmp_path, capfd) ->
     app.write({CONFIG: ""})
     shutil.rmtree(other.root)  # it cannot replace the image any more
     assert app("check", "--no-build-checks").err == ""
+
+
+def test_our_own_projects_have_no_problems(containerd_engine, capfd, monkeypatch) -> None:
+    for name, value in {"BASE": "local/busybox", "BUSYBOX": "local/busybox", "REGISTRY": "localhost:5000"}.items():
+        monkeypatch.setenv(name, value)
+    assert len(PROJECTS) > 5
+    for project in PROJECTS:
+        outcome = call(main, "check", directory=project, capfd=capfd)
+        assert (outcome.status, outcome.out.endswith("no problems\n")) == (0, True), outcome
+        # The base of this one is made by the other project of the example.
+        assert (outcome.err == "") is (project.name != "report"), outcome
