@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
@@ -15,11 +16,16 @@ from dockerutils.project.project import LATEST, Image
 
 _EXAMPLES = """\
   ls-image                      print a table
-  ls-image --json | jq .        print JSON: sizes in bytes, times in ISO 8601"""
+  ls-image --json | jq .        print JSON: sizes in bytes, times in ISO 8601
+
+SIZE is that of docker image ls: with the containerd image store it includes the compressed layers."""
 
 
 class Row(NamedTuple):
-    """An image. `created` is when it was built, `size` is in bytes; both are None if it is not built."""
+    """An image. `created` is when it was built, `size` is in bytes, `store` is where the engine keeps it.
+
+    They are None if it is not built.
+    """
 
     image: str
     kind: str
@@ -27,6 +33,7 @@ class Row(NamedTuple):
     built: bool
     created: str | None
     size: int | None
+    store: str | None
     running: int
 
 
@@ -54,11 +61,15 @@ def handle(args: argparse.Namespace) -> None:
         print(
             console.table(("IMAGE", "KIND", "NAME:TAG", "BUILT", "SIZE", "RUNNING"), [_cells(row, now) for row in rows])
         )
+        if sys.stderr.isatty() and any(row.store == engine.CONTAINERD for row in rows):
+            console.note("ls-image", "sizes include the compressed layers: the engine has the containerd image store")
 
 
 def _row(image: Image, record: dict[str, Any] | None, running: int) -> Row:
-    created, size = (record["Created"], record["Size"]) if record else (None, None)
-    return Row(image.name, image.kind, image.reference, record is not None, created, size, running)
+    created, size, store = (
+        (record["Created"], record["Size"], engine.image_store_of(record)) if record else (None, None, None)
+    )
+    return Row(image.name, image.kind, image.reference, record is not None, created, size, store, running)
 
 
 def _cells(row: Row, now: datetime) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from dockerutils.core.errors import DockerutilsError
 
 Record = dict[str, Any]
 
+CONTAINERD = "containerd"  # an image store; the classic ones have the names of their storage drivers
+
 _NO_IMAGE = "none:none"  # docker image inspect needs an argument
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _THOUSAND = 1000
@@ -114,6 +116,26 @@ def survey(references: Iterable[str]) -> tuple[dict[str, Record], list[str]]:
                 records[each] = {**records[each], "Size": _more_exact(records[each]["Size"], size)}
     used = [next((each for each in wanted if _is_same(name, each)), name) for name in running.stdout.split()]
     return records, used
+
+
+def image_store() -> str:
+    """Return the engine's image store: CONTAINERD, or a storage driver such as overlay2.
+
+    DockerutilsError if no engine answers.
+    """
+    answer = process.capture(["docker", "info", "--format", "{{.Driver}} {{json .DriverStatus}}"])
+    driver = answer.stdout.split()
+    if answer.status or not driver:
+        raise refusal(answer.stderr)
+    return CONTAINERD if "io.containerd.snapshotter" in answer.stdout else driver[0]
+
+
+def image_store_of(record: Record) -> str | None:
+    """Return the image store that the record of an image comes from, None if the record does not say."""
+    # There an image has the digest of what is pushed and pulled; in the classic stores that of its configuration.
+    if any(each.endswith(f"@{record['Id']}") for each in record.get("RepoDigests") or ()):
+        return CONTAINERD
+    return (record.get("GraphDriver") or {}).get("Name")
 
 
 def human_size(size: float) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from dockerutils.core import console, process
 from dockerutils.core.errors import DockerutilsError, UserError
 from dockerutils.core.process import Command
-from dockerutils.docker import engine, invocation
+from dockerutils.docker import engine, invocation, options
+from dockerutils.docker.options import BUILD
 from dockerutils.images import parallel, pip_conf
 from dockerutils.images.parallel import Plan, Step
 from dockerutils.project import build_order, checkouts, dockerfile, version_file
@@ -67,6 +68,7 @@ def build(
             for step in steps[image.name]:
                 process.run(step.command, dry_run=True)
         return
+    _require_store(project, needs, request)
     for image in needs:
         if root := checkouts.other(project, image):
             console.warn(by, checkouts.warning(image, root))
@@ -93,6 +95,19 @@ def build_to_run(
         raise UserError(f"{image.name!r} has no Dockerfile; docker pulls it when you run it")
     tag = image.tag if image.tag != project.image(image.directory).tag else None
     build(project, Request([image.directory], tag=tag, options=options), by=by, dry_run=dry_run, to_stderr=True)
+
+
+def _require_store(project: Project, images: Iterable[Image], request: Request) -> None:
+    """Raise DockerutilsError if an image is for several platforms, and the engine's image store holds only one."""
+    for image in images:
+        given = project.build_options(image, request.options)
+        wanted = next((each for each in options.values(given, BUILD, "platform") if "," in each), "")
+        is_stored = not any({"output", "push"} & set(option.names) for option in options.parse(given, BUILD))
+        if wanted and is_stored and (store := engine.image_store()) != engine.CONTAINERD:
+            raise DockerutilsError(
+                f"{wanted} are several platforms, and the engine's image store, {store}, holds one of an image; "
+                f"name one (--platform {wanted.partition(',')[0]}), or let the engine use the containerd image store"
+            )
 
 
 def requested(project: Project, request: Request) -> list[Image]:

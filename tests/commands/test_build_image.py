@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dockerutils.commands.build_image import main
-from tests.support import App, processes, script, wait_for
+from tests.support import App, each_store, processes, script, wait_for
 
 BASE = "FROM local/busybox\n"
 
@@ -483,6 +483,23 @@ def test_an_interrupted_build_deletes_pip_conf_and_nothing_else(each_engine, app
         child.communicate(timeout=60)
     assert child.returncode == status
     assert sorted(os.listdir(app.root)) == before
+
+
+@each_store
+def test_several_platforms_need_the_containerd_store(each_engine, app) -> None:
+    app.write({"docker/dev/Dockerfile": "FROM scratch\nCOPY docker/dev/Dockerfile /\n"})
+    outcome = app("dev", "--platform", "linux/amd64,linux/arm64")
+    if each_engine.docker("info", "-f", "{{.Driver}}") == "overlayfs\n":
+        assert outcome.status == 0, outcome.err
+        assert _has(each_engine, "app-dev:alice")
+        return
+    assert (outcome.status, outcome.err) == (
+        1,
+        "build-image: linux/amd64,linux/arm64 are several platforms, and the engine's image store, overlay2, holds one of an "
+        "image; name one (--platform linux/amd64), or let the engine use the containerd image store\n",
+    )
+    # The result can also go elsewhere.
+    assert "are several platforms" not in app("dev", "--platform", "linux/amd64,linux/arm64", "--push").err
 
 
 def test_the_console_script(each_engine, app) -> None:

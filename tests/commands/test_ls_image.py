@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from pathlib import Path
 
+import pexpect
 import pytest
 
 from dockerutils.commands.ls_image import main
+from dockerutils.docker.engine import human_size
 from tests.support import call, each_store, script, write_tree
 
 CONFIG = """
@@ -59,11 +63,47 @@ def test_table_and_json(each_engine, root, capfd) -> None:
     dev, absent = records["dev"], records["absent"]
     assert (dev["kind"], dev["built"], dev["running"], records["shell"]["running"]) == ("directory", True, 1, 1)
     assert 1_000_000 < dev["size"] < 10_000_000
+    assert dev["store"] == (
+        "containerd" if each_engine.docker("info", "-f", "{{.Driver}}") == "overlayfs\n" else "overlay2"
+    )
     assert dev["created"].startswith("20")
     assert absent == {
         "image": "absent", "kind": "configuration-only", "reference": "local/absent:alice",
-        "built": False, "created": None, "size": None, "running": 0,
+        "built": False, "created": None, "size": None, "store": None, "running": 0,
     }  # fmt: skip
+
+
+def test_an_image_for_several_platforms(containerd_engine, tmp_path, capfd) -> None:
+    """Its size is that of all platforms, as docker lists it; docker image inspect has that of one."""
+    root = write_tree(
+        tmp_path / "app",
+        {
+            "docker/dev/Dockerfile": "FROM scratch\nCOPY random /\n",
+            "docker/dockerutils.cfg": "[dev]\nplatform = linux/s390x, linux/arm64\n",
+        },
+    )
+    (root / "random").write_bytes(os.urandom(1_000_000))
+    assert script("build-image", "dev", directory=root).status == 0
+    try:
+        row = call(main, directory=root, capfd=capfd).out.splitlines()[1].split()
+        [record] = json.loads(call(main, "--json", directory=root, capfd=capfd).out)
+        listed = containerd_engine.docker("image", "ls", "--format", "{{.Size}}", "app-dev")
+    finally:
+        containerd_engine.docker("image", "rm", "app-dev:alice")
+    assert row[-1] == listed.strip() == human_size(record["size"])
+    assert record["size"] > 2_000_000
+    assert (record["built"], record["store"]) == (True, "containerd")
+
+
+@pytest.mark.parametrize(("fixture", "notes"), [("engine", 0), ("containerd_engine", 1)])
+def test_a_note_on_a_terminal_says_what_the_sizes_include(request, fixture, notes, tmp_path) -> None:
+    request.getfixturevalue(fixture)
+    config = "[box]\nname = local/busybox:latest\nprefix = False\n"
+    root = write_tree(tmp_path / "app", {"docker/dockerutils.cfg": config})
+    screen = pexpect.run(str(Path(sys.executable).parent / "ls-image"), cwd=str(root), encoding="utf-8")
+    note = "ls-image: sizes include the compressed layers: the engine has the containerd image store\r\n"
+    assert screen.count(note) == notes
+    assert screen.count("local/busybox:latest") == 1
 
 
 def test_a_tag_without_a_version_is_shown_as_configured(engine, tmp_path, capfd) -> None:
