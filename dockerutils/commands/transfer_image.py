@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dockerutils.cli import program
 from dockerutils.core import console, process
@@ -36,6 +36,7 @@ def parser() -> program.Parser:
     parser = program.Parser("transfer-image", f"{__doc__}", _EXAMPLES, environment="  SSH_KEY    private key for ssh")
     parser.add_argument("image", metavar="IMAGE", help="image of the project, or NAME[:TAG] of any other")
     parser.add_argument("destinations", metavar="DEST", nargs="+", help="dock, or [USER@]HOST[:PORT]")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say why an image takes a slower way")
     parser.add_dry_run()
     return parser
 
@@ -62,7 +63,7 @@ def handle(args: argparse.Namespace) -> None:
             return
         try:
             remote.drop_dead_connections(hosts)
-            transfer(reference, hosts)
+            transfer(reference, hosts, verbose=args.verbose)
         finally:
             with process.deferred_signals():
                 for each in hosts:
@@ -87,19 +88,19 @@ def equivalent(reference: str, host: RemoteHost, docker: str) -> str:
     return f"{Command(save)} | {Command(host.shown(f'{docker} load'))}"
 
 
-def transfer(reference: str, hosts: Sequence[RemoteHost]) -> None:
+def transfer(reference: str, hosts: Sequence[RemoteHost], *, verbose: bool) -> None:
     """Inspect both sides of each transfer at the same time, then send; if some transfers fail, raise the last error."""
     from concurrent.futures import ThreadPoolExecutor
 
     from dockerutils.transfer import delivery, destination
 
-    lines = Lines()
+    output = Output(Lines(), verbose)
     full_name = "/".join(references.split_registry(reference))
     # Children end first, and with them what the threads wait for.
     with ThreadPoolExecutor(2 * len(hosts)) as pool, children() as family:
         probes = [pool.submit(destination.probe, each, family) for each in hosts]
         image = delivery.source(full_name, family, inventory.undocked(os.environ))
-        deliveries = [pool.submit(deliver, reference, image, each, family, lines) for each in probes]
+        deliveries = [pool.submit(deliver, reference, image, each, family, output) for each in probes]
         errors = [error for each in deliveries if (error := each.exception())]
     for error in errors[:-1]:
         if not isinstance(error, DockerutilsError):
@@ -109,12 +110,19 @@ def transfer(reference: str, hosts: Sequence[RemoteHost]) -> None:
         raise errors[-1]
 
 
-def deliver(reference: str, image: Source, probe: Future[Destination], children: Children, lines: Lines) -> None:
+class Output(NamedTuple):
+    """What is shown: the progress, and with `verbose` also why an image takes a slower way."""
+
+    lines: Lines
+    verbose: bool
+
+
+def deliver(reference: str, image: Source, probe: Future[Destination], children: Children, output: Output) -> None:
     """Send an image to a destination as soon as its probe is done, and show the progress."""
     from dockerutils.transfer import delivery
 
     destination = probe.result()
-    name, meter = destination.host.name, Meter()
+    lines, name, meter = output.lines, destination.host.name, Meter()
 
     def report(progress: Progress) -> None:
         count = progress.present + progress.missing
@@ -124,10 +132,14 @@ def deliver(reference: str, image: Source, probe: Future[Destination], children:
     def warn(text: str) -> None:
         lines.above(lambda: console.warn("transfer-image", text))
 
+    def explain(text: str) -> None:
+        if output.verbose:
+            lines.above(lambda: console.note("transfer-image", text))
+
     lines.above(lambda: console.echo(equivalent(reference, destination.host, str(destination.docker))))
     start = time.monotonic()
     try:
-        done = delivery.send(image, destination, children, report, warn)
+        done = delivery.send(image, destination, children, delivery.Listener(report, warn, explain))
     except BaseException:
         lines.end(name)
         raise

@@ -25,6 +25,7 @@ from dockerutils.docks.remote import RemoteHost
 
 _LOOPBACK = "127.0.0.1"
 _LOCK = "dock.forwards.lock"
+_ANSWER = 10.0  # seconds, for a host to open a port
 
 
 class _Forward(NamedTuple):
@@ -65,6 +66,24 @@ def forwarded(
             _hand_over(dock, container, held)
         else:
             _close(host, held)
+
+
+@contextmanager
+def forwarded_back(host: RemoteHost, port: int) -> Iterator[int]:
+    """Make a port of this machine answer on the loopback address of a host during the block; yield its number there.
+
+    The host chooses the number. It needs the shared connection. DockerutilsError if sshd does not allow it.
+    """
+    words = ["-R", f"{_LOOPBACK}:0:{_LOOPBACK}:{port}"]
+    [answer] = process.capture_within([host.control("forward", *words)], _ANSWER, lambda _: False)
+    try:
+        if answer is None or not answer.stdout.strip().isdecimal():
+            raise DockerutilsError(
+                f"{host.name} forwards no port back to this machine (AllowTcpForwarding of its sshd)"
+            )
+        yield int(answer.stdout)
+    finally:
+        process.capture_within([host.control("cancel", *words)], remote.CHECK, lambda _: False)
 
 
 def require_free(dock: Dock, ports: Sequence[Port]) -> None:

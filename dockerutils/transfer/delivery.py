@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from typing import NamedTuple
 from dockerutils.core.errors import CommandFailed, DockerutilsError
 from dockerutils.core.process.children import Children
 from dockerutils.docker import engine
-from dockerutils.transfer import archive, layers, overlay2
+from dockerutils.transfer import archive, layers, overlay2, passing
 from dockerutils.transfer.arrival import Arrival, Content, LoadError
 from dockerutils.transfer.destination import Destination
 from dockerutils.transfer.layers import Delta
@@ -21,6 +22,7 @@ class Source(NamedTuple):
     """An image of this machine's engine: its full name and tag, its id, its layers, its platform, such as linux/amd64.
 
     `driver` and `root` say where the engine stores it; `environ` is the environment that leads docker to the engine.
+    `socket` is the Unix socket of an engine that pushes layers as it stores them: one with the containerd image store.
     """
 
     reference: str
@@ -30,6 +32,7 @@ class Source(NamedTuple):
     driver: str
     root: str
     environ: Mapping[str, str]
+    socket: str | None
 
 
 class Progress(NamedTuple):
@@ -50,7 +53,9 @@ Report = Callable[[Progress], None]
 def source(reference: str, children: Children, environ: Mapping[str, str]) -> Source:
     """Return what the engine knows of an image; DockerutilsError if there is no such image, or no engine."""
     inspect = children.start(["docker", "image", "inspect", "--format", "{{json .}}", "--", reference], environ=environ)
-    info = children.start(["docker", "info", "--format", "{{.Driver}} {{.DockerRootDir}}"], environ=environ)
+    info = children.start(
+        ["docker", "info", "--format", "{{.Driver}} {{.DockerRootDir}} {{json .DriverStatus}}"], environ=environ
+    )
     inspected, place = inspect.finish(), info.finish().decode()
     if inspect.wait():
         if "no such image" in inspect.stderr.lower():
@@ -58,21 +63,44 @@ def source(reference: str, children: Children, environ: Mapping[str, str]) -> So
         raise engine.refusal(inspect.stderr)
     record = json.loads(inspected)
     # The files of an engine on another machine are there.
-    driver, _, root = place.strip().partition(" ") if engine.local_socket(environ) else ("", "", "")
-    platform = "/".join(record[key] for key in ("Os", "Architecture", "Variant") if record.get(key))
-    layers_ = tuple(record["RootFS"].get("Layers") or ())
-    return Source(reference, record["Id"], layers_, platform, driver, root, environ)
+    socket = engine.local_socket(environ)
+    driver, root = match.groups() if socket and (match := re.match(r"(\S*) (.*) [\[n]", place)) else ("", "")
+    pushes = "io.containerd.snapshotter" in place
+    return Source(
+        reference,
+        record["Id"],
+        tuple(record["RootFS"].get("Layers") or ()),
+        "/".join(record[key] for key in ("Os", "Architecture", "Variant") if record.get(key)),
+        driver,
+        root,
+        environ,
+        socket if pushes else None,
+    )
 
 
-def send(
-    image: Source, destination: Destination, children: Children, report: Report, warn: Callable[[str], None]
-) -> Progress:
+class Listener(NamedTuple):
+    """Who hears of a transfer: `report` of its progress, `warn` of what users should know, `explain` of its way."""
+
+    report: Report
+    warn: Callable[[str], None]
+    explain: Callable[[str], None]
+
+
+def send(image: Source, destination: Destination, children: Children, listener: Listener) -> Progress:
     """Send the layers that are missing at a destination, and verify that the whole image is there.
 
-    `report` is called with the progress. If the destination cannot use the layers that it has, `warn` is called, and
-    all layers are sent, once.
+    If the destination cannot use the layers that it has, there is a warning, and all layers are sent, once.
     """
+    report, warn = listener.report, listener.warn
     delta = layers.delta(image.diff_ids, destination.images)
+    if image.socket and not destination.is_classic:
+        try:
+            return _passed(image, destination, delta, children, report)
+        except passing.Unavailable as error:
+            listener.explain(f"{error}; sending an archive")
+        except LoadError as error:
+            warn(f"{destination.host.name}: the pull there failed ({error}); sending all layers")
+            delta = Delta((), image.diff_ids)
     try:
         return _deliver(image, destination, delta, children, report)
     except LoadError as error:
@@ -83,6 +111,15 @@ def send(
         return _deliver(image, destination, Delta((), image.diff_ids), children, report)
     except LoadError as error:
         raise _failure(destination, error) from None
+
+
+def _passed(image: Source, destination: Destination, delta: Delta, children: Children, report: Report) -> Progress:
+    """Have the engine there pull what the engine here pushes; for the errors, see `passing`."""
+    progress = Progress(len(delta.present), len(delta.missing))
+    report(progress)
+    exchange = passing.send(image, destination, children, lambda sent: report(progress._replace(sent=sent)))
+    missing, sent = exchange.passed()
+    return Progress(len(image.diff_ids) - missing, missing, sent, sent)
 
 
 def _failure(destination: Destination, error: LoadError) -> CommandFailed:

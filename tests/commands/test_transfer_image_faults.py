@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -21,7 +22,8 @@ from tests.support import Outcome, wait_for
 from tests.testbed import debian, layered_images
 from tests.testbed.engine import Engine, running
 from tests.testbed.host import Host
-from tests.testbed.relay import Relay, relaying
+from tests.testbed.registry import daemon
+from tests.testbed.relay import Relay, relaying, within
 
 _RATE = 8e6  # bytes a second
 # After so many bytes, the image is sent partly.
@@ -140,6 +142,18 @@ def bed(use_engine, serve_host, ssh_home, tmp_path, request) -> Iterator[Bed]:
         yield Bed(here, host, relay, reference, tmp_path)
 
 
+@pytest.fixture
+def pull_bed(use_engine, serve_host, ssh_home, tmp_path, request) -> Iterator[Bed]:
+    """Return two engines with containerd stores, of which one can push to a command, and an image, of that size, that is new."""
+    there, here = use_engine("second_containerd"), use_engine("containerd")
+    reference = f"{layered_images.NAME}:containerd-{secrets.token_hex(4)}"
+    layered_images.import_image(here, reference, request.param)
+    host, network = serve_host(there, near=True), daemon(here)
+    with relaying(host.address, host.port, rate=_RATE, clients=network) as relay, within(network):
+        host.at(relay.address, relay.port).admit(ssh_home)
+        yield Bed(here, host, relay, reference, tmp_path)
+
+
 def _cut(bed: Bed, pid: int) -> None:
     bed.host.cut()
 
@@ -171,6 +185,7 @@ def _lines(outcome: Outcome) -> list[str]:
 
 
 _CUT_OFF = "transfer-image: the connection to {to} was cut; try again"
+_STOPPED_HERE = "transfer-image: the engine here has stopped; start it and run the command again"
 _STOPPED_THERE = "transfer-image: {to}: the engine there has stopped; start it and run the command again"
 
 
@@ -194,6 +209,33 @@ def test_interrupted_in_the_middle(bed, fault, status, lines) -> None:
     assert (outcome.status, outcome.out) == (status, "")
     bed.is_as_before()
     bed.works()
+
+
+@pytest.mark.parametrize(
+    ("pull_bed", "fault", "status", "lines"),
+    [
+        (layered_images.SIZE, _interrupt, 130, []),
+        (layered_images.SIZE, _hang_up, 129, []),
+        (layered_images.SIZE, _cut, 255, [_CUT_OFF]),
+        (layered_images.SIZE, _crash_there, 1, [_STOPPED_THERE]),
+        # More than the pipes and sockets between the engines hold.
+        (30_000_000, _crash_here, 1, [_STOPPED_HERE]),
+    ],
+    indirect=["pull_bed"],
+)
+def test_pull_interrupted_in_the_middle(pull_bed, fault, status, lines) -> None:
+    """The engine there keeps what has arrived, without a name, and continues with it."""
+    names = ("image", "ls", "--all", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}")
+    engines = (pull_bed.here, pull_bed.there)
+    before = [engine.docker(*names) for engine in engines]
+    outcome = pull_bed.run_with(fault)
+    assert _lines(outcome) == [line.format(to=pull_bed.to) for line in lines]
+    assert (outcome.status, outcome.out) == (status, "")
+    assert [engine.docker(*names) for engine in engines] == before
+    pull_bed.is_as_before(ignored="containerd")
+    sent = pull_bed.relay.sent
+    pull_bed.works()
+    assert pull_bed.relay.sent > sent
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

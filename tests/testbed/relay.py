@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import ctypes
 import mmap
 import os
 import socket
@@ -30,6 +31,7 @@ import socket, sys
 with socket.socket(fileno=int(sys.argv[1])) as us, socket.create_server(("127.0.0.1", int(sys.argv[2]))) as listener:
     socket.send_fds(us, [b"-"], [listener.fileno()])
 """
+_CLONE_NEWNET = 0x40000000  # sched.h
 # The limit of bytes in flight per connection and direction: 800 MB/s with a delay of 20 ms.
 _UNDER_WAY = 1 << 24
 
@@ -108,6 +110,19 @@ def _listening(pid: int | None, port: int) -> socket.socket:
 def inside(pid: int | None) -> list[str]:
     """Return the command prefix that runs a command in the network of a process; empty for None."""
     return ["nsenter", f"--target={pid}", "--net"] if pid else []
+
+
+@contextlib.contextmanager
+def within(pid: int) -> Iterator[None]:
+    """Move this thread, and what it starts, to the network of a process during the block."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open("/proc/thread-self/ns/net", "rb") as before, open(f"/proc/{pid}/ns/net", "rb") as network:
+        try:
+            if libc.setns(network.fileno(), _CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), "setns")
+            yield
+        finally:
+            libc.setns(before.fileno(), _CLONE_NEWNET)
 
 
 class _Link:

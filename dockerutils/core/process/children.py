@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import IO, Any
 
@@ -145,6 +145,7 @@ class Children:
         import threading
 
         self._started: list[Child] = []
+        self._closers: list[Callable[[], object]] = []
         self._is_open = True
         self._lock = threading.Lock()
 
@@ -153,9 +154,21 @@ class Children:
         with self._lock:
             self._is_open = False
         with spawn.deferred_signals():
+            for close in self._closers:
+                close()
             spawn.end(child._popen for child in self._started)  # noqa: SLF001 - a part of Child
             for child in self._started:
                 child.close()
+
+    def at_end(self, close: Callable[[], object]) -> None:
+        """Call a function when the children end, for what threads wait for that is no child."""
+        with self._lock:
+            self._require_open()
+            self._closers.append(close)
+
+    def _require_open(self) -> None:
+        if not self._is_open:
+            raise DockerutilsError("interrupted; run the command again")
 
     def start(
         self, argv: Sequence[str], *, stdin: Any = None, stdout: Any = None, environ: Mapping[str, str] | None = None
@@ -165,8 +178,7 @@ class Children:
         `environ` is its whole environment, by default ours.
         """
         with self._lock, spawn.deferred_signals():
-            if not self._is_open:
-                raise DockerutilsError("interrupted; run the command again")
+            self._require_open()
             child = Child(argv, DEVNULL if stdin is None else stdin, stdout or PIPE, environ)
             self._started.append(child)
         return child

@@ -1,0 +1,131 @@
+"""transfer-image between engines with the containerd image store: one pulls what the other one pushes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.testbed import layered_images
+from tests.testbed.engine import Engine
+from tests.testbed.host import Host
+from tests.testbed.registry import daemon
+from tests.testbed.relay import Relay, relaying, within
+
+# Bytes of the ssh protocol, of questions and answers: an upper bound.
+OVERHEAD = 60_000
+
+
+class Bed(NamedTuple):
+    """An engine in whose network this process is, another one behind ssh, and docker's subcommands that ran here."""
+
+    here: Engine
+    there: Engine
+    host: Host
+    relay: Relay
+    log: Path
+
+    @property
+    def to(self) -> str:
+        """The destination."""
+        return f"dock@{self.relay.address}:{self.relay.port}"
+
+    def saved(self) -> bool:
+        """Return whether docker save has run here."""
+        return "save" in self.log.read_text().split()
+
+    def tags(self) -> list[str]:
+        """Return the names on both sides that a transfer has left."""
+        listing = ("image", "ls", "--format", "{{.Repository}}")
+        names = [name for engine in (self.here, self.there) for name in engine.docker(*listing).split()]
+        return [name for name in names if "127.0.0.1" in name or "dockerutils" in name]
+
+
+@pytest.fixture
+def docker_log(tmp_path, monkeypatch) -> Path:
+    """Return a file that records the docker subcommands that are run here; docker itself runs too."""
+    log = tmp_path / "docker.log"
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(f'#!/bin/sh\necho "$1" >>{log}\nexec {shutil.which("docker")} "$@"\n')
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{docker.parent}:{os.environ['PATH']}")
+    return log
+
+
+@pytest.fixture
+def make_bed(use_engine, serve_host, docker_log) -> Iterator[Callable[..., Bed]]:
+    """Return a function that connects two engines; it takes keywords of sshd_config."""
+    with ExitStack() as stack:
+
+        def make(near: str = "containerd", far: str = "second_containerd", **settings: str) -> Bed:
+            there, here = use_engine(far), use_engine(near)
+            host = serve_host(there, near=True, **settings)
+            relay = stack.enter_context(relaying(host.address, host.port, clients=daemon(here)))
+            host.at(relay.address, relay.port).admit(os.environ["HOME"])
+            stack.enter_context(within(daemon(here)))
+            return Bed(here, there, host, relay, docker_log)
+
+        yield make
+
+
+def _check_image(bed: Bed, reference: str) -> None:
+    """Check that the image is the same, that it runs, and that it is complete."""
+    inspect = ("image", "inspect", "--format", "{{.Id}}", reference)
+    assert bed.there.docker(*inspect) == bed.here.docker(*inspect)
+    assert bed.there.docker("run", "--rm", reference) == f"{layered_images.MARKER}\n"
+    assert layered_images.saved_layers(bed.there, reference) == layered_images.layers(bed.here, reference)
+
+
+def test_only_missing_layers_are_pulled(make_bed, transfer_image) -> None:
+    bed = make_bed()
+    _, first, second = layered_images.ensure(bed.here, "containerd")
+    count = len(layered_images.layers(bed.here, first))
+
+    outcome = transfer_image(first, bed.to)
+    assert outcome.status == 0, outcome.err
+    assert f"\n{bed.to}: {first} has arrived: {count} of {count} layers, " in outcome.err
+    assert outcome.echoed == [f"docker save {first} | ssh -p {bed.relay.port} dock@127.0.0.1 'docker load'"]
+    assert layered_images.SIZE < bed.relay.sent < layered_images.SIZE + 2_200_000 + OVERHEAD
+    _check_image(bed, first)
+
+    for missing, size in ((1, layered_images.CHANGE), (0, 0)):
+        before = bed.relay.sent
+        outcome = transfer_image(second, bed.to)
+        assert outcome.status == 0, outcome.err
+        assert f"\n{bed.to}: {second} has arrived: {missing} of {count + 1} layers, " in outcome.err
+        assert bed.relay.sent - before < size + OVERHEAD
+    _check_image(bed, second)
+    assert not bed.saved()
+    assert bed.tags() == []
+
+
+def test_port_back_that_sshd_does_not_allow(make_bed, transfer_image) -> None:
+    bed = make_bed(AllowTcpForwarding="no")
+    base = layered_images.ensure(bed.here, "containerd").base
+    outcome = transfer_image("-v", base, bed.to)
+    assert outcome.status == 0, outcome.err
+    reason = f"{bed.to} forwards no port back to this machine (AllowTcpForwarding of its sshd)"
+    assert f"\ntransfer-image: {reason}; sending an archive\n" in outcome.err
+    assert bed.saved()
+    _check_image(bed, base)
+    assert bed.tags() == []
+
+
+def test_engine_that_does_not_reach_this_process(use_engine, serve_host, transfer_image, docker_log) -> None:
+    """As with Docker Desktop, where the engine has a network of its own."""
+    there, here = use_engine("second_containerd"), use_engine("containerd")
+    host = serve_host(there)
+    bed = Bed(here, there, host, host, docker_log)
+    base = layered_images.ensure(here, "containerd").base
+    outcome = transfer_image("-v", base, host.destination())
+    assert outcome.status == 0, outcome.err
+    assert "\ntransfer-image: the engine here cannot push to this process: " in outcome.err
+    assert bed.saved()
+    _check_image(bed, base)
+    assert bed.tags() == []
