@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from dockerutils.core import console, process
-from dockerutils.core.errors import DockerutilsError, UserError
+from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
 from dockerutils.core.process import Command
-from dockerutils.docker import engine, invocation, options
+from dockerutils.docker import builder, engine, invocation, options
 from dockerutils.docker.options import BUILD
 from dockerutils.images import parallel, pip_conf
 from dockerutils.images.parallel import Plan, Step
@@ -75,11 +75,14 @@ def build(
     if version_file.applies(project.root):
         version_file.generate(project.root)
     with pip_conf.in_context(project.root, (_content(project, image) for image in needs), by):
-        parallel.run(
-            {image.name: Plan(steps[image.name], names) for image, names in needs.items()},
-            request.at_once or max(len(os.sched_getaffinity(0)), AT_ONCE),
-            to_stderr=to_stderr,
-        )
+        try:
+            parallel.run(
+                {image.name: Plan(steps[image.name], names) for image, names in needs.items()},
+                request.at_once or max(len(os.sched_getaffinity(0)), AT_ONCE),
+                to_stderr=to_stderr,
+            )
+        except CommandFailed as error:
+            raise CommandFailed(error.status, _lack_of_buildkit(project, needs) or str(error)) from None
     checkouts.record(project, needs)
 
 
@@ -173,6 +176,18 @@ def _steps(project: Project, image: Image, request: Request) -> Iterator[Step]:
 
 def _content(project: Project, image: Image) -> dockerfile.Dockerfile:
     return dockerfile.read(os.path.join(project.root, image.dockerfile), shown_as=image.dockerfile)
+
+
+def _lack_of_buildkit(project: Project, images: Iterable[Image]) -> str:
+    """Return why the classic builder cannot build one of these images; "" if it can, or if docker uses BuildKit."""
+    needing = ((image, _content(project, image).needs_buildkit) for image in images)
+    image, what = next(((image, what) for image, what in needing if what), (None, ""))
+    if image is None or builder.find(project.environ) != builder.CLASSIC:
+        return ""
+    return (
+        f"{image.dockerfile}:{what} needs BuildKit, and docker build uses the classic builder here; "
+        "install docker's buildx plugin (docker-buildx), or set DOCKER_BUILDKIT=1"
+    )
 
 
 def _pull(project: Project, image: Image, request: Request) -> list[str]:

@@ -21,6 +21,13 @@ INSTRUCTIONS = {
     "WORKDIR": 1,
 }  # fmt: skip
 
+# Options that the classic builder refuses.
+_OF_BUILDKIT = {
+    "ADD": ("checksum", "exclude", "keep-git-dir", "link"),
+    "COPY": ("exclude", "link", "parents"),
+    "RUN": ("device", "mount", "network", "security"),
+}
+
 _STAGE = re.compile(r"[a-z][a-z0-9_.-]*")
 
 
@@ -60,6 +67,17 @@ class Dockerfile:
             for mount in mounts
             if mount.get("type") == "secret"
         }
+
+    @property
+    def needs_buildkit(self) -> str:
+        """The first option that only BuildKit has, with its line, such as `12: RUN --mount`; "" if there is none."""
+        found = (
+            f"{instruction.line}: {instruction.keyword} --{name}"
+            for instruction in self.instructions
+            for name in _OF_BUILDKIT.get(instruction.keyword, ())
+            if instruction.flag(name)
+        )
+        return next(found, "")
 
     def bases(self, arguments: Mapping[str, str]) -> list[str]:
         """Return the images that the Dockerfile is built from, in order.

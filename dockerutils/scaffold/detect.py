@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from dockerutils.docker import references
 from dockerutils.project import version_file
-from dockerutils.scaffold import metadata, packaging, system_packages, testing
+from dockerutils.scaffold import locks, metadata, packaging, system_packages, testing
+from dockerutils.scaffold.locks import Lock
 from dockerutils.scaffold.metadata import Metadata
 from dockerutils.scaffold.system_packages import SystemPackages
 from dockerutils.scaffold.testing import Tests
@@ -27,7 +28,11 @@ _PYTHON_SETTINGS = (
     ("pyproject.toml", r"""(?m)^\s*python\s*=\s*["']([^"'\n]+)""", "python is {}"),
     ("setup.cfg", r"(?m)^\s*python_requires\s*[=:]\s*(\S.*?)\s*$", "python_requires is {}"),
     ("setup.py", r"""\bpython_requires\s*=\s*["']([^"'\n]+)""", "python_requires is {}"),
+    ("Pipfile", r"""(?m)^\s*python_(?:full_)?version\s*=\s*["']([^"'\n]+)""", "python_version is {}"),
+    ("environment.yml", r"(?m)^\s*-\s*python\s*([=<>~!][^#\n]*?)\s*(?:#.*)?$", "python is {}"),
+    ("environment.yaml", r"(?m)^\s*-\s*python\s*([=<>~!][^#\n]*?)\s*(?:#.*)?$", "python is {}"),
 )
+_PYTHON_FILES = (".python-version", "Pipfile", "environment.yml", "environment.yaml")
 _TESTING = r"tests?|testing|dev|develop|development|ci"
 _REQUIREMENTS = r"requirements(?:/(?:base|main|prod|production|requirements))?\.txt"
 _TEST_REQUIREMENTS = (
@@ -84,6 +89,10 @@ class Facts(NamedTuple):
     docker_setting: str  # the setting that keeps docker/ out of the package; empty if docker/ stays out anyway
     has_dependencies: bool  # its metadata list what it needs; so can those of a project that is not a package
     metadata: list[str]  # its files of metadata.NAMES
+    lock: Lock | None  # its lock file, which counts instead of requirement files
+    secrets: list[str]  # the variables with the credentials of its private package indexes
+    unsupported: list[str]  # environments that the images cannot have, as a message names them
+    has_pip_conf: bool  # it has a pip.conf.template, as in networks with their own package index
     requirements: Requirements  # to run
     test_requirements: Requirements  # to develop and test
     has_groups: bool  # its metadata list extras or dependency groups
@@ -108,8 +117,9 @@ def detect(root: str) -> Facts | None:
     listed = [*names, *(f"requirements/{name}" for name in _names(os.path.join(root, "requirements")))]
     requirements = _requirements(root, [path for path in listed if re.fullmatch(_REQUIREMENTS, path)][:1])
     testing_too = _requirements(root, [path for path in listed if re.fullmatch(_TEST_REQUIREMENTS, path)])
+    lock = locks.find(root, data)
     has_dependencies = _has_dependencies(data)
-    if not (has_dependencies or requirements.files or testing_too.files or has_code or has_notebooks):
+    if not (lock or has_dependencies or requirements.files or testing_too.files or has_code or has_notebooks):
         return None
     texts = _texts(root, [*requirements.all_files, *testing_too.all_files])
     package = packaging.examine(root, data)
@@ -119,6 +129,10 @@ def detect(root: str) -> Facts | None:
         docker_setting=package.setting,
         has_dependencies=has_dependencies,
         metadata=[name for name in metadata.NAMES if name in names],
+        lock=lock,
+        secrets=locks.secrets(root, data, lock, texts),
+        unsupported=locks.unsupported(root),
+        has_pip_conf="pip.conf.template" in names,
         requirements=requirements,
         test_requirements=testing_too,
         has_groups=_has_groups(data),
@@ -134,7 +148,7 @@ def detect(root: str) -> Facts | None:
             for name in names
             if re.fullmatch(r"[\w.-]+", name) and os.path.exists(os.path.join(root, name, "pyvenv.cfg"))
         ],
-        python=python({**data.texts, ".python-version": metadata.text(os.path.join(root, ".python-version"))}),
+        python=python({**data.texts, **{name: metadata.text(os.path.join(root, name)) for name in _PYTHON_FILES}}),
     )
 
 

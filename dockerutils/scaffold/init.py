@@ -10,12 +10,12 @@ from typing import NamedTuple
 from dockerutils.core import console, files, process, shell_words
 from dockerutils.core.errors import DockerutilsError, UserError
 from dockerutils.core.rollback import all_or_nothing
+from dockerutils.docker import builder
 from dockerutils.project import config, dockerfile, dockerignore
 from dockerutils.scaffold import detect, rendering
 from dockerutils.scaffold.detect import Facts
 
 _CONFIG = config.FILES[0]
-_BUILDKIT_CLIENT = 23  # from this version on, docker build uses BuildKit by default
 _TEMPLATE = "pip.conf.template"  # stays out of builds also when git tracks it: it holds credentials
 
 
@@ -34,14 +34,16 @@ def run(root: str, environ: Mapping[str, str], *, dry_run: bool) -> None:
     """
     facts = examine(root)
     tracked = tracked_but_ignored(root, facts)
-    planned = plan(facts, tracked, buildkit=has_buildkit(environ))
+    buildkit = builder.find(environ) == builder.BUILDKIT
+    planned = plan(facts, tracked, buildkit=buildkit)
     kept = {each.path: existing for each in planned if (existing := _existing(root, each.path))}
     missing = [
         each for each in planned if each.path not in kept and not (each.users and kept.keys() >= set(each.users))
     ]
     _require_directories(root, missing)
     # Errors in existing files come up here, before anything is written.
-    warnings = [*conflicts(root, facts, planned, kept), *cautions(facts, tracked, kept)]
+    secrets = facts.secrets if buildkit else []
+    warnings = [*conflicts(root, facts, planned, kept, secrets), *cautions(facts, tracked, kept, buildkit=buildkit)]
     for path in kept.values():
         print(f"kept {path}: it exists")
     if dry_run:
@@ -71,28 +73,6 @@ def examine(root: str) -> Facts:
     return facts
 
 
-def has_buildkit(environ: Mapping[str, str]) -> bool:
-    """Return whether `docker build` uses BuildKit here; False if no engine answers.
-
-    https://docs.docker.com/build/buildkit/#getting-started: DOCKER_BUILDKIT decides; without it, clients from
-    version 23 on use BuildKit if its plugin is installed.
-    """
-    probes = [
-        ["docker", "version", "--format", "{{.Client.Version}} {{.Server.Version}}"],
-        ["docker", "buildx", "version"],
-    ]
-    try:
-        versions, plugin = process.capture_all(probes)
-    except DockerutilsError:
-        return False
-    if versions.status:
-        return False
-    if chosen := environ.get("DOCKER_BUILDKIT"):
-        return chosen.lower() not in {"0", "f", "false"}
-    major = versions.stdout.partition(".")[0]
-    return major.isdigit() and int(major) >= _BUILDKIT_CLIENT and not plugin.status
-
-
 def tracked_but_ignored(root: str, facts: Facts) -> list[str]:
     """Return the paths that git tracks and the patterns of a new .dockerignore match: files, or whole directories."""
     try:
@@ -119,14 +99,14 @@ def plan(facts: Facts, tracked: Sequence[str] = (), *, buildkit: bool) -> list[F
     planned = [
         File(_dockerfile(name), dockerfile_of(facts, buildkit=buildkit)) for name, dockerfile_of in render.items()
     ]
-    if facts.has_dependencies:
+    if facts.has_dependencies and not (facts.lock and not facts.is_package and not facts.lock.members):
         planned.append(File(rendering.NEEDS, rendering.needs(), tuple(_dockerfile(name) for name in render)))
     planned += [
         File(f"docker/{name}/entrypoint", rendering.entrypoint(facts, name), (_dockerfile(name),))
         for name in rendering.USERS
         if name in render
     ]
-    planned.append(File(_CONFIG, rendering.configuration(render)))
+    planned.append(File(_CONFIG, rendering.configuration(render, facts.secrets if buildkit else [])))
     return [*planned, File(dockerignore.NAME, rendering.dockerignore(facts, tracked))]
 
 
@@ -143,7 +123,9 @@ def write(root: str, missing: Iterable[File]) -> None:
             print(f"wrote {each.path}")
 
 
-def conflicts(root: str, facts: Facts, planned: Iterable[File], kept: Mapping[str, str]) -> Iterator[str]:
+def conflicts(
+    root: str, facts: Facts, planned: Iterable[File], kept: Mapping[str, str], secrets: list[str]
+) -> Iterator[str]:
     """Yield a warning for each new file that does not fit to those that are kept."""
     texts = {each.path: each.text for each in planned}
     wanted = {name: texts[_dockerfile(name)] for name in rendering.NAMES if _dockerfile(name) in texts.keys() - kept}
@@ -162,13 +144,25 @@ def conflicts(root: str, facts: Facts, planned: Iterable[File], kept: Mapping[st
             yield f"{dockerignore.NAME} leaves out tests, so cicd cannot run {hidden[0]}{more}; add a line !{top} to it"
     if _CONFIG in kept:
         configured = config.read(root)
-        for name, lines in rendering.sections([*wanted]).items():
+        for name, lines in rendering.sections([*wanted], secrets).items():
             if name not in configured:
                 yield f"{kept[_CONFIG]} has no section [{name}]; docker/{name} needs it, with {' and '.join(lines)}"
 
 
-def cautions(facts: Facts, tracked: Sequence[str], kept: Mapping[str, str]) -> Iterator[str]:
-    """Yield a warning for what the user has to decide about."""
+def cautions(facts: Facts, tracked: Sequence[str], kept: Mapping[str, str], *, buildkit: bool) -> Iterator[str]:
+    """Yield a warning for what the user has to decide about, and for what the images cannot have."""
+    for each in facts.unsupported:
+        yield f"not supported: {each}; {_instead(facts)}"
+    if facts.lock and facts.lock.others:
+        yield (
+            f"{facts.lock.path} says what to install, and {' and '.join(facts.lock.others)} does not count; "
+            "delete the one that is out of date, and the files of docker/, then run dockerutils init again"
+        )
+    if facts.secrets and not buildkit:
+        yield (
+            f"builds get no credentials for private package indexes ({', '.join(facts.secrets)}): that needs BuildKit; "
+            "install docker's buildx plugin, delete the new files, then run dockerutils init again"
+        )
     secrets = [path for path in tracked if os.path.basename(path) == ".env"]
     if secrets and dockerignore.NAME not in kept:
         yield (
@@ -180,6 +174,15 @@ def cautions(facts: Facts, tracked: Sequence[str], kept: Mapping[str, str]) -> I
             "outside these images, setuptools would package docker/, or refuse to build because of it; "
             f"{facts.docker_setting}"
         )
+
+
+def _instead(facts: Facts) -> str:
+    """Return what the images have in place of an environment that is not supported."""
+    requirements = [*facts.requirements.files, *(facts.metadata if facts.has_dependencies else [])]
+    listing = [facts.lock.path] if facts.lock else requirements
+    if listing:
+        return f"the images have what {' and '.join(listing)} {'list' if listing[1:] else 'lists'}"
+    return "list its Python packages in requirements.txt, and install others in docker/base/Dockerfile"
 
 
 def _copied(text: str) -> Iterator[str]:

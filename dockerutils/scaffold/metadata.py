@@ -96,6 +96,26 @@ def parse_toml(content: str) -> dict[str, object]:
     return found
 
 
+def tables(content: str, name: str) -> list[dict[str, object]]:
+    """Return the tables of an array of tables in a TOML file, written as [[name]] or in braces."""
+    found: list[dict[str, object]] = []
+    in_array = False
+    segments: list[list[str]] = []
+    for line in content.splitlines():
+        if header := _HEADER.fullmatch(line):
+            in_array = line.lstrip().startswith("[[") and _dotted(header[1]) == name
+            segments += [[]] if in_array else []
+        elif in_array:
+            segments[-1].append(line)
+    found += [parse_toml("\n".join(segment)) for segment in segments]
+    inline = parse_toml(content).get(name)
+    for braces in re.findall(r"\{([^{}]*)\}", inline if isinstance(inline, str) else ""):
+        found.append(
+            {key: _value(value) for key, value in re.findall(rf"({_KEY})\s*=\s*(\"[^\"]*\"|'[^']*'|\w+)", braces)}
+        )
+    return found
+
+
 def strings(value: object) -> list[str]:
     """Return a string, or the strings of a list, as a list."""
     values = value if isinstance(value, list) else [value]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from dockerutils.project import ini
 from dockerutils.scaffold.detect import LOCAL, Facts, Requirements
+from dockerutils.scaffold.locks import TEST_GROUPS, Lock
 from dockerutils.scaffold.template import fill_in
 from dockerutils.scaffold.testing import DJANGO, UNITTEST
 
@@ -16,23 +17,26 @@ NAMES = BASE, DEV, CICD, NOTEBOOK = "base", "dev", "cicd", "notebook"
 USERS = {DEV: "app", NOTEBOOK: "jovyan"}  # who runs the images that mount the project
 NEEDS = "docker/base/needs"  # the program that lists the requirements of a package
 
-_TEST_GROUPS = ("test", "tests", "testing", "dev")  # extras and dependency groups with test requirements
 _NO_TESTS = "echo 'no tests were found; write some, then set CMD in docker/cicd/Dockerfile' >&2; exit 1"
 
-_Values = dict[str, str | bool]
+_Values = dict[str, str | bool | list[str]]
 
 
 def base(facts: Facts, *, buildkit: bool) -> str:
     """Return the Dockerfile of the image that the others are built on: Python and the dependencies."""
-    groups = [[], facts.requirements.extras] if facts.requirements.extras else [[]]
-    installs = bool(facts.requirements.files) or facts.has_dependencies
-    values = _common(facts) | _install(facts, facts.requirements, groups, buildkit=buildkit)
-    return fill_in("base.Dockerfile", values | {"installs": installs})
+    values = _common(facts, buildkit=buildkit)
+    if facts.lock:
+        values |= _from_lock(facts.lock, facts.lock.run) | {"installs": True}
+    else:
+        groups = [[], facts.requirements.extras] if facts.requirements.extras else [[]]
+        values |= _install(facts, facts.requirements, groups, buildkit=buildkit)
+        values["installs"] = bool(facts.requirements.files) or facts.has_dependencies
+    return fill_in("base.Dockerfile", values)
 
 
 def dev(facts: Facts, *, buildkit: bool) -> str:
     """Return the Dockerfile for development: everything but the project, which is mounted."""
-    return fill_in("dev.Dockerfile", _common(facts) | _tools(facts, buildkit=buildkit))
+    return fill_in("dev.Dockerfile", _common(facts, buildkit=buildkit) | _tools(facts, buildkit=buildkit))
 
 
 def cicd(facts: Facts, *, buildkit: bool) -> str:
@@ -43,18 +47,14 @@ def cicd(facts: Facts, *, buildkit: bool) -> str:
         "program": json.dumps(["python", facts.script]) if facts.script and not facts.tests else "",
         "command": json.dumps(_command(facts)),
     }
-    return fill_in("cicd.Dockerfile", _common(facts) | _tools(facts, buildkit=buildkit) | values)
+    return fill_in("cicd.Dockerfile", _common(facts, buildkit=buildkit) | _tools(facts, buildkit=buildkit) | values)
 
 
 def notebook(facts: Facts, *, buildkit: bool) -> str:
     """Return the Dockerfile for run-notebook: JupyterLab at port 8888, with the project mounted."""
-    values: _Values = {
-        "copies": "COPY docker/notebook/entrypoint pip.con[f] ./",
-        "local": "",
-        "steps": f"{_pip(buildkit=buildkit)} jupyterlab",
-        "buildkit": buildkit,
-    }
-    return fill_in("notebook.Dockerfile", _common(facts) | values)
+    nothing = Requirements([], [], [], [])
+    values = _common(facts, buildkit=buildkit) | _install(facts, nothing, [], ["jupyterlab"], buildkit=buildkit)
+    return fill_in("notebook.Dockerfile", values | {"secrets": []})
 
 
 def needs() -> str:
@@ -64,7 +64,7 @@ def needs() -> str:
 
 def entrypoint(facts: Facts, name: str) -> str:
     """Return the entrypoint of an image that has the project mounted."""
-    return fill_in("entrypoint", _common(facts) | {"user": USERS[name]})
+    return fill_in("entrypoint", _common(facts, buildkit=False) | {"user": USERS[name]})
 
 
 def dockerignore(facts: Facts, tracked: Sequence[str] = ()) -> str:
@@ -79,21 +79,44 @@ def _escaped(path: str) -> str:
     return "".join(f"\\{char}" if char in "*?[]\\^" else char for char in path)
 
 
-def configuration(names: Iterable[str]) -> str:
-    """Return the configuration of the images with these names."""
-    return fill_in("dockerutils.cfg", {name: name in [*names] for name in NAMES})
+def configuration(names: Iterable[str], secrets: list[str]) -> str:
+    """Return the configuration of the images with these names, whose builds get these secrets."""
+    chosen: _Values = {name: name in [*names] for name in NAMES}
+    return fill_in("dockerutils.cfg", chosen | {"secrets": secrets})
 
 
-def sections(names: Sequence[str]) -> dict[str, list[str]]:
+def sections(names: Sequence[str], secrets: list[str]) -> dict[str, list[str]]:
     """Return the lines of the sections that the images with these names need, without comments."""
-    written = ini.parse(configuration(names), "").sections
-    return {name: [f"{key} = {value.text}" for key, value in written[name].values.items()] for name in names}
+    written = ini.parse(configuration(names, secrets), "").sections
+    return {
+        name: [f"{key} = {' '.join(value.text.split())}" for key, value in written[name].values.items()]
+        for name in names
+    }
 
 
-def _common(facts: Facts) -> _Values:
+def _common(facts: Facts, *, buildkit: bool) -> _Values:
     """Return the values that several templates use."""
     system = facts.system_packages
+    members = facts.lock.members if facts.lock else []
+    packages = [*(["."] if facts.is_package else []), *members]
+    # The project itself is installed from a directory without docker/ where setuptools would package that.
+    editable = [f"./{path}" if path in members else '"$project"' for path in packages]
     return {
+        "buildkit": buildkit,
+        # Only where Docker Hub is likely to answer: any BuildKit has the syntax of these Dockerfiles.
+        "syntax": buildkit and not facts.has_pip_conf,
+        "installer": "lock" if facts.lock else "pip",
+        "lock": facts.lock is not None,
+        "lock_file": facts.lock.path if facts.lock else "",
+        "members": members,
+        "packages": packages,
+        "directories": " ".join(packages),
+        "copied_packages": " ".join(os.path.normpath(f"/tmp/code/{path}") for path in packages),  # noqa: S108
+        "editable_packages": " ".join(f"--editable {path}" for path in editable),
+        "build_system": facts.lock is not None and bool(packages),
+        "metadata": " ".join(facts.metadata),
+        "secrets": facts.secrets if buildkit else [],
+        "secret_names": " ".join(facts.secrets),
         "project": facts.name,
         "python": facts.python.version,
         "reason": facts.python.reason,
@@ -109,10 +132,28 @@ def _common(facts: Facts) -> _Values:
 
 def _tools(facts: Facts, *, buildkit: bool) -> _Values:
     """Return the values of the stage with the test requirements, the same for dev and cicd."""
-    groups = [[*_TEST_GROUPS, *facts.test_requirements.extras]] if facts.has_groups else []
-    requirements = facts.tests.requirements if facts.tests else []
-    values = _install(facts, facts.test_requirements, groups, requirements, buildkit=buildkit)
-    return values | {"tools": bool(values["steps"])}
+    more = facts.tests.requirements if facts.tests else []
+    if facts.lock:
+        more = [name for name in more if not facts.lock.has(name)]
+        is_needed = facts.lock.test is not None or bool(more)
+        return _from_lock(facts.lock, facts.lock.test or facts.lock.run, more) | {"tools": is_needed}
+    groups = [[*TEST_GROUPS, *facts.test_requirements.extras]] if facts.has_groups else []
+    values = _install(facts, facts.test_requirements, groups, more, buildkit=buildkit)
+    return values | {"tools": bool(values["requirement_files"] or values["listing"] or more)}
+
+
+def _from_lock(lock: Lock, selection: Sequence[str], more: Sequence[str] = ()) -> _Values:
+    """Return the values of the part that installs what a lock file lists, and `more`."""
+    is_single = not lock.members and not lock.is_frozen
+    return {
+        "tool": lock.tool,
+        "tool_requirement": shlex.quote(lock.requirement),
+        "lock_files": " ".join(lock.files),
+        "frozen": lock.is_frozen,
+        "no_install": "--no-install-project" if is_single else "--no-install-local",
+        "selection": " ".join(selection),
+        "more": " ".join(more),
+    }
 
 
 def _install(
@@ -127,36 +168,30 @@ def _install(
 
     `groups` are the arguments of the calls of `needs`.
     """
-    pip = _pip(buildkit=buildkit)
     calls = [" ".join(["python3 needs", *dict.fromkeys(names)]) for names in groups if facts.has_dependencies]
-    steps = [f"{pip} -r {path}" for path in requirements.files]
-    if calls:
-        listing = calls[0] if len(calls) == 1 else f"({' && '.join(calls)})"
-        steps += [f"{listing} >needed.txt", f"{pip} -r needed.txt"]
-    if more:
-        steps.append(f"{pip} {' '.join(more)}")
     return {
-        "copies": "\n".join(_copies([*requirements.all_files, *(facts.metadata if calls else [])], listed=bool(calls))),
+        "copies": _copies(
+            [*requirements.all_files, *(facts.metadata if calls else [])], listed=bool(calls), pip_conf=not buildkit
+        ),
         "local": " ".join(requirements.local),
         "local_pattern": LOCAL,
-        "steps": " && \\\n    ".join(steps),
-        "buildkit": buildkit,
+        "requirement_files": requirements.files,
+        "listing": calls[0] if len(calls) == 1 else f"({' && '.join(calls)})" if calls else "",
+        "more": " ".join(more),
     }
 
 
-def _copies(paths: Sequence[str], *, listed: bool) -> list[str]:
-    """Return the instructions that copy requirement files and what they include, and the program that lists others."""
+def _copies(paths: Sequence[str], *, listed: bool, pip_conf: bool) -> list[str]:
+    """Return the arguments of COPY for requirement files, the program that lists others (`listed`), and pip.conf."""
     lines = [
-        f"COPY {' '.join(path for path in paths if os.path.dirname(path) == directory)} {directory}/"
+        f"{' '.join(path for path in paths if os.path.dirname(path) == directory)} {directory}/"
         for directory in sorted({os.path.dirname(path) for path in paths} - {""})
     ]
     here = [path for path in paths if not os.path.dirname(path)] + ([NEEDS] if listed else [])
-    # COPY fails unless one file exists.
-    return [*lines, f"COPY {' '.join(here or ['docker/base/Dockerfile'])} pip.con[f] ./"]
-
-
-def _pip(*, buildkit: bool) -> str:
-    return "pip install" if buildkit else "pip install --no-cache-dir"
+    if pip_conf:
+        # COPY fails unless one file exists.
+        here = [*(here or ["docker/base/Dockerfile"]), "pip.con[f]"]
+    return [*lines, *([f"{' '.join(here)} ./"] if here else [])]
 
 
 def _command(facts: Facts) -> list[str]:

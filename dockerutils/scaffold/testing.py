@@ -68,7 +68,7 @@ def find(root: str, python_files: Sequence[str], data: Metadata, requirements: s
     names_pytest = bool(
         settings.text or re.search(r"\bpytest\b", "\n".join([data.text, requirements, *texts.values()]))
     )
-    if not names_pytest and cases and set(collected) <= set(cases):
+    if cases and set(collected) <= set(cases) and not (names_pytest and collected):
         manage = _manage(root, python_files)
         tests = _unittest(root, cases) if manage is None else _django(root, manage, cases)
         if tests:

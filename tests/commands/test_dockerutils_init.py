@@ -17,7 +17,6 @@ from dockerutils.commands.dockerutils import main
 from dockerutils.core import files
 from dockerutils.core.shell_words import quote
 from dockerutils.project import dockerignore
-from dockerutils.scaffold import init
 from tests.support import App, Outcome, call, write_tree
 
 SCRIPT = {"main.py": ""}
@@ -85,7 +84,8 @@ def test_new_files_pass_the_check_and_build_in_order(app, capfd, project, expect
 
     assert app("init") == (0, wrote(*paths), NEXT)
     names = sorted({path.split("/")[0] for path in expected}, key=["base", "cicd", "dev", "notebook"].index)
-    assert app("check") == (0, f"docker/dockerutils.cfg: {len(names) + 1} images, no problems\n", "")
+    checked = app("check", "--no-build-checks")
+    assert checked == (0, f"docker/dockerutils.cfg: {len(names) + 1} images, no problems\n", "")
     planned = call(build_image.main, "all", "--dry-run", directory=app.root, capfd=capfd)
     built = [line for line in planned.out.splitlines() if "--target" not in line]
     assert (planned.status, [line.split()[3] for line in built]) == (0, [f"my-app-{name}:alice" for name in names])
@@ -278,39 +278,126 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, buildx
     monkeypatch.setenv("PATH", f"{program.parent}:/bin:/usr/bin")
 
 
-@pytest.mark.parametrize(
-    ("version", "buildx", "environ", "expected"),
-    [
-        pytest.param("echo 28.2.2 26.1.5", "exit 0", {}, True, id="new"),
-        pytest.param("echo 28.2.2 26.1.5", "exit 1", {}, False, id="without the plugin"),
-        pytest.param("echo 20.10.24 20.10.24", "exit 0", {}, False, id="old"),
-        pytest.param("echo 20.10.24 20.10.24", "exit 1", {"DOCKER_BUILDKIT": "1"}, True, id="asked for"),
-        pytest.param("echo 28.2.2 26.1.5", "exit 0", {"DOCKER_BUILDKIT": "0"}, False, id="not wanted"),
-        pytest.param("echo 28.2.2; exit 1", "exit 0", {"DOCKER_BUILDKIT": "1"}, False, id="no engine"),
-        pytest.param("echo dev-build", "exit 0", {}, False, id="of no version"),
-    ],
-)
-def test_buildkit(tmp_path, monkeypatch, version, buildx, environ, expected) -> None:
-    docker(tmp_path, monkeypatch, version, buildx)
-    assert init.has_buildkit(environ) is expected
-
-
 def test_buildkit_keeps_the_cache_of_pip(app, tmp_path, monkeypatch) -> None:
     docker(tmp_path, monkeypatch, "echo 28.2.2 26.1.5", "exit 0")
     app.write({"requirements.txt": "x\n"})
     assert app("init").status == 0
-    lines = "RUN --mount=type=cache,target=/root/.cache/pip \\\n    pip install -r requirements.txt\n"
-    assert lines in dockerfile(app, "base")
+    assert """\
+RUN --mount=type=cache,target=/root/.cache/pip \\
+    --mount=type=secret,id=pip.conf,target=/etc/pip.conf \\
+    pip install -r requirements.txt
+""" in dockerfile(app, "base")
     assert app("check").status == 0
-
-
-def test_no_docker(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert init.has_buildkit({"DOCKER_BUILDKIT": "1"}) is False
 
 
 def dockerfile(app: App, name: str) -> str:
     return (app.root / f"docker/{name}/Dockerfile").read_text()
+
+
+def test_syntax_comes_from_docker_hub_unless_the_project_has_an_index_of_its_own(app, tmp_path, monkeypatch) -> None:
+    docker(tmp_path, monkeypatch, "echo 28.2.2 26.1.5", "exit 0")
+    app.write(
+        {
+            "setup.py": "setup(extras_require={})\n",
+            "a.ipynb": "",
+            "own/requirements.txt": "",
+            "own/pip.conf.template": "",
+        }
+    )
+    assert app("init").status == 0
+    for name in ("base", "dev", "cicd", "notebook"):
+        assert dockerfile(app, name).startswith("# syntax=docker/dockerfile:1\n# ")
+    assert app("init", directory="own").status == 0
+    assert "syntax=" not in (app.root / "own/docker/base/Dockerfile").read_text()
+
+
+def test_uv(app, tmp_path, monkeypatch) -> None:
+    docker(tmp_path, monkeypatch, "echo 28.2.2 26.1.5", "exit 0")
+    app.write({**LOCKED, "uv.lock": '[[package]]\nname = "pytest"\n', "requirements.txt": "not-installed\n"})
+    assert app("init").err == NEXT
+    assert """\
+# uv.lock says what to install. uv has an environment of its own in this stage, which is not published.
+COPY pyproject.toml uv.lock ./
+ENV VIRTUAL_ENV=/venv
+# The engine keeps pip's cache for the next build. pip.conf is the project's pip.conf.template, if there is one: it names the
+# package index. It can hold a password, so it is mounted and is in no image.
+RUN --mount=type=cache,target=/root/.cache/pip \\
+    --mount=type=secret,id=pip.conf,target=/etc/pip.conf \\
+    python3 -m venv /opt/uv && /opt/uv/bin/pip install uv
+ENV UV_PROJECT_ENVIRONMENT=/venv UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never
+# --locked fails if uv.lock does not suit pyproject.toml; then run uv lock.
+RUN --mount=type=cache,target=/root/.cache/uv \\
+    --mount=type=secret,id=UV_INDEX_OWN_USERNAME \\
+    --mount=type=secret,id=UV_INDEX_OWN_PASSWORD \\
+    for name in UV_INDEX_OWN_USERNAME UV_INDEX_OWN_PASSWORD; do \\
+        [ ! -s "/run/secrets/$name" ] || export "$name=$(cat "/run/secrets/$name")"; done && \\
+    /opt/uv/bin/uv sync --locked --no-install-project --no-default-groups
+# What builds the project. It has a directory of its own, because uv.lock says what is in /venv.
+COPY pyproject.toml docker/base/needs ./
+RUN --mount=type=cache,target=/root/.cache/pip \\
+    --mount=type=secret,id=pip.conf,target=/etc/pip.conf \\
+    python3 needs --build . >needed.txt && \\
+    pip install --target /opt/build-system -r needed.txt
+""" in dockerfile(app, "base")
+    assert "    /opt/uv/bin/uv sync --locked --no-install-project --group=test\n" in dockerfile(app, "cicd")
+    assert "pip install pytest" not in dockerfile(app, "cicd")
+    secrets = "    --secret id=UV_INDEX_OWN_USERNAME,env=UV_INDEX_OWN_USERNAME\n    --secret id=UV_INDEX_OWN_PASSWORD,env=UV_INDEX_OWN_PASSWORD\n"
+    configured = (app.root / "docker/dockerutils.cfg").read_text()
+    assert f"build_args = --build-arg BASE\n{secrets}" in configured
+    assert configured.count(f"{ON_BASE}\n{secrets}") == 2
+
+
+def test_workspace_of_uv(app) -> None:
+    app.write({
+        "pyproject.toml": "[tool.uv.workspace]\nmembers = ['libs/*']\n",
+        "libs/one/pyproject.toml": "[project]\nname = 'one'\n[build-system]\n",
+        "uv.lock": "",
+    })  # fmt: skip
+    assert app("init").status == 0
+    assert """\
+COPY libs/one/pyproject.toml libs/one/
+# --locked fails if uv.lock does not suit pyproject.toml; then run uv lock.
+RUN \\
+    /opt/uv/bin/uv sync --locked --no-install-local --all-packages --no-default-groups
+""" in dockerfile(app, "base")
+    assert "    python3 needs --build libs/one >needed.txt && \\\n" in dockerfile(app, "base")
+    entrypoint = (app.root / "docker/dev/entrypoint").read_text()
+    assert "    pip install --quiet --no-build-isolation --no-deps --editable ./libs/one ||\n" in entrypoint
+
+
+@pytest.mark.parametrize(
+    ("files", "warning"),
+    [
+        (
+            {"environment.yml": "", "a.py": ""},
+            "not supported: the conda environment in environment.yml; list its Python packages in requirements.txt, and "
+            "install others in docker/base/Dockerfile",
+        ),
+        (
+            {"environment.yml": "", "requirements.txt": "x\n", "setup.py": "setup()\n"},
+            "not supported: the conda environment in environment.yml; the images have what requirements.txt and setup.py list",
+        ),
+        (
+            {"pixi.lock": "", "pyproject.toml": "[project]\nname = 'x'\n[build-system]\n", "uv.lock": ""},
+            "not supported: the pixi environment in pixi.lock; the images have what uv.lock lists",
+        ),
+        (
+            {"pyproject.toml": "[build-system]\n", "poetry.lock": "", "uv.lock": ""},
+            "uv.lock says what to install, and poetry.lock does not count; delete the one that is out of date, and the "
+            "files of docker/, then run dockerutils init again",
+        ),
+        (
+            {"requirements.txt": "--extra-index-url https://${USER}:${PASS}@x\n"},
+            "builds get no credentials for private package indexes (USER, PASS): that needs BuildKit; install docker's "
+            "buildx plugin, delete the new files, then run dockerutils init again",
+        ),
+    ],
+)
+def test_what_the_images_do_not_have(app, files, warning) -> None:
+    app.write({**files, "src/x.py": ""})
+    assert app("init").err.removeprefix("dockerutils: warning: ").splitlines()[0] == warning
+    assert "/run/secrets" not in dockerfile(app, "base")
+    assert "--secret" not in (app.root / "docker/dockerutils.cfg").read_text()
 
 
 def test_requirements_in_several_files(app) -> None:
@@ -327,21 +414,27 @@ COPY requirements/base.txt requirements/
 COPY setup.py docker/base/needs pip.con[f] ./
 # The project itself is installed later.
 RUN sed -i -E '/^ *((-e|--editable)[ =]*)?(\\.|file:)/d' requirements/base.txt
-ENV PIP_CONFIG_FILE=/build/pip.conf
-RUN pip install --no-cache-dir -r requirements/base.txt && \\
+# pip.conf comes from the project's pip.conf.template, if there is one: it names the package index. It can hold a password,
+# so it stays in this stage, which is not published.
+ENV PIP_CONFIG_FILE=/build/pip.conf PIP_NO_CACHE_DIR=1
+RUN \\
+    pip install -r requirements/base.txt && \\
     python3 needs >needed.txt && \\
-    pip install --no-cache-dir -r needed.txt
+    pip install -r needed.txt
 """ in dockerfile(app, "base")
     tools = """\
 COPY requirements/dev.txt requirements/base.txt requirements/
 COPY limits.txt setup.py docker/base/needs pip.con[f] ./
 # The project itself is installed later.
 RUN sed -i -E '/^ *((-e|--editable)[ =]*)?(\\.|file:)/d' requirements/base.txt
-ENV PIP_CONFIG_FILE=/build/pip.conf
-RUN pip install --no-cache-dir -r requirements/dev.txt && \\
+# pip.conf comes from the project's pip.conf.template, if there is one: it names the package index. It can hold a password,
+# so it stays in this stage, which is not published.
+ENV PIP_CONFIG_FILE=/build/pip.conf PIP_NO_CACHE_DIR=1
+RUN \\
+    pip install -r requirements/dev.txt && \\
     python3 needs test tests testing dev >needed.txt && \\
-    pip install --no-cache-dir -r needed.txt && \\
-    pip install --no-cache-dir pytest
+    pip install -r needed.txt && \\
+    pip install pytest
 """
     # The same in both, so that it is built once.
     assert tools in dockerfile(app, "dev")
@@ -469,9 +562,25 @@ def test_docker_stays_out_of_packages(app) -> None:
     assert app("init").err == "dockerutils: nothing to do: no file is missing\n"
 
 
+LOCKED = {
+    "pyproject.toml": "[project]\nname = 'my-app'\n[dependency-groups]\ntest = ['pytest']\n[build-system]\n"
+    "[[tool.uv.index]]\nname = 'own'\n[[tool.poetry.source]]\nname = 'own'\n[[tool.pdm.source]]\nurl = '${PASS}'\n",
+    "Pipfile": "[[source]]\nurl = '$PASS'\n",
+    "src/my_app.py": "",
+    "tests/test_a.py": "",
+}
+
+
 @pytest.mark.parametrize("buildkit", [False, True])
 @pytest.mark.parametrize(
-    "project", [SCRIPT, ALL, {"a.ipynb": ""}, {"pyproject.toml": "[project]\nname = 'my-app'\n", "my_app.py": ""}]
+    "project",
+    [
+        SCRIPT,
+        ALL,
+        {"a.ipynb": ""},
+        {"pyproject.toml": "[project]\nname = 'my-app'\n", "my_app.py": ""},
+        *({**LOCKED, f"{name}.lock": ""} for name in ("uv", "poetry", "pdm", "Pipfile")),
+    ],
 )
 def test_templates_leave_no_trace(app, tmp_path, monkeypatch, project, buildkit) -> None:
     if buildkit:

@@ -190,6 +190,9 @@ def test_unreadable_files(tmp_path) -> None:
         ({"setup.py": 'setup(python_requires="<3")'}, ("3.12", "python_requires is <3 in setup.py, which allows no Python from 3.7 to 3.14")),
         ({".python-version": "3.10.4\n", "setup.py": 'python_requires=">=3.11"'}, ("3.10", "the file says 3.10 in .python-version")),
         ({".python-version": "2.7\n"}, ("3.12", ANY)),
+        ({"Pipfile": '[requires]\npython_version = "3.10"\n'}, ("3.10", "python_version is 3.10 in Pipfile, and this is the newest that it allows")),
+        ({"environment.yml": "dependencies:\n  - python=3.8.5\n  - numpy\n"}, ("3.8", "python is =3.8.5 in environment.yml, and this is the newest that it allows")),
+        ({"environment.yaml": "- python >=3.9, <3.14  # x\n"}, ("3.12", "python is >=3.9, <3.14 in environment.yaml")),
         ({"pyproject.toml": '[tool.poetry.dependencies]\npython = "^3.9"'}, ("3.12", "python is ^3.9 in pyproject.toml")),
     ],
 )  # fmt: skip

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import platform
 import re
 import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support import Outcome, first_line, script, write_tree
-from tests.testbed import images, jupyter
+from tests.scaffold.conftest import OWNER, Build, download
+from tests.support import script
 from tests.testbed.engine import Engine
 from tests.testbed.jupyter import Running
 from tests.testbed.registry import daemon
 from tests.testbed.relay import inside
 
-OWNER = 4321
 # Everything that the builds install.
 INSTALLED = "colorama django editables hatchling jupyterlab pytest setuptools versioneer wheel".split()
 
@@ -31,109 +26,7 @@ INSTALLED = "colorama django editables hatchling jupyterlab pytest setuptools ve
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a directory with the wheels that the builds install: they cannot reach an index."""
-    there = tmp_path_factory.mktemp("wheels")
-    # For the Python of images.PYTHON.
-    platform_options = ["--only-binary=:all:", "--python-version", "3.11"]
-    for abi in ("manylinux_2_28", "manylinux_2_17", "manylinux2014", "manylinux_2_12", "manylinux2010", "manylinux1"):
-        platform_options += ["--platform", f"{abi}_{platform.machine()}"]
-    # typing-extensions: pip decides by the Python that it runs on which backports are needed.
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "-qq",
-            *platform_options,
-            "--dest",
-            there,
-            *INSTALLED,
-            "typing-extensions",
-        ],
-        env={**os.environ, **jupyter.environment()},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert not done.returncode, done.stderr
-    return there
-
-
-@contextlib.contextmanager
-def index(engine: Engine, wheels: Path) -> Iterator[str]:
-    """Serve the wheels in the network of an engine's builds, and give the text of a pip.conf for them."""
-    network = inside(daemon(engine))
-    shown = subprocess.check_output([*network, "ip", "-j", "-4", "address", "show", "docker0"], text=True)
-    gateway = json.loads(shown)[0]["addr_info"][0]["local"]
-    serve = [sys.executable, "-u", "-m", "http.server", "--directory", str(wheels), "--bind", "0.0.0.0", "0"]
-    child = subprocess.Popen([*network, *serve], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        port = first_line(child).split(" port ")[1].split()[0]
-        # Without no-compile, compiling takes longer than the rest of a build.
-        yield (
-            f"[global]\nno-index = true\nfind-links = http://{gateway}:{port}/\ntrusted-host = {gateway}\n"
-            "[install]\nno-compile = true\n"
-        )
-    finally:
-        child.kill()
-        child.communicate()
-
-
-class BuiltProject:
-    """A project after `dockerutils init` and `build-image all`, owned by a user who is not root."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def build(self) -> None:
-        """Run init, and build all images."""
-        init = self.call("dockerutils", "init")
-        assert init.err.endswith("dockerutils: next: build-image all, then run-image dev\n")
-        assert {line.split()[0] for line in init.out.splitlines()} == {"wrote"}
-        assert self.call("dockerutils", "check").out.endswith(" images, no problems\n")
-        assert ":latest" not in "".join(path.read_text() for path in self.root.glob("docker/*/*"))
-        self.call("build-image", "all")
-        assert not (self.root / "pip.conf").exists()
-        for path in (self.root, *self.root.rglob("*")):
-            os.chown(path, OWNER, OWNER, follow_symlinks=False)
-
-    def call(self, *argv: str) -> Outcome:
-        """Run a command in the project."""
-        outcome = script(*argv, directory=self.root)
-        assert outcome.status == 0, outcome.err + outcome.out
-        return outcome
-
-    def python(self, image: str, program: str) -> str:
-        """Return what a Python program prints in an image."""
-        return self.call("run-image", image, "--", "python", "-c", program).out
-
-    def owners(self) -> set[int]:
-        """Return the user ids of the owners of all files."""
-        return {path.lstat().st_uid for path in self.root.rglob("*")}
-
-
-Build = Callable[..., BuiltProject]
-
-
-@pytest.fixture
-def build(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
-    """Return a function that writes a project, in a directory with a blank in its name, and builds it on an engine."""
-    monkeypatch.setenv("BASE", images.PYTHON)
-    with contextlib.ExitStack() as stack:
-
-        def make(
-            engine: Engine, name: str, files: dict[str, str], prepare: Callable[[Path], None] | None = None
-        ) -> BuiltProject:
-            images.add_python(engine)
-            conf = stack.enter_context(index(engine, wheels))
-            root = write_tree(tmp_path / "a blank" / name, {**files, "pip.conf.template": conf})
-            if prepare:
-                prepare(root)
-            project = BuiltProject(root)
-            project.build()
-            return project
-
-        yield make
+    return download(tmp_path_factory.mktemp("wheels"), INSTALLED)
 
 
 def _add_versioneer(root: Path) -> None:

@@ -34,6 +34,19 @@ def test_toml(text, values) -> None:
     assert metadata.parse_toml(text) == values
 
 
+@pytest.mark.parametrize(
+    ("text", "tables"),
+    [
+        ("[[a.b]]\nx = 'y'\n[a]\nx = 'z'\n[[a.b]]\nx = 1\nz = [\n'2']\n", [{"x": "y"}, {"x": 1, "z": ["2"]}]),
+        ("[a]\nb = [{ x = 'y', z = true }, {x = \"1\"}]\n", [{"x": "y", "z": "true"}, {"x": "1"}]),
+        ("[a.b]\nx = 1\n[[a.b.c]]\n", []),
+        ("", []),
+    ],
+)
+def test_arrays_of_tables(text, tables) -> None:
+    assert metadata.tables(text, "a.b") == tables
+
+
 _NAMES = st.from_regex(r"[a-z][a-z0-9_-]{0,4}", fullmatch=True)
 _TEXTS = st.text("ab #[]{}'=.,", max_size=8)
 _TABLES = st.dictionaries(

@@ -149,3 +149,18 @@ def test_build_and_run_requirements(tmp_path, files, expected) -> None:
 )
 def test_requirements_of_groups(tmp_path, files, expected) -> None:
     assert needs(write_tree(tmp_path, files), "test", "tests", "dev") == expected
+
+
+def test_build_requirements_of_several_projects(tmp_path) -> None:
+    files = {
+        "pyproject.toml": "[build-system]\nrequires = ['hatchling']\n[project]\ndependencies = ['not']\n",
+        "libs/a/setup.py": "",
+        "libs/b/pyproject.toml": "[build-system]\nrequires = ['uv_build', 'hatchling']\n",
+    }
+    assert needs(write_tree(tmp_path, files), "--build", ".", "libs/a", "libs/b") == [
+        "hatchling",
+        "editables",
+        "setuptools",
+        "wheel",
+        "uv_build",
+    ]

@@ -45,6 +45,7 @@ def find(root: Path, files: dict[str, str], requirements: str = "") -> testing.T
         ({"app/tests.py": CASE, "app/__init__.py": "", "test_b.py": CASE}, UNITTEST, ["-s", "."]),
         ({"manage.py": "import django\n", "pages/tests.py": CASE, "pages/__init__.py": ""}, DJANGO, ["."]),
         ({"site/manage.py": "import django\n", "site/pages/tests.py": CASE, "site/pages/__init__.py": ""}, DJANGO, ["site"]),
+        ({"test.py": CASE, "requirements-dev.txt": "pytest\n"}, UNITTEST, ["-s", "."]),
         # unittest would find nothing here, or not all.
         ({"tests/a_test.py": CASE}, PYTEST, ["tests"]),
         ({"tests/deep/test_a.py": CASE}, PYTEST, ["tests"]),

@@ -1,3 +1,6 @@
+#@ if installs
+#@ include syntax
+#@ end
 # Python and the dependencies of @project@. The other images are built on this one and add the code, so a change of the
 # code does not rebuild it.
 
@@ -24,7 +27,22 @@ RUN python3 -m venv /venv
 #@ end
 ENV PATH=/venv/bin:$PATH
 WORKDIR /build
-#@ include install
+#@ include install-@installer@
+#@ if build_system
+# What builds the project. It has a directory of its own, because @lock_file@ says what is in /venv.
+COPY @metadata@ docker/base/needs ./
+#@ for member in members
+COPY @member@/pyproject.toml @member@/
+#@ end
+#@ if buildkit
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+#@ else
+RUN \
+#@ end
+    python3 needs --build @directories@ >needed.txt && \
+    pip install --target /opt/build-system -r needed.txt
+#@ end
 
 FROM $BASE
 #@ if apt_run
@@ -32,6 +50,9 @@ FROM $BASE
 # RUN apt-get update && apt-get install --yes --no-install-recommends @apt_run@ && rm -rf /var/lib/apt/lists/*
 #@ end
 COPY --from=builder /venv /venv
+#@ if build_system
+COPY --from=builder /opt/build-system /opt/build-system
+#@ end
 #@ end
 # Programs do not need root.
 RUN useradd --create-home app && install -d -o app -g app /code

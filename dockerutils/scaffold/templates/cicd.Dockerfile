@@ -1,3 +1,6 @@
+#@ if tools
+#@ include syntax
+#@ end
 # The project as it is tested and delivered: copied in, nothing mounted, no .git.
 #@ include base-image
 
@@ -21,7 +24,7 @@ FROM $BASE_IMAGE
 COPY --from=builder /venv /venv
 #@ end
 COPY --from=builder --chown=app:app /code /code
-#@ if is_package
+#@ if packages
 # Installed from a copy: building a package leaves files beside the code. base has what builds it.
 #@ if docker_setting
 # The copy has no docker/, because setuptools would package it.
@@ -31,7 +34,12 @@ RUN cp -r /code /tmp/code && \
 #@ if docker_setting
     rm -rf /tmp/code/docker && \
 #@ end
+#@ if lock
+    PYTHONPATH=/opt/build-system PATH=/opt/build-system/bin:$PATH PIP_USE_PEP517=1 \
+    pip install --no-cache-dir --no-build-isolation --no-deps @copied_packages@ && \
+#@ else
     PIP_USE_PEP517=1 pip install --no-cache-dir --no-build-isolation /tmp/code && \
+#@ end
     rm -rf /tmp/code
 USER app
 #@ end

@@ -1,3 +1,6 @@
+#@ if tools
+#@ include syntax
+#@ end
 # The environment to work in. The project is mounted at /code when it runs: edit outside, run inside.
 #@ include base-image
 

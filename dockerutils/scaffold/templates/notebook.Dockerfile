@@ -1,10 +1,11 @@
+#@ include syntax
 # JupyterLab with the project mounted: run-notebook builds it, runs it and opens it in the browser.
 #@ include base-image
 
 FROM $BASE_IMAGE AS builder
 USER root
 WORKDIR /build
-#@ include install
+#@ include install-pip
 
 FROM $BASE_IMAGE
 COPY --from=builder /venv /venv

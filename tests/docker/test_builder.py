@@ -1,0 +1,43 @@
+"""Which builder docker uses."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from dockerutils.docker import builder
+from dockerutils.docker.builder import BUILDKIT, CLASSIC, UNKNOWN
+
+
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, buildx: str) -> None:
+    """Put a docker on PATH that answers like one of some version."""
+    program = tmp_path / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ncase $1 in version) {version};; buildx) {buildx};; *) exit 9;; esac\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{program.parent}:/bin:/usr/bin")
+
+
+@pytest.mark.parametrize(
+    ("version", "buildx", "environ", "expected"),
+    [
+        pytest.param("echo 28.2.2 26.1.5", "exit 0", {}, BUILDKIT, id="new"),
+        pytest.param("echo 28.2.2 26.1.5", "exit 1", {}, CLASSIC, id="without the plugin"),
+        pytest.param("echo 20.10.24 20.10.24", "exit 0", {}, CLASSIC, id="old"),
+        pytest.param("echo 20.10.24 20.10.24", "exit 1", {"DOCKER_BUILDKIT": "1"}, BUILDKIT, id="asked for"),
+        pytest.param("echo 28.2.2 26.1.5", "exit 0", {"DOCKER_BUILDKIT": "0"}, CLASSIC, id="not wanted"),
+        pytest.param("echo 28.2.2; exit 1", "exit 0", {"DOCKER_BUILDKIT": "1"}, UNKNOWN, id="no engine"),
+        pytest.param("echo dev-build", "exit 0", {}, UNKNOWN, id="of no version"),
+        pytest.param("echo 5.8.6 5.8.6", "exit 0", {}, UNKNOWN, id="podman"),
+    ],
+)
+def test_builder(tmp_path, monkeypatch, version, buildx, environ, expected) -> None:
+    docker(tmp_path, monkeypatch, version, buildx)
+    assert builder.find(environ) == expected
+
+
+def test_no_docker(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert builder.find({"DOCKER_BUILDKIT": "1"}) == UNKNOWN
