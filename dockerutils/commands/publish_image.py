@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import NamedTuple
@@ -14,12 +13,14 @@ from dockerutils.aws.session import Session
 from dockerutils.cli import program
 from dockerutils.core import complaints, console, process, retries
 from dockerutils.core.complaints import Registry
-from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
+from dockerutils.core.errors import CommandFailed, UserError
 from dockerutils.core.process import Command, Input
 from dockerutils.core.retries import TemporaryFailure
 from dockerutils.core.shell_words import Word
-from dockerutils.docker import engine, references
+from dockerutils.docker import references
 from dockerutils.docker.references import HUB
+from dockerutils.images import publication
+from dockerutils.images.publication import Form, Target
 from dockerutils.project.config import fault_in_image_repo
 from dockerutils.project.ini import Value
 from dockerutils.project.project import Image, Project, renamed
@@ -63,6 +64,7 @@ def parser() -> program.Parser:
     parser.add_image()
     parser.add_argument("-i", "--image-name", metavar="NAME", help="publish the image with this name")
     parser.add_argument("-t", "--image-tag", metavar="TAG", help="publish the image with this tag")
+    parser.add_argument("--platform", metavar="PLATFORM[,...]", help=f"publish the image {program.FOR_PLATFORM}")
     parser.add_dry_run()
     return parser
 
@@ -78,12 +80,13 @@ def handle(args: argparse.Namespace) -> None:
     image = renamed(project.image(args.image, args.image_tag), args.image_name, args.image_tag)
     for warning in project.config.unknown_keys(image.name):
         _warn(warning)
+    form = publication.form(project, image, args.platform)
     session = Session(project.environ, dry_run=args.dry_run)
     # Find all configuration errors before the first command runs, and before AWS is called.
     wanted = destinations(project, image, session)
     from_environment = {each.host for each in wanted if credentials.from_environment(each.host, project.environ)}
     if not args.dry_run:
-        require(project, image)
+        publication.require(project, image, form)
     if any(aws.ACCOUNT in each.host for each in wanted):
         account = session.account
         wanted = [each.in_account(account) for each in wanted]
@@ -94,12 +97,12 @@ def handle(args: argparse.Namespace) -> None:
     own = nullcontext({}) if args.dry_run else private_config.private(project.environ, logins)
     with own as env:
         for host, command in logins.items():
-            run(command, f"no login at {host}", host, env, dry_run=args.dry_run)
+            run(Action(command, host, f"no login at {host}"), env, dry_run=args.dry_run)
         for repository, ecr in {each.repository: each.ecr for each in wanted}.items():
             if ecr:
                 aws.ensure_repository(session, ecr, repository.partition("/")[2])
         for each in wanted:
-            publish(image, each, project, env, dry_run=args.dry_run)
+            publish(image, Target(each.reference, project, env, _warn), form, dry_run=args.dry_run)
 
 
 def destinations(project: Project, image: Image, session: Session) -> list[Destination]:
@@ -146,15 +149,6 @@ def _agrees(repo: str, host: str, ecr: aws.Registry | None) -> bool:
     return ecr is not None if repo == "aws" else host == (HUB if repo in _HUB_NAMES else repo)
 
 
-def require(project: Project, image: Image) -> None:
-    """Raise DockerutilsError if the engine does not have the image."""
-    if engine.has_image(image.reference, project.environ):
-        return
-    if image.directory is None:
-        raise DockerutilsError(f"{image.reference} is not on this engine; run: docker pull {image.reference}")
-    raise DockerutilsError(f"{image.reference} is not built yet; run: {project.build_command(image)}")
-
-
 def login(where: Destination, session: Session, project: Project) -> Command:
     """Return the `docker login` command; it reads the password from stdin."""
     if where.ecr:
@@ -166,78 +160,41 @@ def login(where: Destination, session: Session, project: Project) -> Command:
     return Command(["docker", "login", "--username", user, "--password-stdin", *host], stdin=password)
 
 
-def run(command: Command, failed: str, host: str, env: Mapping[str, str], *, dry_run: bool) -> None:
-    """Run a docker command that talks to the registry `host`; try again after a temporary failure.
+class Action(NamedTuple):
+    """A docker command that talks to the registry `host`; its error begins with `failed`.
 
-    `env` names the docker configuration. The error begins with `failed`.
+    `refuses_login` decides where docker's words can mean both a wrong login and a temporary failure.
     """
+
+    command: Command
+    host: str
+    failed: str
+    refuses_login: Callable[[], bool] = lambda: False
+
+
+def run(action: Action, env: Mapping[str, str], *, dry_run: bool) -> None:
+    """Run a docker command; try again after a temporary failure. `env` names the docker configuration."""
 
     def attempt() -> None:
         try:
-            process.run(command, dry_run=dry_run, unshown=env, to_stderr=True, escaped=[process.STDERR])
+            process.run(action.command, dry_run=dry_run, unshown=env, to_stderr=True, escaped=[process.STDERR])
         except CommandFailed as failure:
+            host = action.host
             registry = Registry(host, host, credentials.how_to_log_in(host))
-            why, is_temporary = complaints.explain_registry(failure.stderr, registry)
-            if is_temporary:
-                raise TemporaryFailure(f"{failed}: {why}", status=failure.status) from None
-            raise CommandFailed(failure.status, f"{failed}: {why}") from None
+            why, is_temporary, is_unsure = complaints.explain_registry(failure.stderr, registry)
+            if is_temporary and not (is_unsure and action.refuses_login()):
+                raise TemporaryFailure(f"{action.failed}: {why}", status=failure.status) from None
+            raise CommandFailed(failure.status, f"{action.failed}: {why}") from None
 
     retries.retry(attempt, _warn)
 
 
-def publish(image: Image, where: Destination, project: Project, env: Mapping[str, str], *, dry_run: bool) -> None:
+def publish(image: Image, target: Target, form: Form, *, dry_run: bool) -> None:
     """Tag and push, and print `<repository>@sha256:...`."""
-    process.run(Command(["docker", "tag", image.reference, where.reference]), dry_run=dry_run, to_stderr=True)
-    push = Command(["docker", "push", where.reference])
-    run(push, f"{where.reference} was not pushed", where.host, env, dry_run=dry_run)
+    process.run(Command(["docker", "tag", image.reference, target.reference]), dry_run=dry_run, to_stderr=True)
+    push = Command(["docker", *publication.push_words(target, form)])
+    refuses_login = partial(publication.refuses_login, target)
+    run(Action(push, target.host, f"{target.reference} was not pushed", refuses_login), target.env, dry_run=dry_run)
     if not dry_run:
-        print(f"{where.repository}@{digest(where, project, env)}", flush=True)
-
-
-def digest(where: Destination, project: Project, env: Mapping[str, str]) -> str:
-    """Return the digest that the registry has for the tag; DockerutilsError if the engine pushed another one.
-
-    If only the engine can reach the registry, return the engine's digest, with a warning.
-    """
-    pushed = engine_digests(where)
-    found = registry_digest(where, project, env)
-    if not found:
-        return pushed.pop() if len(pushed) == 1 else digest_of_push(where, env)
-    if pushed and found not in pushed:
-        raise DockerutilsError(
-            f"{where.host} has {found} for {where.reference}, but docker pushed {', '.join(sorted(pushed))}; "
-            "check who else pushes this tag, and publish again"
-        )
-    return found
-
-
-def engine_digests(where: Destination) -> set[str]:
-    """Return the digests that the engine knows of the image in this repository."""
-    record = engine.inspect([where.reference]).get(where.reference, {})
-    pairs = (each.split("@") for each in record.get("RepoDigests") or ())
-    return {digest for name, digest in pairs if name == engine.familiar(where.repository)}
-
-
-def digest_of_push(where: Destination, env: Mapping[str, str]) -> str:
-    """Return the digest that docker prints when it pushes again, which sends nothing: its text is not made for this."""
-    text = process.capture(["docker", "--config", env["DOCKER_CONFIG"], "push", where.reference]).stdout
-    if found := re.search(r"\bdigest: (sha256:[0-9a-f]{64})", text):
-        return found[1]
-    raise DockerutilsError(f"{where.reference} was pushed, but docker did not print its digest; ask the registry")
-
-
-def registry_digest(where: Destination, project: Project, env: Mapping[str, str]) -> str:
-    """Return the digest that the registry has for the tag, an empty string if it cannot be reached from here."""
-    from dockerutils.registries import client, http  # late: urllib is slow, and only few pushes need it
-
-    host, name = references.split_registry(where.repository)
-    is_far = project.docked or engine.local_socket(project.environ) is None
-    if is_far and http.is_local(host.partition(":")[0]):
-        _warn(f"{host} is a registry on the engine's machine; the digest of {where.reference} is the engine's")
-        return ""
-    login = credentials.stored(host, {**project.environ, **env})
-    try:
-        return client.Client(host, name, login, _warn).digest(references.split(where.reference)[1])
-    except http.Unreachable as error:
-        _warn(f"{str(error).partition('; ')[0]}; the digest of {where.reference} is the engine's")
-        return ""
+        repository = references.split(target.reference)[0]
+        print(f"{repository}@{publication.verified_digest(target, form)}", flush=True)

@@ -22,7 +22,8 @@ class Host(NamedTuple):
 class Complaint(NamedTuple):
     """A row of the table. `problem` and `remedy` are templates, see `_fields`; `on_dock` is the remedy for a dock.
 
-    A row that is `remote` only applies to a host behind ssh. After a `temporary` one, another attempt can succeed.
+    A row that is `remote` only applies to a host behind ssh. After a `temporary` one, another attempt can succeed; an
+    `unsure` one can also mean that the login is wrong.
     """
 
     pattern: str
@@ -31,6 +32,15 @@ class Complaint(NamedTuple):
     on_dock: str = ""
     remote: bool = False
     temporary: bool = False
+    unsure: bool = False
+
+
+class Explanation(NamedTuple):
+    """An explanation, whether another attempt can succeed, and whether the login can be wrong all the same."""
+
+    text: str
+    is_temporary: bool
+    is_unsure: bool
 
 
 class Registry(NamedTuple):
@@ -159,6 +169,12 @@ _TABLE = (
         "put its CA certificate at /etc/docker/certs.d/{directory}/ca.crt on the engine's host",
     ),
     Complaint(
+        r"dial tcp \S+: i/o timeout",
+        "{registry} does not answer: {message}",
+        "check its name, that it is up, and that the engine's host reaches it",
+        temporary=True,
+    ),
+    Complaint(
         r"dial tcp|no such host",
         "{registry} does not answer: {message}",
         "check its name, that it is up, and that the engine's host reaches it",
@@ -171,8 +187,8 @@ _TABLE = (
         temporary=True,
     ),
     Complaint(
-        r"(?i)unexpected (?:HTTP )?status\S* .*5\d\d|\b5\d\d (?:Internal Server|Bad Gateway|Service Unav|Gateway Time)"
-        r"|HTTP 5\d\d\b",
+        r"(?i)unexpected (?:HTTP )?status\b.*[ :]5\d\d(?:[ :\n]|$)"
+        r"|\b5\d\d (?:Internal Server|Bad Gateway|Service Unav|Gateway Time)|HTTP 5\d\d\b",
         "{registry} failed: {message}",
         "try again later",
         temporary=True,
@@ -190,6 +206,7 @@ _TABLE = (
         "{registry} denied access: {message}",
         "{log_in}; check the name of the repository",
         temporary=True,
+        unsure=True,
     ),
     Complaint(
         r"(?i)unauthorized|access .*denied|denied(?::|$)|no basic auth credentials|authentication required|\b40[13]\b",
@@ -226,10 +243,10 @@ def explain(stderr: str, host: Host | None = None, program: str = "docker", regi
     return f"{program} said: {message}; check the engine: docker info"
 
 
-def explain_registry(stderr: str, registry: Registry) -> tuple[str, bool]:
-    """Return what docker means when a login or push failed, and whether another attempt can succeed."""
+def explain_registry(stderr: str, registry: Registry) -> Explanation:
+    """Return what docker means when a login or push failed."""
     row = next((row for row in _TABLE if not row.remote and re.search(row.pattern, stderr[-_LONGEST:])), None)
-    return explain(stderr, registry=registry), bool(row and row.temporary)
+    return Explanation(explain(stderr, registry=registry), bool(row and row.temporary), bool(row and row.unsure))
 
 
 def explain_ssh(stderr: str, host: Host) -> str:

@@ -9,12 +9,14 @@ from typing import Any
 
 from dockerutils.core import process
 from dockerutils.core.errors import DockerutilsError
+from dockerutils.docker import platforms
 
 Record = dict[str, Any]
 
 CONTAINERD = "containerd"  # an image store; the classic ones have the names of their storage drivers
 
 _NO_IMAGE = "none:none"  # docker image inspect needs an argument
+_NO_PLATFORM = "does not (?:provide|match) the specified platform"
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _THOUSAND = 1000
 
@@ -138,6 +140,38 @@ def image_store_of(record: Record) -> str | None:
     return (record.get("GraphDriver") or {}).get("Name")
 
 
+def missing_platforms(reference: str, record: Record, wanted: Iterable[str]) -> list[str]:
+    """Return the platforms that an image of the engine does not have. `record` is what `inspect` returned.
+
+    Docker before 28 shows one platform of an image, although the containerd store can have more: all count as present.
+    """
+    others = [each for each in wanted if each != _platform(record)]
+    if (record.get("GraphDriver") or {}).get("Data"):  # the classic store
+        return others
+    answers = process.capture_all([_inspection([reference], each) for each in others])
+    return [each for each, answer in zip(others, answers, strict=True) if re.search(_NO_PLATFORM, answer.stderr)]
+
+
+def manifest_digest(reference: str, record: Record, platform: str) -> str:
+    """Return the digest of the manifest that an image has for a platform, by default that of its record.
+
+    An empty string if docker, before 28, does not tell.
+    """
+    import json  # late, as socket
+
+    answer = process.capture(_inspection([reference], platform or _platform(record)))
+    try:
+        return str(json.loads(answer.stdout)[0]["Descriptor"]["digest"])
+    except (ValueError, LookupError, TypeError):
+        return ""
+
+
+def _platform(record: Record) -> str:
+    """Return the platform in a record; of an image with several, that of the engine."""
+    parts = (record.get(name) for name in ("Os", "Architecture", "Variant"))
+    return platforms.normal("/".join(filter(None, parts)))
+
+
 def human_size(size: float) -> str:
     """Return a size in bytes as docker writes it."""
     unit = 0
@@ -154,8 +188,8 @@ def _more_exact(size: int, listed: str) -> int:
     return round(float(match[1]) * float(_THOUSAND) ** _UNITS.index(match[2]))
 
 
-def _inspection(references: Sequence[str]) -> list[str]:
-    return ["docker", "image", "inspect", "--", *references]
+def _inspection(references: Sequence[str], platform: str = "") -> list[str]:
+    return ["docker", "image", "inspect", *(("--platform", platform) if platform else ()), "--", *references]
 
 
 def _records(wanted: Sequence[str], answer: process.Captured) -> dict[str, Record]:

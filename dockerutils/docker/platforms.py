@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-_PLATFORM = re.compile(r"[a-z0-9_]+/[a-z0-9_-]+(/[a-z0-9_.]+)?", re.IGNORECASE)
+_PLATFORM = r"[A-Za-z0-9_]+/[A-Za-z0-9_-]+(/[A-Za-z0-9_.]+)?"
 # What the kernel and older tools say, and the variants that docker leaves out.
 _ALIASES = {
     "x86_64": "amd64",
@@ -30,7 +30,7 @@ def parse(text: str) -> tuple[str, ...]:
     """Return the platforms in a text that separates them by commas, each once; ValueError says what is wrong."""
     found = [each for part in text.split(",") if (each := part.strip())]
     for each in found:
-        if not _PLATFORM.fullmatch(each):
+        if not re.fullmatch(_PLATFORM, each):
             raise ValueError(f"{each!r} is not a platform; write it as linux/amd64")
     return tuple(dict.fromkeys(map(normal, found)))
 

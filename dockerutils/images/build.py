@@ -11,7 +11,7 @@ from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
 from dockerutils.core.process import Command
 from dockerutils.docker import builder, engine, invocation, options
 from dockerutils.docker.options import BUILD
-from dockerutils.images import parallel, pip_conf
+from dockerutils.images import parallel, pip_conf, platforms
 from dockerutils.images.parallel import Plan, Step
 from dockerutils.project import build_order, checkouts, dockerfile, version_file
 from dockerutils.project.project import DIRECTORY, LATEST, Image, Project, renamed
@@ -53,11 +53,12 @@ def build(
     of a command that fails.
     """
     wanted = requested(project, request)
+
     # Compose all commands before the first one runs, so that a mistake in any section is found in time.
-    steps = {image.name: list(_steps(project, image, request)) for image in wanted}
+    steps = {image.name: list(_steps(project, image, request, dry_run=dry_run)) for image in wanted}
     missing = _missing_bases(project, wanted, request, dry_run=dry_run)
     for image in missing:
-        steps[image.name] = list(_steps(project, image, request))
+        steps[image.name] = list(_steps(project, image, request, dry_run=dry_run))
         console.note(by, f"the base image {image.reference} is not built yet; building it too")
     for name in steps:
         for warning in project.config.unknown_keys(name):
@@ -105,7 +106,7 @@ def _require_store(project: Project, images: Iterable[Image], request: Request) 
     for image in images:
         given = project.build_options(image, request.options)
         wanted = next((each for each in options.values(given, BUILD, "platform") if "," in each), "")
-        is_stored = not any({"output", "push"} & set(option.names) for option in options.parse(given, BUILD))
+        is_stored = not any({"builder", "output", "push"} & set(option.names) for option in options.parse(given, BUILD))
         if wanted and is_stored and (store := engine.image_store()) != engine.CONTAINERD:
             raise DockerutilsError(
                 f"{wanted} are several platforms, and the engine's image store, {store}, holds one of an image; "
@@ -157,19 +158,20 @@ def _to_build(project: Project, name: str, repository: str | None, tag: str | No
     return renamed(project.image(name, tag), repository, tag)
 
 
-def _steps(project: Project, image: Image, request: Request) -> Iterator[Step]:
+def _steps(project: Project, image: Image, request: Request, *, dry_run: bool) -> Iterator[Step]:
     """Yield the commands that build one image: the pre-script, the builder stage, the image, the post-script."""
     settings = project.settings(image.name)
     content = _content(project, image)
     given = project.build_options(image, request.options)
-    options = [*_pull(project, image, request), *pip_conf.secret(project.root, content, given), *given]
+    words = [*_pull(project, image, request), *pip_conf.secret(project.root, content, given), *given]
     env = {"IMAGE": image.name, "IMAGE_NAME": image.repository, "IMAGE_TAG": image.tag}
     if before := settings.command("pre_build_script"):
         yield Step(Command(before, env, project.root), settings.value("pre_build_script"))
     if content.builder:
         # The tag keeps `docker image prune` from deleting the layers that the next build needs.
-        yield Step(invocation.build(image.builder, image.dockerfile, options, project.root, target=content.builder))
-    yield Step(invocation.build(image.reference, image.dockerfile, options, project.root))
+        yield Step(invocation.build(image.builder, image.dockerfile, words, project.root, target=content.builder))
+    words += platforms.manifest_options(project, image, words, dry_run=dry_run)
+    yield Step(invocation.build(image.reference, image.dockerfile, words, project.root))
     if after := settings.command("post_build_script"):
         yield Step(Command(after, env, project.root), settings.value("post_build_script"))
 
@@ -214,10 +216,13 @@ def _missing_bases(project: Project, images: Sequence[Image], request: Request, 
     try:
         engine.require(project.environ)
         while added:
-            bases = [base for image in added for base in build_order.bases(project, image, request.options)]
+            needs = {image: build_order.bases(project, image, request.options) for image in added}
+            bases = [base for each in needs.values() for base in each]
             # docker finds or pulls a version that a build would not make.
             needed = {base.reference: base.image for base in bases if base.is_current and base.image.name not in known}
             present = engine.inspect(needed)
+            for image, own in needs.items():
+                platforms.require_bases(project, image, own, present, request.options)
             names = dict.fromkeys(base.name for reference, base in needed.items() if reference not in present)
             added = [_to_build(project, name, None, None) for name in names]
             known.update(names)

@@ -27,8 +27,8 @@ class Key(NamedTuple):
     """A key of an image's section: the commands that read it, its type, its default and its meaning."""
 
     name: str
-    read_by: str  # "all", "run", "build" or "publish"
-    type: str  # "text", "word" (filled in), "boolean", "options" (of docker), "command", "platforms" or "tags"
+    read_by: str  # "all", "run", "build", "publish" or "build, publish"
+    type: str  # "text", "word" (filled in), "boolean", "options" (of docker), "command", "platforms", "tags", "x or y"
     default: str
     meaning: str
 
@@ -72,6 +72,13 @@ KEYS = (
     Key("post_build_script", "build", "command", "", "command to run at the root after a successful build"),
     Key("image_repo", "publish", "text", "docker_hub", "`docker_hub`, `aws`, or a registry `host[:port]`"),
     Key("publication_tag", "publish", "tags", "", "full name and tag to push; separate several with white space"),
+    Key(
+        "manifest",
+        "build, publish",
+        "oci or docker",
+        "oci",
+        "`docker`: a Docker v2 manifest without attestations",
+    ),
 )
 _KEYS = {key.name: key for key in KEYS}
 NUL = "NUL characters are not possible in a command line; remove them"
@@ -186,6 +193,15 @@ class Settings:
         except KeyError:
             raise value.error(f"{value.text!r} is neither true nor false; write True or False") from None
 
+    def choice(self, key: str) -> str:
+        """Return the value of a key that has a few possible values, or the default."""
+        value = self.value(key)
+        if value is None:
+            return _KEYS[key].default
+        if value.text not in _KEYS[key].type.split(" or "):
+            raise value.error(f"{value.text!r} is not possible here; write {_KEYS[key].type}")
+        return value.text
+
     def command(self, key: str) -> list[str]:
         """Return the words of a command: split as a shell splits them, not filled in."""
         value = self.value(key)
@@ -195,17 +211,17 @@ class Settings:
 
     def read(self, key: Key) -> str | list[str]:
         """Return the value of `key` according to its type: words, or a text."""
-        if key.type == "boolean":
-            return str(self.boolean(key.name))
-        if key.type == "options":
-            return self.options(key.name)
-        if key.type == "command":
-            return self.command(key.name)
-        if key.type == "platforms":
-            return ",".join(self.platforms(key.name))
-        if key.type == "tags":
-            return self.tags(key.name, {name: partial("{{{}}}".format, name) for name in PUBLICATION_FIELDS})
-        return self.word(key.name) if key.type == "word" else self.text(key.name)
+        fields = {name: partial("{{{}}}".format, name) for name in PUBLICATION_FIELDS}
+        readers: dict[str, Callable[[str], str | list[str]]] = {
+            "boolean": lambda name: str(self.boolean(name)),
+            "options": self.options,
+            "command": self.command,
+            "platforms": lambda name: ",".join(self.platforms(name)),
+            "tags": lambda name: self.tags(name, fields),
+            "word": self.word,
+            "text": self.text,
+        }
+        return readers.get(key.type, self.choice)(key.name)
 
     def options(self, key: str, more: Fields | None = None) -> list[str]:
         """Return the words of docker options: split as a shell splits them, then filled in, `more` fields first."""

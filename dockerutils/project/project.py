@@ -171,10 +171,23 @@ class Project:
                 return platforms.parse(given)
             except ValueError as error:
                 raise UserError(f"--platform: {error}") from None
+        return self._settings_with("platform", image).platforms("platform")
+
+    def has_docker_manifest(self, image: Image, platforms: Sequence[str]) -> bool:
+        """Return whether an image for `platforms` gets a plain Docker v2 manifest; UserError if it cannot be one."""
+        settings = self._settings_with("manifest", image)
+        if settings.choice("manifest") != "docker":
+            return False
+        if len(platforms) > 1 and (value := settings.value("manifest")):
+            raise value.error(f"docker is for one platform, not for {' and '.join(platforms)}; name one")
+        return True
+
+    def _settings_with(self, key: str, image: Image) -> Settings:
+        """Return the settings of an image; of a synthetic image without this key, those of its directory."""
         settings = self.settings(image.name)
-        if image.kind == SYNTHETIC and image.directory and settings.value("platform") is None:
-            settings = self.settings(image.directory)
-        return settings.platforms("platform")
+        if image.kind == SYNTHETIC and image.directory and settings.value(key) is None:
+            return self.settings(image.directory)
+        return settings
 
     def build_options(self, image: Image, given: Sequence[str] = ()) -> list[str]:
         """Return the options of docker build for an image: the platform, its section's, and those `given`.

@@ -1,4 +1,4 @@
-"""The part of the v2 registry protocol that lists tags and resolves them to digests.
+"""The part of the v2 registry protocol that lists tags and tells what they name.
 
 The protocol: https://distribution.github.io/distribution/spec/api/; its logins:
 https://distribution.github.io/distribution/spec/auth/. Importing this module takes longer than most commands run:
@@ -13,14 +13,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import responses
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode, urljoin, urlsplit
 from urllib.request import parse_http_list, parse_keqv_list
 
 from dockerutils.core import retries
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.core.retries import TemporaryFailure
-from dockerutils.docker import references
+from dockerutils.docker import platforms, references
 from dockerutils.docker.references import HUB
 from dockerutils.registries import http
 from dockerutils.registries.credentials import IDENTITY_TOKEN, Login, how_to_log_in
@@ -31,10 +31,27 @@ _HUB_SERVER = f"registry-1.{HUB}"
 _NEXT = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next\b')
 _DIGEST = r"sha256:[0-9a-f]{64}"
 _REPORT = "report this to the registry's operator"
-_MANIFESTS = {
-    "Accept": "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
-    "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
-}
+_INDEXES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+_SINGLE = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+_MANIFESTS = {"Accept": ", ".join((*_INDEXES, *_SINGLE))}
+
+
+class Refused(DockerutilsError):
+    """The registry, or its token server, rejects the login."""
+
+
+class Manifest(NamedTuple):
+    """What a tag names: the digest and the media type of a manifest or of an index, and the platforms of an index."""
+
+    digest: str
+    media_type: str
+    platforms: tuple[str, ...]
 
 
 class Client:
@@ -60,16 +77,42 @@ class Client:
         with self._explaining_urls():
             return self._all_tags()
 
-    def digest(self, tag: str) -> str:
-        """Return the digest of the manifest, or index, that a tag names: `sha256:...`."""
+    def manifest(self, tag: str) -> Manifest:
+        """Return what a tag names: a manifest, or an index."""
         with self._explaining_urls():
             answer = self._get(f"manifests/{tag}", method="HEAD", headers=_MANIFESTS)
-            digest = answer.headers.get("Docker-Content-Digest", "")
-            if re.fullmatch(_DIGEST, digest):
-                return digest
+            digest, media_type = answer.headers.get("Docker-Content-Digest", ""), _media_type(answer)
             # The header is optional.
-            answer = self._get(f"manifests/{tag}", headers=_MANIFESTS)
-            return f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
+            if not re.fullmatch(_DIGEST, digest) or not media_type.startswith("application/vnd."):
+                answer = self._get(f"manifests/{tag}", headers=_MANIFESTS)
+                digest = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
+                media_type = str(_object(answer, "manifest").get("mediaType") or _media_type(answer))
+            return Manifest(digest, media_type, self._platforms(digest) if media_type in _INDEXES else ())
+
+    def refuses_login(self, *, push_needs_one: bool) -> bool:
+        """Return whether the registry, or its token server, rejects the login.
+
+        `push_needs_one`: there is no login, and a registry that asks for one counts as rejecting.
+        """
+        with self._explaining_urls():
+            answer = self._fetch(urljoin(self._repository(), "/v2/"))
+            if answer.status != 401 or push_needs_one:  # noqa: PLR2004
+                return answer.status == 401  # noqa: PLR2004
+            try:
+                self._get("/v2/")
+            except Refused:
+                return True
+            return False
+
+    def _platforms(self, digest: str) -> tuple[str, ...]:
+        """Return the platforms of an index, without its attestations: https://github.com/opencontainers/image-spec."""
+        answer = self._get(f"manifests/{digest}", headers=_MANIFESTS)
+        try:
+            found = [each.get("platform") or {} for each in _object(answer, "index")["manifests"]]
+            names = ["/".join(filter(None, map(each.get, ("os", "architecture", "variant")))) for each in found]
+        except (LookupError, TypeError, AttributeError):
+            raise http.unexpected(answer.url, "no index") from None
+        return tuple(platforms.normal(name) for name in names if name and not name.startswith("unknown"))
 
     @contextmanager
     def _explaining_urls(self) -> Iterator[None]:
@@ -176,14 +219,10 @@ class Client:
         host, status = urlsplit(answer.url).netloc, answer.status
         remedy = how_to_log_in(self._host)
         if status in {401, 403} and host != self._server:
-            return DockerutilsError(
-                f"{host} refuses the login for {self._host} ({status}); {how_to_log_in(self._host)}"
-            )
+            return Refused(f"{host} refuses the login for {self._host} ({status}); {how_to_log_in(self._host)}")
         if status in {401, 403}:
             whose = "with this login" if self._login else "without a login"
-            return DockerutilsError(
-                f"{self._host} shows no {self._name} {whose} ({status}); correct the name, or {remedy}"
-            )
+            return Refused(f"{self._host} shows no {self._name} {whose} ({status}); correct the name, or {remedy}")
         if status == 404:  # noqa: PLR2004
             return DockerutilsError(
                 f"{self._host} has no {self._name} (404); correct the name, or publish the image first"
@@ -193,6 +232,10 @@ class Client:
             return DockerutilsError(f"{self._host} redirects to {where} without end; {_REPORT}")
         text = f"{status} {responses.get(status, '')}".strip()
         return DockerutilsError(f"{host} answers {text}; check that it is a registry")
+
+
+def _media_type(answer: Answer) -> str:
+    return answer.headers.get("Content-Type", "").partition(";")[0].strip()
 
 
 def _challenge(header: str) -> tuple[str, dict[str, str]]:

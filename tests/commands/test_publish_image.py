@@ -355,7 +355,8 @@ def test_another_digest_in_the_registry_is_an_error(built, app, tmp_path) -> Non
         registry.shared(built, before.host),
     ):
         _configure(app, publication_tag=f"{before.host}/x:1")
-        reply = web.Reply(200, b"", {"Docker-Content-Digest": other})
+        media_type = "application/vnd.docker.distribution.manifest.v2+json"
+        reply = web.Reply(200, b"", {"Docker-Content-Digest": other, "Content-Type": media_type})
         before.fail("HEAD /v2/x/manifests/1$", reply, times=1, after="PUT /v2/x/manifests/1")
         outcome = app("dev")
         assert (outcome.status, outcome.out) == (1, "")
@@ -645,6 +646,9 @@ CFG = "docker/dockerutils.cfg"
         ("publication_tag = a/b:1\nimage_repo = aws", {}, f"{CFG}:3: [dev] image_repo: aws is not the registry of a/b:1, docker.io; correct one of them"),
         ("publication_tag = r.io/b:1\nimage_repo = docker_hub", {}, f"{CFG}:3: [dev] image_repo: docker_hub is not the registry of r.io/b:1, r.io; correct one of them"),
         ("publication_tag = a/b:1\nimage_repo = r.io:5000", {}, f"{CFG}:3: [dev] image_repo: r.io:5000 is not the registry of a/b:1, docker.io; correct one of them"),
+        ("publication_tag = a/b:1\nmanifest = v2", {}, f"{CFG}:3: [dev] manifest: 'v2' is not possible here; write oci or docker"),
+        ("publication_tag = a/b:1\nmanifest = docker\nplatform = linux/386,linux/arm64", {}, f"{CFG}:3: [dev] manifest: docker is for one platform, not for linux/386 and linux/arm64; name one"),
+        ("publication_tag = a/b:1\nplatform = amd64", {}, f"{CFG}:3: [dev] platform: 'amd64' is not a platform; write it as linux/amd64"),
         ("publication_tag = a/b:1", {"DOCKER_USERNAME": "u"}, "DOCKER_USERNAME is set but DOCKER_PASSWORD is not; set both, or neither to use docker's own logins"),
     ],
 )  # fmt: skip

@@ -257,7 +257,8 @@ def test_a_push(stderr: str, problem: str, remedy: str) -> None:
         ("unexpected status from PUT request to http://r/v2/x/manifests/1: 403 Forbidden", "r.example denied access", False),
         ("login attempt to http://r/v2/ failed with status: 401 Unauthorized", "r.example denied access", False),
         ('Get "http://127.0.0.1:1/v2/": dial tcp 127.0.0.1:1: connect: connection refused', "r.example does not answer", False),
-        ('Get "https://r.example/v2/": dial tcp 10.0.0.1:443: i/o timeout', "r.example does not answer", False),
+        ('Get "https://r.example/v2/": dial tcp 10.0.0.1:443: i/o timeout', "r.example does not answer", True),
+        ("unknown: unexpected status from HEAD request to http://r:5000/v2/x/blobs/sha256:a0511fb: 401 Unauthorized", "r.example denied access", False),
         ('Get "https://r.example/v2/": dial tcp: lookup r.example: no such host', "r.example does not answer", False),
         ("http: server gave HTTP response to HTTPS client", "r.example speaks plain HTTP", False),
         ("tls: failed to verify certificate: x509: certificate signed by unknown authority", "the engine does not trust r.example's certificate", False),
@@ -266,11 +267,12 @@ def test_a_push(stderr: str, problem: str, remedy: str) -> None:
 )  # fmt: skip
 def test_a_registry(stderr: str, problem: str, is_temporary: bool) -> None:
     """The texts are those of engines 20.10, 26.1 and 28, with both image stores."""
-    explained, temporary = complaints.explain_registry(
+    explained, temporary, is_unsure = complaints.explain_registry(
         f"{stderr}\n", complaints.Registry("r.example", "r.example", "log in")
     )
     assert explained.startswith(f"{problem}: {stderr}; ")
     assert temporary == is_temporary
+    assert is_unsure == (stderr == "unauthorized: authentication required")
     assert ("log in" in explained) == ("denied access" in problem)
 
 
@@ -278,6 +280,7 @@ def test_a_registry_that_refuses_for_a_reason_of_its_own() -> None:
     registry = complaints.Registry("r.example", "r.example", "log in")
     assert complaints.explain_registry("error from registry: bad name\n", registry) == (
         "r.example refused: bad name; check the name of the repository, and what your login is allowed to do there",
+        False,
         False,
     )
 

@@ -25,7 +25,7 @@ from dockerutils.core import retries
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.docker.references import HUB
 from dockerutils.registries import client, http
-from dockerutils.registries.client import Client
+from dockerutils.registries.client import Client, Manifest
 from dockerutils.registries.credentials import IDENTITY_TOKEN, Login
 from tests.testbed import front, web
 from tests.testbed import registry as testbed
@@ -550,31 +550,96 @@ def test_a_connection_that_breaks_is_made_again(tmp_path) -> None:
     assert len(warnings) == 2
 
 
-INDEX = b'{"schemaVersion": 2, "manifests": []}'
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+SINGLE = "application/vnd.docker.distribution.manifest.v2+json"
+INDEX = json.dumps(
+    {
+        "schemaVersion": 2,
+        "mediaType": OCI_INDEX,
+        "manifests": [
+            {"platform": {"os": "linux", "architecture": "amd64"}},
+            {"platform": {"os": "linux", "architecture": "arm", "variant": "v7"}},
+            {"platform": {"os": "unknown", "architecture": "unknown"}},
+            {},
+        ],
+    }
+).encode()
 DIGEST = f"sha256:{hashlib.sha256(INDEX).hexdigest()}"
 
 
-def test_the_digest_of_a_tag(tls, reach) -> None:
+def test_the_manifest_of_a_tag(tls, reach) -> None:
     asked: list[Asked] = []
 
     def registry(request: Asked) -> Reply:
         asked.append(request)
         if request.headers["Authorization"] != CAROL.basic:
             return Reply(401, b"", {"WWW-Authenticate": "Basic realm=x"})
-        return Reply(200, b"", {"Docker-Content-Digest": DIGEST})
+        return Reply(200, b"", {"Docker-Content-Digest": DIGEST, "Content-Type": f"{SINGLE}; charset=utf-8"})
 
     with web.serving(registry, tls) as port:
         reach(**{"r.example": port})
-        assert Client("r.example", "org/x", CAROL, _ignore).digest("1.0") == DIGEST
+        assert Client("r.example", "org/x", CAROL, _ignore).manifest("1.0") == Manifest(DIGEST, SINGLE, ())
     assert [(each.method, each.path) for each in asked] == [("HEAD", "/v2/org/x/manifests/1.0")] * 2
     assert "application/vnd.oci.image.index.v1+json" in asked[0].headers["Accept"]
 
 
-@pytest.mark.parametrize("header", [{}, {"Docker-Content-Digest": "x"}])
-def test_the_digest_of_a_tag_without_the_header(tls, reach, header) -> None:
+@pytest.mark.parametrize(
+    "headers", [{}, {"Docker-Content-Digest": "x", "Content-Type": OCI_INDEX}, {"Docker-Content-Digest": DIGEST}]
+)
+def test_an_index_with_and_without_the_headers(tls, reach, headers) -> None:
+    """Attestations have no platform."""
+
     def registry(request: Asked) -> Reply:
-        return Reply(200, INDEX if request.method == "GET" else b"", header)
+        return Reply(200, INDEX if request.method == "GET" else b"", headers)
 
     with web.serving(registry, tls) as port:
         reach(**{"r.example": port})
-        assert Client("r.example", "org/x", None, _ignore).digest("1.0") == DIGEST
+        found = Client("r.example", "org/x", None, _ignore).manifest("1.0")
+    assert found == Manifest(DIGEST, OCI_INDEX, ("linux/amd64", "linux/arm/v7"))
+
+
+@pytest.mark.parametrize("manifests", ["null", "[1]", '[{"platform": 1}]', '[{"platform": {"os": 1}}]'])
+def test_an_invalid_index(tls, reach, manifests) -> None:
+    body = f'{{"mediaType": "{OCI_INDEX}", "manifests": {manifests}}}'.encode()
+    with web.serving(lambda _: Reply(200, body), tls) as port:
+        reach(**{"r.example": port})
+        with pytest.raises(DockerutilsError) as error:
+            Client("r.example", "org/x", None, _ignore).manifest("1.0")
+    assert str(error.value) == "r.example returned no index; check that it is a registry"
+
+
+@pytest.mark.parametrize(
+    ("login", "needs_one", "refused"), [(CAROL, False, False), (Login("carol", "no"), False, True), (None, True, True)]
+)
+def test_a_registry_that_refuses_a_login(tls, reach, login, needs_one, refused) -> None:
+    def registry(request: Asked) -> Reply:
+        if request.headers["Authorization"] != CAROL.basic:
+            return Reply(401, b"", {"WWW-Authenticate": "Basic realm=x"})
+        return Reply(200)
+
+    with web.serving(registry, tls) as port:
+        reach(**{"r.example": port})
+        assert Client("r.example", "org/x", login, _ignore).refuses_login(push_needs_one=needs_one) == refused
+
+
+@pytest.mark.parametrize("needs_one", [False, True])
+def test_a_registry_without_logins_refuses_none(tls, reach, needs_one) -> None:
+    with web.serving(lambda _: Reply(200), tls) as port:
+        reach(**{"r.example": port})
+        assert not Client("r.example", "org/x", None, _ignore).refuses_login(push_needs_one=needs_one)
+
+
+@pytest.mark.parametrize(("password", "refused"), [("s3cr3t", False), ("no", True)])
+def test_a_token_server_that_refuses_a_login(tls, reach, password, refused) -> None:
+    def registry(request: Asked) -> Reply:
+        if request.path.startswith("/token"):
+            good = request.headers["Authorization"] == Login("carol", "s3cr3t").basic
+            return Reply(200, b'{"token": "t"}') if good else Reply(401)
+        if request.headers["Authorization"] != "Bearer t":
+            return Reply(401, b"", {"WWW-Authenticate": 'Bearer realm="https://r.example/token",service="r"'})
+        return Reply(200)
+
+    with web.serving(registry, tls) as port:
+        reach(**{"r.example": port})
+        login = Login("carol", password)
+        assert Client("r.example", "org/x", login, _ignore).refuses_login(push_needs_one=False) == refused

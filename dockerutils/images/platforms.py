@@ -1,0 +1,57 @@
+"""What a build for a platform, or of a Docker v2 manifest, needs: of the engine's image store, and of its bases."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from dockerutils.core.errors import DockerutilsError
+from dockerutils.docker import engine, options, platforms
+from dockerutils.docker.options import BUILD
+from dockerutils.project import dockerfile
+from dockerutils.project.build_order import Base
+from dockerutils.project.project import Image, Project
+
+# BuildKit adds attestations and writes OCI manifests into the containerd store. The classic store writes neither.
+_DOCKER_MANIFEST = ("--provenance=false", "--sbom=false", "--output", "type=image,oci-mediatypes=false")
+
+
+def manifest_options(project: Project, image: Image, words: Sequence[str], *, dry_run: bool) -> list[str]:
+    """Return the options of docker build that make a Docker v2 manifest, if the section of an image asks for one.
+
+    `words` are the other options of its build. For a dry run without an engine, the image store is containerd.
+    """
+    given = {name for option in options.parse(words, BUILD) for name in option.names}
+    wanted = ",".join(options.values(words, BUILD, "platform")).split(",")
+    # With a builder or an output of its own, the result goes elsewhere.
+    if not project.has_docker_manifest(image, wanted) or given & {"builder", "output", "push"}:
+        return []
+    try:
+        is_containerd = engine.image_store() == engine.CONTAINERD
+    except DockerutilsError:
+        if not dry_run:
+            raise
+        is_containerd = True
+    return [*_DOCKER_MANIFEST] if is_containerd else []
+
+
+def require_bases(
+    project: Project, image: Image, bases: Sequence[Base], present: Mapping[str, engine.Record], given: Sequence[str]
+) -> None:
+    """Raise DockerutilsError if the engine has a base of an image for other platforms only.
+
+    `present` are the records of bases that the engine has, `given` the options of the request.
+    """
+    content = dockerfile.read(os.path.join(project.root, image.dockerfile), shown_as=image.dockerfile)
+    text = ",".join(options.values(project.build_options(image, given), BUILD, "platform"))
+    if not text or any(each.keyword == "FROM" and any(each.flag("platform")) for each in content.instructions):
+        return
+    try:
+        wanted = platforms.parse(text)
+    except ValueError:  # docker has more words for platforms
+        return
+    for base in bases:
+        record = present.get(base.reference)
+        if record and (missing := engine.missing_platforms(base.reference, record, wanted)):
+            build = f"{project.build_command(base.image)} --platform {text}"
+            raise DockerutilsError(f"the base image {base.reference} is not for {' and '.join(missing)}; run: {build}")
