@@ -53,7 +53,6 @@ def build(
     of a command that fails.
     """
     wanted = requested(project, request)
-
     # Compose all commands before the first one runs, so that a mistake in any section is found in time.
     steps = {image.name: list(_steps(project, image, request, dry_run=dry_run)) for image in wanted}
     missing = _missing_bases(project, wanted, request, dry_run=dry_run)
@@ -70,9 +69,7 @@ def build(
                 process.run(step.command, dry_run=True)
         return
     _require_store(project, needs, request)
-    for image in needs:
-        if root := checkouts.other(project, image):
-            console.warn(by, checkouts.warning(image, root))
+    _warn_of_checkouts(project, needs, by)
     if version_file.applies(project.root):
         version_file.generate(project.root)
     with pip_conf.in_context(project.root, (_content(project, image) for image in needs), by):
@@ -99,6 +96,13 @@ def build_to_run(
         raise UserError(f"{image.name!r} has no Dockerfile; docker pulls it when you run it")
     tag = image.tag if image.tag != project.image(image.directory).tag else None
     build(project, Request([image.directory], tag=tag, options=options), by=by, dry_run=dry_run, to_stderr=True)
+
+
+def _warn_of_checkouts(project: Project, images: Iterable[Image], by: str) -> None:
+    """Warn of each image that another checkout of the project builds under the same name."""
+    for image in images:
+        if root := checkouts.other(project, image):
+            console.warn(by, checkouts.warning(image, root))
 
 
 def _require_store(project: Project, images: Iterable[Image], request: Request) -> None:
