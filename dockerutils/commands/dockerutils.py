@@ -1,4 +1,4 @@
-"""List the commands; create, check or explain docker/; print a bake file or shell completion."""
+"""List the commands; create, check or explain docker/; print a bake file or completion."""
 
 from __future__ import annotations
 

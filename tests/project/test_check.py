@@ -34,52 +34,51 @@ def _check(app: App, config: str = "") -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("config", "finding"),
-    [
-        ("[dve]\ncmd = sh\n", ":1: [dve] is not an image; did you mean dev?"),
-        ("[Dev]\ncmd = sh\n", ":1: [Dev] is not an image; did you mean dev?"),
-        ("[app-dev]\ncmd = sh\n", ":1: [app-dev] is not an image; did you mean dev?"),
-        ("[dev]\nimage_repo = awz\n", ":2: [dev] image_repo: 'awz' is not a registry; did you mean aws?"),
-        (
-            "[dev]\nimage_repo = nexus\n",
-            ":2: [dev] image_repo: 'nexus' is not a registry; use docker_hub, aws or host[:port]",
-        ),
-        ("[dev]\nvolumes = -v ~bob/x:/x\n", ":2: [dev] volumes: ~bob is not expanded, only ~ is; write the whole path"),
-        ("[dev]\ninteractive = -x\n", ":2: [dev] interactive: docker run has no option -x; write -it, -i or -d"),
-        (
-            "[dev]\ninteractive = True\n",
-            ":2: [dev] interactive: True is not a docker option; write -it, -i or -d",
-        ),
-        ("[dev]\nargs = --volum a:b\n", ":2: [dev] args: docker run has no option --volum; did you mean --volume?"),
-        ("[dev]\nargs = -x\n", ":2: [dev] args: docker run has no option -x; see docker run --help"),
-        (
-            "[dev]\nbuild_args = --nocache\n",
-            ":2: [dev] build_args: docker build has no option --nocache; did you mean --no-cache?",
-        ),
-        (
-            "[dev]\nbuild_args = BASE=x\n",
-            ":2: [dev] build_args: BASE=x is not a docker option; "
-            "write the option before it, as in --build-arg NAME=value",
-        ),
-        ("[dev]\nports = 8000:8000\n", ":2: [dev] ports: 8000:8000 is not a docker option; write -p 8000:8000"),
-        ("[dev]\nvolumes = /a:/b\n", ":2: [dev] volumes: /a:/b is not a docker option; write -v /a:/b"),
-        ("[dev]\nenvironment = A=1\n", ":2: [dev] environment: A=1 is not a docker option; write -e A=1"),
-        (
-            "[dev]\ncmd = ls | wc -l\n",
-            ":2: [dev] cmd: no shell runs this, so | is an argument; write sh -c 'ls | wc -l'",
-        ),
-        (
-            "[dev]\npre_build_script = make wheels && make\n",
-            ":2: [dev] pre_build_script: no shell runs this, so && is an argument; write sh -c 'make wheels && make'",
-        ),
-        (
-            "[dev]\npost_build_script = cd 'a b'; make\n",
-            ":2: [dev] post_build_script: no shell runs this, so ; is an argument; "
-            """write sh -c 'cd '"'"'a b'"'"'; make'""",
-        ),
-    ],
-)
+MISTAKES = [
+    ("[dve]\ncmd = sh\n", ":1: [dve] is not an image; did you mean dev?"),
+    ("[Dev]\ncmd = sh\n", ":1: [Dev] is not an image; did you mean dev?"),
+    ("[app-dev]\ncmd = sh\n", ":1: [app-dev] is not an image; did you mean dev?"),
+    ("[dev]\nimage_repo = awz\n", ":2: [dev] image_repo: 'awz' is not a registry; did you mean aws?"),
+    (
+        "[dev]\nimage_repo = nexus\n",
+        ":2: [dev] image_repo: 'nexus' is not a registry; use docker_hub, aws or host[:port]",
+    ),
+    ("[dev]\nvolumes = -v ~bob/x:/x\n", ":2: [dev] volumes: ~bob is not expanded, only ~ is; write the whole path"),
+    ("[dev]\ninteractive = -x\n", ":2: [dev] interactive: docker run has no option -x; write -it, -i or -d"),
+    (
+        "[dev]\ninteractive = True\n",
+        ":2: [dev] interactive: True is not a docker option; write -it, -i or -d",
+    ),
+    ("[dev]\nargs = --volum a:b\n", ":2: [dev] args: docker run has no option --volum; did you mean --volume?"),
+    ("[dev]\nargs = -x\n", ":2: [dev] args: docker run has no option -x; see docker run --help"),
+    (
+        "[dev]\nbuild_args = --nocache\n",
+        ":2: [dev] build_args: docker build has no option --nocache; did you mean --no-cache?",
+    ),
+    (
+        "[dev]\nbuild_args = BASE=x\n",
+        ":2: [dev] build_args: BASE=x is not a docker option; write the option before it, as in --build-arg NAME=value",
+    ),
+    ("[dev]\nports = 8000:8000\n", ":2: [dev] ports: 8000:8000 is not a docker option; write -p 8000:8000"),
+    ("[dev]\nvolumes = /a:/b\n", ":2: [dev] volumes: /a:/b is not a docker option; write -v /a:/b"),
+    ("[dev]\nenvironment = A=1\n", ":2: [dev] environment: A=1 is not a docker option; write -e A=1"),
+    (
+        "[dev]\ncmd = ls | wc -l\n",
+        ":2: [dev] cmd: no shell runs this, so | is an argument; write sh -c 'ls | wc -l'",
+    ),
+    (
+        "[dev]\npre_build_script = make wheels && make\n",
+        ":2: [dev] pre_build_script: no shell runs this, so && is an argument; write sh -c 'make wheels && make'",
+    ),
+    (
+        "[dev]\npost_build_script = cd 'a b'; make\n",
+        ":2: [dev] post_build_script: no shell runs this, so ; is an argument; "
+        """write sh -c 'cd '"'"'a b'"'"'; make'""",
+    ),
+]
+
+
+@pytest.mark.parametrize(("config", "finding"), MISTAKES, ids=[config.splitlines()[-1] for config, _ in MISTAKES])
 def test_each_mistake_in_a_section(config: str, finding: str, app) -> None:
     assert _check(app, config) == [CONFIG + finding]
 
