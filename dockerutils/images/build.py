@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dockerutils.core import console, process
@@ -73,14 +73,8 @@ def build(
     if version_file.applies(project.root):
         version_file.generate(project.root)
     with pip_conf.in_context(project.root, (_content(project, image) for image in needs), by):
-        try:
-            parallel.run(
-                {image.name: Plan(steps[image.name], names) for image, names in needs.items()},
-                request.at_once or max(len(os.sched_getaffinity(0)), AT_ONCE),
-                to_stderr=to_stderr,
-            )
-        except CommandFailed as error:
-            raise CommandFailed(error.status, _lack_of_buildkit(project, needs) or str(error)) from None
+        plans = {image.name: Plan(steps[image.name], names) for image, names in needs.items()}
+        _run(project, needs, plans, request.at_once, to_stderr=to_stderr)
     checkouts.record(project, needs)
 
 
@@ -182,6 +176,16 @@ def _steps(project: Project, image: Image, request: Request, *, dry_run: bool) -
 
 def _content(project: Project, image: Image) -> dockerfile.Dockerfile:
     return dockerfile.read(os.path.join(project.root, image.dockerfile), shown_as=image.dockerfile)
+
+
+def _run(
+    project: Project, images: Iterable[Image], plans: Mapping[str, Plan], at_once: int | None, *, to_stderr: bool
+) -> None:
+    """Run the commands of builds. CommandFailed says so if the classic builder was the reason of a failure."""
+    try:
+        parallel.run(plans, at_once or max(len(os.sched_getaffinity(0)), AT_ONCE), to_stderr=to_stderr)
+    except CommandFailed as error:
+        raise CommandFailed(error.status, _lack_of_buildkit(project, images) or str(error)) from None
 
 
 def _lack_of_buildkit(project: Project, images: Iterable[Image]) -> str:

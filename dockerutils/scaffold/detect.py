@@ -142,7 +142,7 @@ def detect(root: str) -> Facts | None:
         tests=testing.find(root, [path for path in found if path.endswith(".py")], data, texts),
         version_file=version_file.source(root),
         scm_variables=_scm_variables(data),
-        system_packages=system_packages.guess(data.text, texts),
+        system_packages=system_packages.guess(data.text, texts, lock.text if lock else ""),
         environments=[
             name
             for name in names

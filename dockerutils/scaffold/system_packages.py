@@ -36,8 +36,8 @@ class SystemPackages(NamedTuple):
     reasons: list[str]
 
 
-def guess(metadata: str, requirements: str) -> SystemPackages:
-    """Return what the texts of metadata and requirement files seem to need."""
+def guess(metadata: str, requirements: str, lock: str = "") -> SystemPackages:
+    """Return what the texts of metadata, requirement files and the lock file seem to need."""
     build: list[str] = []
     run: list[str] = []
     reasons: list[str] = []
@@ -45,6 +45,9 @@ def guess(metadata: str, requirements: str) -> SystemPackages:
     if re.search(r"\bgit\+(?:https?|ssh|file)\b", text):
         build.append("git")
         reasons.append("git+ requirements")
+    elif re.search(r"""(?m)\bgit"?\s*[=:]\s*"(?:https?|ssh|git)|^type = "git\"""", f"{metadata}\n{lock}"):
+        build.append("git")
+        reasons.append("requirements from git")
     for name, (to_build, to_run) in _REQUIREMENTS.items():
         spelled = name.replace("-", "[-_.]")
         if re.search(rf"(?im)(?:^|[\s\"'\[=]){spelled}(?![\w.-])", text):
