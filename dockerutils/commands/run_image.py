@@ -86,7 +86,7 @@ def handle(args: argparse.Namespace) -> None:
         ]
         build.build_to_run(project, image, platform, by="run-image", dry_run=args.dry_run)
     elif not args.dry_run:
-        run.require_image(project, image)
+        run.require_image(project, image, container)
     if project.docked:
         for path in run.local_mounts(project, container):
             console.warn(

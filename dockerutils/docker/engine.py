@@ -47,6 +47,24 @@ def has_image(reference: str, environ: Mapping[str, str]) -> bool:
     return not answer.status
 
 
+def platforms(reference: str) -> tuple[str | None, str]:
+    """Return the platform of an image, None if the engine does not have it, and that of the engine.
+
+    They are such as linux/amd64 and linux/x86_64, "" if unknown. DockerutilsError if no engine answers.
+    """
+    info = ["docker", "info", "--format", "{{.OSType}}/{{.Architecture}}"]
+    inspected, told = process.capture_all([_inspection([reference]), info])
+    record = next(iter(_records([reference], inspected).values()), None)
+    of_engine = "" if told.status else told.stdout.strip()
+    return (None if record is None else platform(record)), of_engine
+
+
+def platform(record: Record) -> str:
+    """Return the platform of an image, such as linux/arm64/v8, "" if its record does not have it."""
+    found = [str(record.get(key) or "") for key in ("Os", "Architecture", "Variant")]
+    return "/".join(filter(None, found)) if all(found[:2]) else ""
+
+
 def local_socket(environ: Mapping[str, str]) -> str | None:
     """Return the path of the Unix socket that docker connects to, None if it connects to something else.
 

@@ -24,6 +24,8 @@ _ALIASES = {
     "armel": "arm/v6",
     "armv6l": "arm/v6",
 }
+# What kernels also run, as docker chooses images: https://github.com/containerd/platforms, compare.go.
+_ALSO = {"amd64": "386", "arm64": "arm"}
 
 
 def parse(text: str) -> tuple[str, ...]:
@@ -39,3 +41,24 @@ def normal(platform: str) -> str:
     """Return the one spelling of a platform, for comparisons: `linux/amd64` for `linux/x86_64`."""
     system, _, architecture = platform.lower().partition("/")
     return f"{system}/{_ALIASES.get(architecture, architecture)}"
+
+
+def runs(engine: str, image: str) -> bool:
+    """Return whether an engine of one platform runs an image for another one, without emulation.
+
+    Emulation cannot be seen from outside. Nobody knows about an empty platform: the answer is yes.
+    """
+    system, architecture, variant = _parts(engine)
+    wanted_system, wanted, wanted_variant = _parts(image)
+    if not engine or not image:
+        return True
+    if system != wanted_system:
+        return False
+    if architecture == wanted:
+        return wanted != "arm" or wanted_variant <= variant
+    return _ALSO.get(architecture) == wanted
+
+
+def _parts(platform: str) -> tuple[str, str, str]:
+    system, architecture, variant = (*normal(platform).split("/"), "")[:3]
+    return system, architecture, variant

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from dockerutils.core import console, process
+from dockerutils.core import console, process, shell_words
 from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
 from dockerutils.core.process import Command
 from dockerutils.docker import builder, engine, invocation, options
@@ -129,6 +129,20 @@ def requested(project: Project, request: Request) -> list[Image]:
     if request.with_base and "base" not in request.images and "base" in project.directories():
         images.insert(0, _to_build(project, "base", None, None))
     return images
+
+
+def command_for(project: Project, image: Image, platform: str) -> str:
+    """Return the command line that gets an image for a platform: that builds it with its bases, or that pulls it."""
+    if image.directory is None:
+        return f"docker pull --platform {platform} {image.reference}"
+    command = project.build_command(image)
+    names = [image.directory]
+    for name in names:
+        bases = build_order.bases(project, project.image(name, LATEST), ["--platform", platform])
+        names += [base.image.name for base in bases if base.image.name not in names]
+    if len(names) > 1 and command == f"build-image {image.directory}":  # -i and -t are for one image
+        command = shell_words.render(["build-image", *reversed(names)])
+    return f"{command} --platform {platform}"
 
 
 def clean(project: Project, tag: str | None, *, dry_run: bool = False) -> None:

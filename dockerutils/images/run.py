@@ -128,15 +128,37 @@ def _is_removed(run: invocation.Run, given: Sequence[str], *, keep: bool) -> boo
     return not keep and restart in ([], ["no"])
 
 
-def require_image(project: Project, image: Image) -> None:
+def require_image(project: Project, image: Image, run: invocation.Run) -> None:
     """Raise DockerutilsError, with the command that builds the image, if the engine does not have it.
 
-    Docker pulls a configuration-only image itself.
+    So also if a dock runs it only with emulation, unless an option names the platform: here docker itself warns. Docker
+    pulls a configuration-only image itself.
     """
-    if not engine.has_image(image.reference, project.environ) and image.kind != CONFIGURED:
+    if not project.docked or options.values(run.args, RUN, "platform"):
+        has_image = engine.has_image(image.reference, project.environ)
+    else:
+        for_platform, of_dock = engine.platforms(image.reference)
+        has_image = for_platform is not None
+        _require_platform(project, image, for_platform or "", of_dock)
+    if not has_image and image.kind != CONFIGURED:
         raise DockerutilsError(
             f"{image.reference} is not built yet; run: {project.build_command(image)}, or add --build"
         )
+
+
+def _require_platform(project: Project, image: Image, for_platform: str, of_dock: str) -> None:
+    from dockerutils.docker import platforms  # late: most runs are not docked
+
+    if platforms.runs(of_dock, for_platform):
+        return
+    from dockerutils.images import build
+
+    here, dock = platforms.normal(for_platform), project.environ.get("DOCK_MONIKER")
+    command = build.command_for(project, image, platforms.normal(of_dock))
+    raise DockerutilsError(
+        f"{image.reference} is for {here}, and dock {dock} runs {platforms.normal(of_dock)}; run: {command}, or, if "
+        f"the dock has emulation, add --platform {here}"
+    )
 
 
 def start(project: Project, run: invocation.Run, *, sync_project: bool = False, dry_run: bool = False) -> None:

@@ -16,9 +16,11 @@ from urllib.request import urlopen
 
 import pytest
 
+from dockerutils.commands.build_image import main as build_image
 from dockerutils.commands.run_image import main
 from dockerutils.commands.sync_down import main as sync_down
 from dockerutils.commands.sync_up import main as sync_up
+from dockerutils.docker import platforms
 from dockerutils.docks import inventory, remote
 from tests.commands.conftest import Docked
 from tests.support import Outcome, processes, wait_for
@@ -337,3 +339,32 @@ def test_sync_does_nothing_outside_of_a_docked_shell(docked_shell: Docked, monke
     configure(docked_shell, "volumes = -v {project_root}:/p")
     (line,) = dry(docked_shell, "--sync").out.splitlines()
     assert f"-v {docked_shell.root}:/p" in line
+
+
+def test_image_for_another_platform_is_refused(docked_shell) -> None:
+    docked_shell.write({
+        "docker/base/Dockerfile": "FROM scratch\nCOPY docker /docker\n",
+        "docker/dev/Dockerfile": "FROM app-base:alice\nCOPY docker /more\nCMD ['/none']\n",
+        "docker/dockerutils.cfg": "[dev]\ninteractive =\n",
+    })  # fmt: skip
+    own, other = platforms.normal(f"linux/{os.uname().machine}"), "linux/s390x"
+    assert docked_shell(build_image, "base", "dev", "--platform", other).status == 0
+    advised = f"build-image base dev --platform {own}"
+    outcome = docked_shell(main, "dev")
+    assert (outcome.status, outcome.out, outcome.err) == (
+        1,
+        "",
+        f"run-image: app-dev:alice is for {other}, and dock gpu runs {own}; run: {advised}, or, if the dock has "
+        f"emulation, add --platform {other}\n",
+    )
+    # The engine, which has no emulation, is asked now.
+    assert f" --platform {other} app-dev:alice" in _started(docked_shell, "dev", "--platform", other)
+    assert docked_shell(build_image, *advised.split()[1:]).status == 0
+    assert "\ndocker run " in _started(docked_shell, "dev")
+    docked_shell.host.engine.docker("image", "rm", "app-base:alice", "app-dev:alice")
+
+
+def _started(docked_shell: Docked, *argv: str) -> str:
+    """Return the stderr of a run that docker replaces."""
+    with start(docked_shell, *argv) as child:
+        return child.communicate(timeout=60)[1]

@@ -39,3 +39,28 @@ def test_a_text_that_is_no_platform(text) -> None:
 )
 def test_one_spelling(platform, spelling) -> None:
     assert platforms.normal(platform) == spelling
+
+
+@pytest.mark.parametrize(
+    ("engine", "image", "answer"),
+    [
+        ("linux/x86_64", "linux/amd64", True),
+        ("linux/x86_64", "linux/amd64/v3", True),
+        ("linux/x86_64", "linux/386", True),
+        ("linux/x86_64", "linux/arm64", False),
+        ("linux/x86_64", "linux/arm64/v8", False),
+        ("linux/x86_64", "linux/arm/v7", False),
+        ("linux/x86_64", "windows/amd64", False),
+        ("linux/i686", "linux/amd64", False),
+        ("linux/aarch64", "linux/arm64/v8", True),
+        ("linux/aarch64", "linux/arm/v7", True),
+        ("linux/aarch64", "linux/amd64", False),
+        ("linux/armv7l", "linux/arm/v6", True),
+        ("linux/armv6l", "linux/arm/v7", False),
+        ("linux/riscv64", "linux/riscv64", True),
+        ("", "linux/arm64", True),
+        ("linux/x86_64", "", True),
+    ],
+)
+def test_what_an_engine_runs(engine, image, answer) -> None:
+    assert platforms.runs(engine, image) is answer
