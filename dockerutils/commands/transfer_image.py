@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from dockerutils.cli import program
@@ -36,6 +37,9 @@ def parser() -> program.Parser:
     parser = program.Parser("transfer-image", f"{__doc__}", _EXAMPLES, environment="  SSH_KEY    private key for ssh")
     parser.add_argument("image", metavar="IMAGE", help="image of the project, or NAME[:TAG] of any other")
     parser.add_argument("destinations", metavar="DEST", nargs="+", help="dock, or [USER@]HOST[:PORT]")
+    parser.add_argument(
+        "--platform", metavar="PLATFORM", help="send an image for PLATFORM to any host: one can have emulation"
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="say why an image takes a slower way")
     parser.add_dry_run()
     return parser
@@ -51,6 +55,7 @@ def handle(args: argparse.Namespace) -> None:
     import tempfile  # late, as what `transfer` imports, for -h
 
     reference = with_tag(program.reference(args.image))
+    request = Request(args.image, reference, _platform(args.platform))
     names = list(dict.fromkeys(args.destinations))
     ask = len(names) == 1 and sys.stdin.isatty()  # several hosts would ask at the same time
     home = os.path.expanduser("~")
@@ -63,12 +68,65 @@ def handle(args: argparse.Namespace) -> None:
             return
         try:
             remote.drop_dead_connections(hosts)
-            transfer(reference, hosts, verbose=args.verbose)
+            transfer(request, hosts, verbose=args.verbose)
         finally:
             with process.deferred_signals():
                 for each in hosts:
                     if not each.dock:  # the next command reuses the connection of a dock
                         each.disconnect()
+
+
+class Request(NamedTuple):
+    """An image to send: what the user calls it, its name and tag, and the platform that the user wants, "" for any."""
+
+    name: str
+    reference: str
+    platform: str
+
+
+def _platform(text: str | None) -> str:
+    """Return the platform of the option `--platform`; UserError if it is none."""
+    from dockerutils.docker import platforms  # late, for -h
+
+    try:
+        [platform] = platforms.parse(text) if text is not None else [""]
+    except ValueError:
+        raise UserError(f"--platform: {text!r} is not one platform; write it as linux/amd64") from None
+    return platform
+
+
+def require_platform(request: Request, image: Source) -> None:
+    """Raise DockerutilsError unless an image is for the platform that the user wants."""
+    from dockerutils.docker import platforms
+
+    here = platforms.normal(image.platform)
+    if image.platform and request.platform not in {"", here}:
+        command = _command_for(request.name, request.platform)
+        raise DockerutilsError(f"{request.reference} is for {here}, not for {request.platform}; run: {command}")
+
+
+def require_runnable(request: Request, image: Source, destination: Destination) -> None:
+    """Raise DockerutilsError if a destination runs an image only with emulation and the user does not want that."""
+    from dockerutils.docker import platforms
+
+    if request.platform or platforms.runs(destination.platform, image.platform):
+        return
+    here, there = platforms.normal(image.platform), platforms.normal(destination.platform)
+    raise DockerutilsError(
+        f"{request.reference} is for {here}, and {destination.host.name} runs {there}; run: "
+        f"{_command_for(request.name, there)}, or, if that host has emulation, add --platform {here}"
+    )
+
+
+def _command_for(name: str, platform: str) -> str:
+    """Return the command line that gets the image `name` for a platform."""
+    from dockerutils.images import build
+
+    with suppress(UserError):
+        project = program.project()
+        if name in project.names():
+            return build.command_for(project, project.image(name), platform)
+    return f"docker pull --platform {platform} {name}"
 
 
 def with_tag(reference: str) -> str:
@@ -88,19 +146,20 @@ def equivalent(reference: str, host: RemoteHost, docker: str) -> str:
     return f"{Command(save)} | {Command(host.shown(f'{docker} load'))}"
 
 
-def transfer(reference: str, hosts: Sequence[RemoteHost], *, verbose: bool) -> None:
+def transfer(request: Request, hosts: Sequence[RemoteHost], *, verbose: bool) -> None:
     """Inspect both sides of each transfer at the same time, then send; if some transfers fail, raise the last error."""
     from concurrent.futures import ThreadPoolExecutor
 
     from dockerutils.transfer import delivery, destination
 
     output = Output(Lines(), verbose)
-    full_name = "/".join(references.split_registry(reference))
+    full_name = "/".join(references.split_registry(request.reference))
     # Children end first, and with them what the threads wait for.
     with ThreadPoolExecutor(2 * len(hosts)) as pool, children() as family:
         probes = [pool.submit(destination.probe, each, family) for each in hosts]
         image = delivery.source(full_name, family, inventory.undocked(os.environ))
-        deliveries = [pool.submit(deliver, reference, image, each, family, output) for each in probes]
+        require_platform(request, image)
+        deliveries = [pool.submit(deliver, request, image, each, family, output) for each in probes]
         errors = [error for each in deliveries if (error := each.exception())]
     for error in errors[:-1]:
         if not isinstance(error, DockerutilsError):
@@ -117,11 +176,12 @@ class Output(NamedTuple):
     verbose: bool
 
 
-def deliver(reference: str, image: Source, probe: Future[Destination], children: Children, output: Output) -> None:
+def deliver(request: Request, image: Source, probe: Future[Destination], children: Children, output: Output) -> None:
     """Send an image to a destination as soon as its probe is done, and show the progress."""
     from dockerutils.transfer import delivery
 
-    destination = probe.result()
+    destination, reference = probe.result(), request.reference
+    require_runnable(request, image, destination)
     lines, name, meter = output.lines, destination.host.name, Meter()
 
     def report(progress: Progress) -> None:
