@@ -48,15 +48,16 @@ def has_image(reference: str, environ: Mapping[str, str]) -> bool:
 
 
 def platforms(reference: str) -> tuple[str | None, str]:
-    """Return the platform of an image, None if the engine does not have it, and that of the engine.
+    """Return the platform of an image and that of the engine, such as linux/amd64 and linux/x86_64, "" if unknown.
 
-    They are such as linux/amd64 and linux/x86_64, "" if unknown. DockerutilsError if no engine answers.
+    That of the image is None if the engine does not have it. DockerutilsError if no engine answers.
     """
-    info = ["docker", "info", "--format", "{{.OSType}}/{{.Architecture}}"]
-    inspected, told = process.capture_all([_inspection([reference]), info])
-    record = next(iter(_records([reference], inspected).values()), None)
-    of_engine = "" if told.status else told.stdout.strip()
-    return (None if record is None else platform(record)), of_engine
+    records = _records([reference], process.capture(_inspection([reference])))
+    if not records:
+        return None, ""
+    # Not at the same time: two clients would open two connections to a dock.
+    answer = process.capture(["docker", "info", "--format", "{{.OSType}}/{{.Architecture}}"])
+    return platform(records[reference]), "" if answer.status else answer.stdout.strip()
 
 
 def platform(record: Record) -> str:
