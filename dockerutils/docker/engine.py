@@ -47,23 +47,18 @@ def has_image(reference: str, environ: Mapping[str, str]) -> bool:
     return not answer.status
 
 
-def platforms(reference: str) -> tuple[str | None, str]:
-    """Return the platform of an image and that of the engine, such as linux/amd64 and linux/x86_64, "" if unknown.
+def platforms_of(reference: str) -> tuple[str | None, str]:
+    """Return the platform of an image and that of the engine, such as linux/amd64 and linux/x86_64.
 
-    That of the image is None if the engine does not have it. DockerutilsError if no engine answers.
+    That of the image is None if the engine does not have it; that of the engine can be unknown, "". DockerutilsError if
+    no engine answers.
     """
     records = _records([reference], process.capture(_inspection([reference])))
     if not records:
         return None, ""
     # Not at the same time: two clients would open two connections to a dock.
     answer = process.capture(["docker", "info", "--format", "{{.OSType}}/{{.Architecture}}"])
-    return platform(records[reference]), "" if answer.status else answer.stdout.strip()
-
-
-def platform(record: Record) -> str:
-    """Return the platform of an image, such as linux/arm64/v8, "" if its record does not have it."""
-    found = [str(record.get(key) or "") for key in ("Os", "Architecture", "Variant")]
-    return "/".join(filter(None, found)) if all(found[:2]) else ""
+    return _platform(records[reference]), "" if answer.status else answer.stdout.strip()
 
 
 def local_socket(environ: Mapping[str, str]) -> str | None:

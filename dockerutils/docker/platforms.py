@@ -50,7 +50,7 @@ def runs(engine: str, image: str) -> bool:
     """
     system, architecture, variant = _parts(engine)
     wanted_system, wanted, wanted_variant = _parts(image)
-    if not engine or not image:
+    if not architecture or not wanted:
         return True
     if system != wanted_system:
         return False

@@ -137,7 +137,7 @@ def require_image(project: Project, image: Image, run: invocation.Run) -> None:
     if not project.docked or options.values(run.args, RUN, "platform"):
         has_image = engine.has_image(image.reference, project.environ)
     else:
-        for_platform, of_dock = engine.platforms(image.reference)
+        for_platform, of_dock = engine.platforms_of(image.reference)
         has_image = for_platform is not None
         _require_platform(project, image, for_platform or "", of_dock)
     if not has_image and image.kind != CONFIGURED:
