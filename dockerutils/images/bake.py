@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from dockerutils.core import shell_words
 from dockerutils.docker import options
 from dockerutils.docker.options import BUILD, Option
-from dockerutils.images import build, pip_conf
+from dockerutils.images import build, pip_conf, platforms
 from dockerutils.project import build_order, dockerfile, version_file
 from dockerutils.project.project import Image, Project
 
@@ -82,7 +82,8 @@ class _Writer:
         name = _target(image.name)
         if content.builder:
             self.targets[f"{name}-builder"] = {**common, "target": content.builder, "tags": [image.builder]}
-        self.targets[name] = {**common, "tags": [image.reference]}
+        manifest = options.parse(platforms.manifest_options(self._project, image, given), BUILD)
+        self.targets[name] = {**common, **self._attributes(image, manifest), "tags": [image.reference]}
         for key in ("pre_build_script", "post_build_script"):
             if value := self._project.settings(image.name).value(key):
                 self.left_out.append(value.describe("bake runs no scripts; run it yourself"))

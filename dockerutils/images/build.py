@@ -182,7 +182,7 @@ def _steps(project: Project, image: Image, request: Request, *, dry_run: bool) -
     if content.builder:
         # The tag keeps `docker image prune` from deleting the layers that the next build needs.
         yield Step(invocation.build(image.builder, image.dockerfile, words, project.root, target=content.builder))
-    words += platforms.manifest_options(project, image, words, dry_run=dry_run)
+    words += platforms.manifest_options_of_store(project, image, words, dry_run=dry_run)
     yield Step(invocation.build(image.reference, image.dockerfile, words, project.root))
     if after := settings.command("post_build_script"):
         yield Step(Command(after, env, project.root), settings.value("post_build_script"))

@@ -16,23 +16,30 @@ from dockerutils.project.project import Image, Project
 _DOCKER_MANIFEST = ("--provenance=false", "--sbom=false", "--output", "type=image,oci-mediatypes=false")
 
 
-def manifest_options(project: Project, image: Image, words: Sequence[str], *, dry_run: bool) -> list[str]:
+def manifest_options(project: Project, image: Image, words: Sequence[str]) -> list[str]:
     """Return the options of docker build that make a Docker v2 manifest, if the section of an image asks for one.
 
-    `words` are the other options of its build. For a dry run without an engine, the image store is containerd.
+    `words` are the other options of its build.
     """
     given = {name for option in options.parse(words, BUILD) for name in option.names}
     wanted = ",".join(options.values(words, BUILD, "platform")).split(",")
+    is_wanted = project.has_docker_manifest(image, wanted)
     # With a builder or an output of its own, the result goes elsewhere.
-    if not project.has_docker_manifest(image, wanted) or given & {"builder", "output", "push"}:
-        return []
+    return [*_DOCKER_MANIFEST] if is_wanted and not given & {"builder", "output", "push"} else []
+
+
+def manifest_options_of_store(project: Project, image: Image, words: Sequence[str], *, dry_run: bool) -> list[str]:
+    """Return those of `manifest_options` that the engine needs: in the classic store every manifest is Docker's.
+
+    For a dry run without an engine, the image store is containerd.
+    """
+    found = manifest_options(project, image, words)
     try:
-        is_containerd = engine.image_store() == engine.CONTAINERD
+        return found if found and engine.image_store() == engine.CONTAINERD else []
     except DockerutilsError:
         if not dry_run:
             raise
-        is_containerd = True
-    return [*_DOCKER_MANIFEST] if is_containerd else []
+        return found
 
 
 def require_bases(

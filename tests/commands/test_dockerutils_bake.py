@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tarfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dockerutils.commands.dockerutils import main
 from tests.support import App
+from tests.testbed.engine import Engine
 
 SECRET = "s3cr3t-marker"
 
@@ -110,6 +113,35 @@ def test_targets_have_the_options_of_the_sections(modern_engine, app, monkeypatc
         "shm-size": "64m",
         "ulimits": ["nofile=9"],
     }
+
+
+def _media_type(engine: Engine, name: str, saved: Path) -> str:
+    """Return the media type of what an engine pushes as an image."""
+    engine.docker("save", "-o", str(saved), name)
+    with tarfile.open(saved) as archive:
+        index = archive.extractfile("index.json")
+        assert index
+        return str(json.load(index)["manifests"][0]["mediaType"])
+
+
+def test_a_docker_manifest(containerd_engine, app, tmp_path) -> None:
+    app.write({
+        "docker/dev/Dockerfile": "FROM scratch AS builder\nCOPY setup.cfg /\nFROM builder\n",
+        "docker/dockerutils.cfg": "[dev]\nmanifest = docker\n",
+        "setup.cfg": "",
+    })  # fmt: skip
+    outcome = app("bake")
+    assert (outcome.status, outcome.err) == (0, "")
+    names = ["app-dev-builder:alice", "app-dev:alice"]
+    try:
+        _bake(app, outcome.out)
+        types = [_media_type(containerd_engine, name, tmp_path / "saved") for name in names]
+    finally:
+        containerd_engine.docker("image", "rm", "--force", *names)
+    assert types == [
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+    ]
 
 
 def test_what_bake_does_not_do_is_named(app) -> None:

@@ -448,6 +448,23 @@ def test_a_temporary_failure_that_stays(flaky, app, docker_config, stage, failed
 
 
 @pytest.mark.parametrize(
+    "reply",
+    [
+        web.Reply(403, b'{"errors": [{"code": "DENIED", "message": "requested access to the resource is denied"}]}'),
+        web.Reply(404, b'{"errors": [{"code": "NAME_UNKNOWN", "message": "repository name not known to registry"}]}'),
+    ],
+    ids=["403", "404"],
+)
+def test_a_refused_push_is_not_tried_again(flaky, app, docker_config, reply) -> None:
+    _configure(app, publication_tag=f"{flaky.host}/x:1")
+    flaky.fail("PUT /v2/x/manifests/", reply, times=99)
+    outcome = app("dev")
+    assert (outcome.status, outcome.out) == (1, "")
+    assert [line for line in outcome.echoed if "push" in line] == [f"docker push {flaky.host}/x:1"]
+    assert "trying again" not in outcome.err
+
+
+@pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGQUIT, 131), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )
 def test_an_interrupted_push_leaves_no_credentials(
