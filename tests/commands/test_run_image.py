@@ -479,3 +479,11 @@ def test_relative_paths_are_relative_to_the_root(each_engine, app) -> None:
     root = app("[DEFAULT]\nargs = --env-file settings.env\n", **{"settings.env": "FROM_FILE=yes\n", "sub/x": ""})
     outcome = script("run-image", "box", "--", "sh", "-c", "echo $FROM_FILE", directory=root / "sub")
     assert outcome.out == "yes\n"
+
+
+def test_a_mount_of_the_home_directory(each_engine, app) -> None:
+    write_tree(Path(os.environ["HOME"]), {"data/x": "from home\n"})
+    root = app("[DEFAULT]\nvolumes = -v ~/data:/data:ro\nargs = --mount type=bind,src=~/data/x,dst=/x\n")
+    outcome = script("run-image", "box", "cat", "/data/x", "/x", directory=root)
+    assert (outcome.status, outcome.out) == (0, "from home\nfrom home\n")
+    assert f" -v {os.environ['HOME']}/data:/data:ro " in outcome.err
