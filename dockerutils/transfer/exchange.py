@@ -44,7 +44,10 @@ class _Want:
 
 
 class Exchange:
-    """The state of one image on its way; several threads use it. `report` gets the number of bytes that have passed."""
+    """The state of one image on its way; several threads use it. `report` gets the number of bytes that have passed.
+
+    `plain` are the layers that are stored uncompressed, `arrived` the blobs that have passed.
+    """
 
     def __init__(self, report: Callable[[int], object]) -> None:
         self._report = report
@@ -58,6 +61,7 @@ class Exchange:
         self._is_searching = False
         self._is_open = False
         self._is_closed = False
+        self.plain: set[str] = set()
         self.arrived: set[str] = set()
 
     def add_manifest(self, reference: str, media_type: str, data: bytes) -> str:
@@ -65,7 +69,9 @@ class Exchange:
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         try:
             manifest = json.loads(data)
-            layers = [(layer["digest"], layer["size"]) for layer in manifest.get("layers") or ()]
+            found = manifest.get("layers") or ()
+            layers = [(layer["digest"], layer["size"]) for layer in found]
+            plain = [each["digest"] for each in found if each.get("mediaType", "").endswith(".tar")]
             configs = [(each["digest"], each["size"]) for each in [manifest.get("config")] if each]
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"not a manifest: {error}") from error
@@ -73,6 +79,7 @@ class Exchange:
             self._layers.append([layer for layer, _ in layers])
             self._manifests[digest] = self._manifests[reference] = Manifest(media_type, digest, data)
             self._sizes.update([*layers, *configs])
+            self.plain.update(plain)
         return digest
 
     def manifest(self, reference: str) -> Manifest | None:

@@ -20,7 +20,7 @@ from dockerutils.docker.api import Api, ApiError, Disconnected
 from dockerutils.docks import forwarding
 from dockerutils.docks.ssh_config import SSH_FAILED
 from dockerutils.transfer.arrival import Arrival, Content, LoadError, failure
-from dockerutils.transfer.destination import Destination
+from dockerutils.transfer.destination import Destination, measure_bandwidth
 from dockerutils.transfer.exchange import Exchange
 from dockerutils.transfer.receiver import ADDRESS, TAG, Receiver
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 # Seconds for the engine here to take a name from an image, and to restart meanwhile.
 _ANSWER, _RESTART, _PAUSE = 5.0, 10.0, 0.1
+# Layers that are stored uncompressed are compressed on their way if they are that large, in bytes, and the connection
+# is slower than that, in bytes a second: gzip compresses about twice as much.
+_LARGE, _SLOW = 1 << 22, 30e6
 # Seconds until a failure of the engine here, which makes a pull fail, is known.
 _SETTLED = 1.0
 
@@ -63,6 +66,10 @@ class Offer:
             raise ApiError("the engine pushed to something else")
         self.exchange.open()
         self._thread.start()
+
+    def compress(self) -> None:
+        """Compress layers that are stored uncompressed on their way."""
+        self._receiver.compress()
 
     def end(self) -> None:
         """Stop what is going on, from any thread."""
@@ -123,6 +130,9 @@ def send(image: Source, destination: Destination, children: Children, report: Ca
         except DockerutilsError as error:
             raise Unavailable(str(error)) from error
         repository = f"{ADDRESS}:{port}/{offer.name}"
+        plain = sum(offer.exchange.sizes[each] for each in offer.exchange.plain)
+        if plain > _LARGE and measure_bandwidth(host, children) < _SLOW:
+            offer.compress()
         arrival = stack.enter_context(closing(Arrival(destination, children, f"{repository}:{TAG}")))
         try:
             there.pull(repository, TAG, image.platform)

@@ -11,6 +11,7 @@ import re
 import secrets
 import socket
 import threading
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
@@ -26,6 +27,7 @@ ADDRESS, TAG = "127.0.0.1", "image"
 _NONE: Mapping[str, str] = MappingProxyType({})
 _CLIENT_HELLO = b"\x16"
 _CHUNK = 1 << 18
+_GZIP = 31  # wbits of zlib
 _LARGEST_MANIFEST = 1 << 22
 # Seconds until the server notices that it was closed.
 _TICK = 0.05
@@ -39,6 +41,10 @@ class Receiver:
         self._server = _Server(exchange, self.push_name, self.pull_name)
         self.port: int = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(_TICK,), daemon=True).start()
+
+    def compress(self) -> None:
+        """Compress layers that are stored uncompressed on their way."""
+        self._server.compresses = True
 
     def close(self) -> None:
         """Close the port and all connections."""
@@ -54,6 +60,7 @@ class _Server(ThreadingTCPServer):
 
     def __init__(self, exchange: Exchange, push_name: str, pull_name: str) -> None:
         self.exchange, self.push_name, self.pull_name = exchange, push_name, pull_name
+        self.compresses = False
         self._connections: set[socket.socket] = set()
         super().__init__((ADDRESS, 0), _Handler)
 
@@ -178,10 +185,20 @@ class _Handler(BaseHTTPRequestHandler):
         start = int(match[1]) if match and int(match[1]) < size else 0
         has_begun = False
 
+        is_packed = (
+            self.server.compresses
+            and not start
+            and digest in self.server.exchange.plain
+            and "gzip" in self.headers.get("Accept-Encoding", "")
+        )
+
         def deliver(content: Iterator[bytes]) -> None:
             nonlocal has_begun
             has_begun = True
             headers = {"Docker-Content-Digest": digest}
+            if is_packed:
+                self._send_packed(content, headers)
+                return
             if start:
                 self._head(206, size - start, {**headers, "Content-Range": f"bytes {start}-{size - 1}/{size}"})
             else:
@@ -196,14 +213,26 @@ class _Handler(BaseHTTPRequestHandler):
             if not has_begun:
                 self._answer(404)
 
+    def _send_packed(self, content: Iterator[bytes], headers: Mapping[str, str]) -> None:
+        """Send a blob compressed, which the client undoes, in chunks: https://www.rfc-editor.org/rfc/rfc9112, 7.1."""
+        self._head(200, None, {**headers, "Content-Encoding": "gzip", "Transfer-Encoding": "chunked"})
+        packer = zlib.compressobj(1, wbits=_GZIP)
+        for chunk in content:
+            if packed := packer.compress(chunk):
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(packed), packed))
+        packed = packer.flush()
+        self.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(packed), packed))
+
     def _answer(self, status: int, headers: Mapping[str, str] = _NONE, body: bytes = b"") -> None:
         self._head(status, len(body), headers)
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def _head(self, status: int, length: int, headers: Mapping[str, str]) -> None:
+    def _head(self, status: int, length: int | None, headers: Mapping[str, str]) -> None:
         self.send_response_only(status)
-        for name, value in {**headers, "Content-Length": str(length)}.items():
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
 

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.testbed import layered_images
+from tests.testbed import layered_images, oci_images
 from tests.testbed.engine import Engine
 from tests.testbed.host import Host
+from tests.testbed.oci_images import Image, Layer
 from tests.testbed.registry import daemon
 from tests.testbed.relay import Relay, relaying, within
 
@@ -76,10 +77,14 @@ def make_bed(use_engine, serve_host, docker_log) -> Iterator[Callable[..., Bed]]
 
 def _check_image(bed: Bed, reference: str) -> None:
     """Check that the image is the same, that it runs, and that it is complete."""
-    inspect = ("image", "inspect", "--format", "{{.Id}}", reference)
-    assert bed.there.docker(*inspect) == bed.here.docker(*inspect)
+    _check_id(bed, reference)
     assert bed.there.docker("run", "--rm", reference) == f"{layered_images.MARKER}\n"
     assert layered_images.saved_layers(bed.there, reference) == layered_images.layers(bed.here, reference)
+
+
+def _check_id(bed: Bed, reference: str) -> None:
+    inspect = ("image", "inspect", "--format", "{{.Id}}", reference)
+    assert bed.there.docker(*inspect) == bed.here.docker(*inspect)
 
 
 def test_only_missing_layers_are_pulled(make_bed, transfer_image) -> None:
@@ -129,3 +134,126 @@ def test_engine_that_does_not_reach_this_process(use_engine, serve_host, transfe
     assert bed.saved()
     _check_image(bed, base)
     assert bed.tags() == []
+
+
+_TEXT = {"text": b"a line\n" * 1000}
+_LAYERS = {
+    "a hundred": [oci_images.busybox(), *(Layer({f"{number}": b"x"}) for number in range(99))],
+    "several kinds": [
+        Layer(_TEXT),
+        oci_images.busybox(),
+        Layer(_TEXT),  # twice
+        Layer({}),
+        Layer({"packed": b"x"}, "zstd"),
+        Layer({"plain": b"x"}, "tar"),
+        Layer({}),
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", _LAYERS)
+def test_layers_of_all_kinds(kind, make_bed, transfer_image) -> None:
+    bed = make_bed()
+    reference = f"{layered_images.NAME}:containerd-kind"
+    oci_images.load(bed.here, reference, [Image(_LAYERS[kind])])
+    outcome = transfer_image("-v", reference, bed.to)
+    assert outcome.status == 0, outcome.err
+    count = len(_LAYERS[kind])
+    assert f" has arrived: {count} of {count} layers, " in outcome.err
+    assert not bed.saved()
+    _check_image(bed, reference)
+    assert bed.tags() == []
+
+
+def test_image_without_layers(make_bed, transfer_image) -> None:
+    bed = make_bed()
+    reference = f"{layered_images.NAME}:containerd-none"
+    layered_images.build(bed.here, 'FROM scratch\nENV A=b\nCMD ["/x"]\n', reference)
+    outcome = transfer_image(reference, bed.to)
+    assert outcome.status == 0, outcome.err
+    assert not bed.saved()
+    _check_id(bed, reference)
+
+
+def test_only_one_platform_is_sent(make_bed, transfer_image) -> None:
+    bed = make_bed()
+    reference = f"{layered_images.NAME}:containerd-platforms"
+    images = [
+        Image([oci_images.busybox(), Layer({"random": os.urandom(1_000_000)})], architecture, attested=True)
+        for architecture in ("arm64", "amd64", "s390x")
+    ]
+    oci_images.load(bed.here, reference, images)
+    before = bed.relay.sent
+    outcome = transfer_image(reference, bed.to)
+    assert outcome.status == 0, outcome.err
+    assert bed.relay.sent - before < 1_000_000 + 2_200_000 + OVERHEAD
+    assert not bed.saved()
+    _check_id(bed, reference)
+    assert bed.there.docker("run", "--rm", reference) == f"{layered_images.MARKER}\n"
+
+
+def test_foreign_layer(make_bed, transfer_image) -> None:
+    bed = make_bed()
+    reference = f"{layered_images.NAME}:containerd-foreign"
+    foreign = Layer({"foreign": b"x"}, kind="layer.nondistributable.v1.tar")
+    oci_images.load(bed.here, reference, [Image([oci_images.busybox(), foreign])])
+    outcome = transfer_image("-v", reference, bed.to)
+    assert outcome.status == 0, outcome.err
+    assert not bed.saved()
+    _check_id(bed, reference)
+    assert bed.there.docker("run", "--rm", reference, "/bin/busybox", "ls", "/foreign") == "/foreign\n"
+
+
+def test_any_layer_is_reused(make_bed, transfer_image) -> None:
+    """Not only those at the bottom."""
+    bed = make_bed()
+    large = Layer({"random": os.urandom(1_000_000)})
+    for name, layers in {
+        "low": [oci_images.busybox(), large],
+        "high": [Layer(_TEXT), oci_images.busybox(), large],
+    }.items():
+        oci_images.load(bed.here, f"{layered_images.NAME}:containerd-{name}", [Image(layers)])
+    assert transfer_image(f"{layered_images.NAME}:containerd-low", bed.to).status == 0
+    before = bed.relay.sent
+    outcome = transfer_image(f"{layered_images.NAME}:containerd-high", bed.to)
+    assert " has arrived: 1 of 3 layers, " in outcome.err
+    assert bed.relay.sent - before < OVERHEAD
+    _check_image(bed, f"{layered_images.NAME}:containerd-high")
+
+
+def test_two_sends_of_one_image_at_once(make_bed, transfer_image) -> None:
+    bed = make_bed()
+    reference = f"{layered_images.NAME}:containerd-both"
+    layered_images.import_image(bed.here, reference, 3_000_000)
+    other = bed.to.replace("dock@", "nodock@")
+    outcome = transfer_image(reference, bed.to, other)
+    assert outcome.status == 0, outcome.err
+    assert outcome.err.count(" has arrived: ") == 2
+    assert not bed.saved()
+    _check_image(bed, reference)
+    assert bed.tags() == []
+
+
+def test_previous_image_stays_without_a_name(make_bed, transfer_image) -> None:
+    bed = make_bed()
+    reference = f"{layered_images.NAME}:containerd-again"
+    oci_images.load(bed.there, reference, [Image([oci_images.busybox()])])
+    before = bed.there.docker("image", "inspect", "--format", "{{.Id}}", reference).strip()
+    oci_images.load(bed.here, reference, [Image([oci_images.busybox(), Layer(_TEXT)])])
+    assert transfer_image(reference, bed.to).status == 0
+    _check_image(bed, reference)
+    assert before in bed.there.docker("image", "ls", "-a", "--no-trunc", "--quiet").split()
+
+
+def test_layers_that_are_not_compressed_are_on_a_slow_link(use_engine, serve_host, transfer_image) -> None:
+    there, here = use_engine("second_containerd"), use_engine("containerd")
+    reference = f"{layered_images.NAME}:containerd-plain"
+    zeros = Layer({"zeros": bytes(20_000_000)}, "tar")
+    oci_images.load(here, reference, [Image([oci_images.busybox(), zeros])])
+    host, network = serve_host(there, near=True), daemon(here)
+    with relaying(host.address, host.port, rate=5e6, clients=network) as relay, within(network):
+        host.at(relay.address, relay.port).admit(os.environ["HOME"])
+        outcome = transfer_image(reference, f"dock@{relay.address}:{relay.port}")
+        assert outcome.status == 0, outcome.err
+        assert relay.sent < 7_000_000
+    assert layered_images.saved_layers(there, reference) == layered_images.layers(here, reference)

@@ -9,6 +9,7 @@ import json
 import os
 import posixpath
 import shutil
+import subprocess
 import tarfile
 import tempfile
 from typing import IO, NamedTuple
@@ -139,13 +140,12 @@ def _hash(tar: tarfile.TarFile, path: str) -> str:
     member = tar.getmember(path)
     if member.issym():
         path = posixpath.normpath(f"{posixpath.dirname(path)}/{member.linkname}")
-    stream = _open(tar, path)
-    compressed = stream.read(2) == b"\x1f\x8b"
-    stream.seek(0)
-    digest = hashlib.sha256()
-    with gzip.open(stream) if compressed else stream as content:
-        while chunk := content.read(1 << 20):
-            digest.update(chunk)
+    data = _open(tar, path).read()
+    if data.startswith(b"\x1f\x8b"):
+        data = gzip.decompress(data)
+    elif data.startswith(b"\x28\xb5\x2f\xfd"):
+        data = subprocess.run(["zstd", "-q", "-d", "-c"], input=data, capture_output=True, check=True).stdout
+    digest = hashlib.sha256(data)
     return f"sha256:{digest.hexdigest()}"
 
 
