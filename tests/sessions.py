@@ -45,7 +45,7 @@ def _pattern(line: str, home: str) -> re.Pattern[str]:
     other = [
         (r"_\d\d-\d\d-\d\d_[\d.]+", r"_\d\d-\d\d-\d\d_[\d.]+"),  # a container's name
         (r"\b\d\d\.\d\d\.\d\d\b", r"\d\d\.\d\d\.\d\d"),  # a date version
-        (r"\d+ seconds? ago", r"\d+ seconds? ago"),
+        (r"\d+ (?:second|minute)s? ago", r"\d+ (?:second|minute)s? ago"),
         (r"[\d.]+ ?MB", r"[\d.]+ ?MB"),
         (re.escape(home), r"/\S+"),
         (r"  +", r"  +"),  # the width of columns depends on the user name

@@ -18,7 +18,7 @@ PROJECTS = sorted(path.parents[1] for path in ROOT.glob("examples/**/docker/dock
 @pytest.mark.parametrize("project", PROJECTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_check_finds_nothing(project, monkeypatch):
     monkeypatch.setenv("REGISTRY", "registry.example.com")
-    outcome = script("dockerutils", "check", directory=project)
+    outcome = script("dockerutils", "check", "--no-build-checks", directory=project)
     assert (outcome.status, outcome.err) == (0, "")
     assert outcome.out.endswith(", no problems\n")
 
