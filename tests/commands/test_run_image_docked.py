@@ -298,6 +298,20 @@ def test_a_dock_that_is_gone_is_an_error(docked_shell: Docked) -> None:
     assert len([line for line in outcome.err.splitlines() if line.startswith("run-image:")]) == 1
 
 
+def test_an_engine_that_is_too_old_for_docker_is_an_error_before_anything_runs(
+    docked_shell: Docked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(docked_shell, "volumes = -v {project_root}:/p")
+    monkeypatch.setenv("DOCKER_API_VERSION", "1.99")
+    outcome = docked_shell(main, "box")
+    assert (outcome.status, outcome.out) == (1, "")
+    assert re.fullmatch(
+        r"run-image: the docker command is too new for the Docker Engine: it uses API 1.99, the engine has up to 1.\d\d; "
+        r"upgrade the engine, or unset DOCKER_API_VERSION if it is set\n",
+        outcome.err,
+    )
+
+
 def dry(docked_shell: Docked, *argv: str) -> Outcome:
     return docked_shell(main, "box", "--dry-run", *argv)
 
