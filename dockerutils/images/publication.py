@@ -84,10 +84,12 @@ def verified_digest(target: Target, wanted: Form) -> str:
     If only the engine can reach the registry, return the digest that docker prints, with a warning.
     """
     found = _manifest(target)
-    if found is None:
-        return _digest_of_push(target, wanted)
     record = engine.inspect([target.reference]).get(target.reference, {})
     pushed = _engine_digests(target, record)
+    if found is None:
+        # With the containerd store, what was pushed can be a part of what the engine has.
+        is_known = len(pushed) == 1 and engine.image_store_of(record) != engine.CONTAINERD
+        return pushed.pop() if is_known else _digest_of_push(target, wanted)
     if pushed and found.digest not in pushed:
         # Docker pushes the manifest of one platform if that is selected, or all that the engine has of an index.
         single = engine.manifest_digest(target.reference, record, wanted.selected)
@@ -103,11 +105,9 @@ def verified_digest(target: Target, wanted: Form) -> str:
 
 def refuses_login(target: Target) -> bool:
     """Return whether the registry says that the login is wrong, or that there is none; False if it cannot be asked."""
-    client, login = _client(target)
-    if client is None:
-        return False
     try:
-        return client.refuses_login(push_needs_one=login is None)
+        client, login = _client(target)
+        return client is not None and client.refuses_login(push_needs_one=login is None)
     except DockerutilsError:
         return False
 
@@ -122,9 +122,10 @@ def _require_form(target: Target, found: Manifest, wanted: Form) -> None:
         return
     if set(found.platforms) != set(wanted.platforms):
         others = " and ".join(found.platforms) or "one platform"
+        is_one = len(wanted.platforms) == 1
+        advice = f"publish it with --platform {wanted.platforms[0]}" if is_one else f"run: {wanted.remedy}"
         raise DockerutilsError(
-            f"{target.host} has {target.reference} for {others}, not for {' and '.join(wanted.platforms)}; "
-            f"run: {wanted.remedy}"
+            f"{target.host} has {target.reference} for {others}, not for {' and '.join(wanted.platforms)}; {advice}"
         )
 
 
