@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -306,34 +306,40 @@ def test_engine_here_stops_in_the_middle(bed, ssh_home, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("disk", "has_containerd_store"),
+    ("disk", "near", "has_containerd_store"),
     [
-        pytest.param("30m", False, id="overlay2"),
-        pytest.param("30m", True, id="containerd receives"),
+        pytest.param("30m", "hidden", False, id="overlay2"),
+        pytest.param("30m", "hidden", True, id="containerd loads"),
         # It has both the layers that it receives and their files.
-        pytest.param("70m", True, id="containerd unpacks"),
+        pytest.param("70m", "hidden", True, id="containerd unpacks"),
+        pytest.param("30m", "containerd", True, id="containerd pulls"),
+        pytest.param("70m", "containerd", True, id="containerd unpacks what it pulls"),
     ],
 )
-def test_disk_there_is_full(disk, has_containerd_store, use_engine, serve_host, ssh_home, tmp_path) -> None:
-    here, name = use_engine("hidden"), f"{layered_images.NAME}:large"
+def test_disk_there_is_full(disk, near, has_containerd_store, use_engine, serve_host, ssh_home, tmp_path) -> None:
+    here, name = use_engine(near), f"{layered_images.NAME}:{near}-large"
     layered_images.import_image(here, name, 0)
-    with running(debian.modern_usr(), disk=disk, features={"containerd-snapshotter": has_containerd_store}) as there:
-        host = serve_host(there)
-        with relaying(host.address, host.port) as relay:
-            host.at(relay.address, relay.port).admit(ssh_home)
-            Bed(here, host, relay, name, tmp_path).works()
-            layered_images.import_image(here, name, 40_000_000)
-            bed = Bed(here, host, relay, name, tmp_path)
-            outcome = bed.run()
-            assert _lines(outcome) == [
-                f"transfer-image: {bed.to}: the disk there is full; free some space, see: docker system df"
-            ]
-            assert (outcome.status, outcome.out) == (1, "")
-            bed.is_as_before(ignored=_INGEST)
-            assert there.docker("run", "--rm", name) == f"{layered_images.MARKER}\n"
-            enter = ["nsenter", f"--target={there.dockerd}", "--mount", "mount", "-o", "remount,size=200m"]
-            subprocess.run([*enter, f"{there.directory}/data"], check=True)
-            bed.works()
+    settings = {"disk": disk, "features": {"containerd-snapshotter": has_containerd_store}}
+    with running(debian.modern_usr(), **settings) as there, ExitStack() as stack:
+        pulls = near == "containerd"
+        host, network = serve_host(there, near=pulls), daemon(here) if pulls else None
+        relay = stack.enter_context(relaying(host.address, host.port, clients=network))
+        host.at(relay.address, relay.port).admit(ssh_home)
+        if network:
+            stack.enter_context(within(network))
+        Bed(here, host, relay, name, tmp_path).works()
+        layered_images.import_image(here, name, 40_000_000)
+        bed = Bed(here, host, relay, name, tmp_path)
+        outcome = bed.run()
+        assert _lines(outcome) == [
+            f"transfer-image: {bed.to}: the disk there is full; free some space, see: docker system df"
+        ]
+        assert (outcome.status, outcome.out) == (1, "")
+        bed.is_as_before(ignored=_INGEST)
+        assert there.docker("run", "--rm", name) == f"{layered_images.MARKER}\n"
+        enter = ["nsenter", f"--target={there.dockerd}", "--mount", "mount", "-o", "remount,size=200m"]
+        subprocess.run([*enter, f"{there.directory}/data"], check=True)
+        bed.works()
 
 
 @pytest.mark.parametrize("near", ["classic", "hidden"])
