@@ -238,6 +238,26 @@ def test_pull_interrupted_in_the_middle(pull_bed, fault, status, lines) -> None:
     assert pull_bed.relay.sent > sent
 
 
+def _send_twice_at_once(bed: Bed) -> None:
+    with bed.start() as one, bed.start() as other:
+        for child in (one, other):
+            _, err = child.communicate(timeout=60)
+            assert child.returncode == 0, err
+    assert bed.there.docker("run", "--rm", bed.reference) == f"{layered_images.MARKER}\n"
+    names = bed.there.docker("image", "ls", "--format", "{{.Repository}}").split()
+    assert not [name for name in names if "127.0.0.1" in name or "dockerutils" in name]
+
+
+@pytest.mark.parametrize("bed", [("hidden", "second"), ("hidden", "second_containerd")], indirect=True)
+def test_two_transfers_of_one_image_at_once(bed) -> None:
+    _send_twice_at_once(bed)
+
+
+@pytest.mark.parametrize("pull_bed", [layered_images.SIZE], indirect=True)
+def test_two_pulls_of_one_image_at_once(pull_bed) -> None:
+    _send_twice_at_once(pull_bed)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_while_the_destination_is_probed(bed, number) -> None:
     """The engine there does not answer, so that the probe lasts; each signal comes at another moment of the start."""
