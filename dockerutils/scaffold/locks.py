@@ -218,7 +218,9 @@ def _members(root: str, data: Metadata) -> list[str]:
 def _is_packaged(root: str, path: str) -> bool:
     """Return whether a directory has a project that can be built; the path must be one that COPY takes as it is."""
     there = metadata.parse_toml(metadata.text(os.path.join(root, path, "pyproject.toml")))
-    return any(key.startswith("build-system") for key in there) and re.fullmatch(r"[\w./-]+", path) is not None
+    return (
+        any(key.startswith("build-system") for key in there) and re.fullmatch(r"(?!-|\.\.)[\w./-]+", path) is not None
+    )
 
 
 def _name(root: str, path: str) -> str:

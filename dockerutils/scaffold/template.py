@@ -33,7 +33,7 @@ def _lines(name: str) -> list[str]:
 def _filled(template: Sequence[str], values: Values) -> Iterator[str]:
     lines = iter(template)
     for line in lines:
-        text = re.sub(r"@(\w+)@", lambda name: str(values[name[1]]), line)
+        text = re.sub(r"@(\w+)@", lambda name: str(values[name[1]]), line).rstrip()  # the last value can be empty
         directive, argument = found.groups() if (found := _DIRECTIVE.fullmatch(text)) else ("", "")
         if not directive:
             yield text

@@ -596,6 +596,7 @@ def test_templates_leave_no_trace(app, tmp_path, monkeypatch, project, buildkit)
         assert "#@" not in text
         assert not re.search(r"@\w+@", text)
         assert "\n\n\n\n" not in text
+        assert not re.search(r"[ \t]$", text, re.MULTILINE)
         assert max(map(len, text.splitlines())) <= 160
         if path.name == "entrypoint":
             subprocess.run(["sh", "-n", path], check=True)

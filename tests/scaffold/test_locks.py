@@ -140,10 +140,10 @@ def test_what_uv_cannot_compare(tmp_path, extra) -> None:
 
 
 def test_workspaces(tmp_path) -> None:
-    workspace = "[tool.uv.workspace]\nmembers = ['libs/*', 'more']\nexclude = ['libs/old']\n"
+    workspace = "[tool.uv.workspace]\nmembers = ['libs/*', 'more', '-x', '../*']\nexclude = ['libs/old']\n"
     files = {
         **{f"{path}/pyproject.toml": f"[project]\nname = '{name}'\n[build-system]\n" for path, name in {
-            "libs/a": "One_A", "libs/b": "b", "libs/old": "old", "more": "more", "beside": "beside",
+            "libs/a": "One_A", "libs/b": "b", "libs/old": "old", "more": "more", "beside": "beside", "libs/c d": "c", "-x": "x",
         }.items()},
         "libs/script/pyproject.toml": "[project]\nname = 'script'\n",
         "uv.lock": "",
