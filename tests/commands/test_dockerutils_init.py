@@ -361,6 +361,7 @@ RUN \\
     /opt/uv/bin/uv sync --locked --no-install-local --all-packages --no-default-groups
 """ in dockerfile(app, "base")
     assert "    python3 needs --build libs/one >needed.txt && \\\n" in dockerfile(app, "base")
+    assert dockerfile(app, "base").count("COPY libs/one/pyproject.toml libs/one/\n") == 1
     entrypoint = (app.root / "docker/dev/entrypoint").read_text()
     assert "    pip install --quiet --no-build-isolation --no-deps --editable ./libs/one ||\n" in entrypoint
 

@@ -31,9 +31,6 @@ WORKDIR /build
 #@ if build_system
 # What builds the project. It has a directory of its own, because @lock_file@ says what is in /venv.
 COPY @metadata@ docker/base/needs ./
-#@ for member in members
-COPY @member@/pyproject.toml @member@/
-#@ end
 #@ if buildkit
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
