@@ -17,6 +17,7 @@ from dockerutils.cli import program
 from dockerutils.core import complaints, console, process
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.core.process import Captured
+from dockerutils.docker import platforms
 from dockerutils.docks import inventory, remote, ssh_config
 from dockerutils.docks.records import Dock
 
@@ -32,8 +33,10 @@ _LIMIT = 1 << 16  # bytes of output that are read from a dock
 # Free disk is that of the engine's data.
 _SCRIPT = "; ".join(
     [
-        remote.find_docker('info -f "{{.ServerVersion}} {{.ContainersRunning}} {{.DockerRootDir}}"'),
-        'printf "engine=%s\\n" "$answer"; root=${answer#* }; root=${root#* }',
+        remote.find_docker(
+            'info -f "{{.ServerVersion}} {{.ContainersRunning}} {{.OSType}}/{{.Architecture}} {{.DockerRootDir}}"'
+        ),
+        'printf "engine=%s\\n" "$answer"; root=${answer#* * * }',
         'printf "disk=%s\\n" "$(df -Pk "$root" 2>/dev/null || df -Pk /)"',
         'printf "uptime=%s\\n" "$(cat /proc/uptime 2>/dev/null)"',
     ]
@@ -43,6 +46,7 @@ _SCRIPT = "; ".join(
 class Row(NamedTuple):
     """One dock: its running `containers`, `free_disk` in bytes on the disk of the engine's data, `uptime` in seconds.
 
+    `engine` is the version of its engine, and `platform` what that runs, such as linux/amd64.
     `reason` says why the engine is not listed: what is wrong; what to do.
     """
 
@@ -50,6 +54,7 @@ class Row(NamedTuple):
     address: str
     state: str
     engine: str | None = None
+    platform: str | None = None
     containers: int | None = None
     free_disk: int | None = None
     uptime: int | None = None
@@ -162,9 +167,10 @@ def _read(dock: Dock, answer: Captured) -> Row:
         host.docker_in(answer.stdout)
     except DockerutilsError as error:
         return row._replace(state=NO_ENGINE, reason=str(error))
-    engine = re.search(r"(?am)^engine=([\w.+~-]{1,100}) (\d{1,9}) ", answer.stdout)
+    engine = re.search(r"(?am)^engine=([\w.+~-]{1,100}) (\d{1,9}) ([\w/-]{1,100}) ", answer.stdout)
     if engine:
-        return row._replace(state=RUNNING, engine=engine[1], containers=int(engine[2]))
+        platform = platforms.normal(engine[3])
+        return row._replace(state=RUNNING, engine=engine[1], containers=int(engine[2]), platform=platform)
     reason = f"docker on dock {dock.moniker} reports no version; run: ssh-dock {dock.moniker} docker info"
     return row._replace(state=NO_ENGINE, reason=reason)
 
@@ -173,4 +179,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     containers = "" if row.containers is None else str(row.containers)
     free = "" if row.free_disk is None else f"{row.free_disk / 1e9:.1f} GB"
     uptime = "" if row.uptime is None else console.age(row.uptime)
-    return row.moniker, row.address, row.state, row.engine or "", containers, free, uptime
+    engine = row.engine or ""
+    if row.platform not in {None, platforms.normal(f"linux/{os.uname().machine}")}:
+        engine += f" {row.platform}"
+    return row.moniker, row.address, row.state, engine, containers, free, uptime

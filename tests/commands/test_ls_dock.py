@@ -19,11 +19,14 @@ import boto3  # type: ignore[import-untyped]
 import pytest
 
 from dockerutils.commands.ls_dock import main
+from dockerutils.docker import platforms
 from dockerutils.docks import inventory
 from dockerutils.docks.records import Dock
 from tests.support import Outcome, call, script, wait_for
 from tests.testbed import aws as testbed
 from tests.testbed.host import serving
+
+OWN = platforms.normal(f"linux/{os.uname().machine}")
 
 
 def add(moniker: str, ip: str, port: int | None = None, user: str = "dock") -> None:
@@ -63,7 +66,8 @@ def test_a_dock_that_answers(ls, host, containerd_engine) -> None:
     free = int(host.run(f"df -Pk {root} 2> /dev/null || df -Pk /").splitlines()[-1].split()[3]) * 1024
     assert abs(record.pop("free_disk") - free) < 1e9
     assert record == {
-        "moniker": "far", "address": "far", "state": "running", "engine": version, "containers": 1, "reason": None,
+        "moniker": "far", "address": "far", "state": "running", "engine": version, "platform": OWN, "containers": 1,
+        "reason": None,
     }  # fmt: skip
     assert host.authentications() == 1
 
@@ -155,6 +159,18 @@ HOSTILE = [
     "printf '\\377\\000\\n'",
     "printf '\\033[8mhidden\\n' >&2; exit 255",
 ]
+
+
+def test_a_dock_with_another_architecture(ls, containerd_engine, ssh_home) -> None:
+    with serving(containerd_engine, ForceCommand="/usr/local/bin/other") as host:
+        host.admit(ssh_home)
+        add("graviton", host.address, host.port)
+        program = Path(host.path("/usr/local/bin/other"))
+        program.write_text("#!/bin/sh\nprintf 'dockerutils docker docker\\nengine=28.5.2 3 linux/s390x /x\\n'\n")
+        program.chmod(0o755)
+        assert ls().out.splitlines()[1].split() == ["graviton", "graviton", "running", "28.5.2", "linux/s390x", "3"]
+        [record] = json.loads(ls("--json").out)
+        assert (record["engine"], record["platform"]) == ("28.5.2", "linux/s390x")
 
 
 def test_a_hostile_dock_costs_its_own_row(ls, host, containerd_engine, ssh_home) -> None:
