@@ -1,4 +1,4 @@
-"""Measure, and print the table: of the commands, or with the argument `transfers` of images on their way."""
+"""Measure, and print the table: of the commands, or of what the argument names: builds, transfers or docks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import time
 from types import FrameType
 
-from benchmarks import completing, docking, lab, machines, measurements, publishing, syncing, transfers
+from benchmarks import building, completing, docking, lab, machines, measurements, publishing, syncing, transfers
 from benchmarks.lab import Lab
 from benchmarks.timing import Call, run, table
 
@@ -20,10 +20,10 @@ def main() -> int:
     """Print the circumstances and the table on stdout; what is being done goes to stderr."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
-    measurings = {(): commands, ("transfers",): images, ("docks",): docks}
+    measurings = {(): commands, ("transfers",): images, ("docks",): docks, ("builds",): builds}
     measuring = measurings.get(tuple(sys.argv[1:]))
     if not measuring:
-        sys.exit("usage: benchmarks/run [transfers | docks]")
+        sys.exit("usage: benchmarks/run [builds | transfers | docks]")
     try:
         measuring()
     except KeyboardInterrupt:
@@ -62,6 +62,16 @@ def docks() -> None:
         rows = [*syncing.syncing(place), *docking.docking(place)]
         version = run(Call(["rsync", "--version"], place.project, place.env)).splitlines()[0].strip()
         print(f"{measured(version)}\n\n{table(rows)}")
+
+
+def builds() -> None:
+    """Measure how long builds of a project take, and what a registry cache saves."""
+    with building.opened() as place:
+        rows = [*building.building(place), *building.caching(place)]
+        version = run(Call(["docker", "version", "--format", _VERSIONS], place.project, place.env)).strip()
+        buildx = run(Call(["docker", "buildx", "version"], place.project, place.env)).split()[1].partition("+")[0]
+        compose = run(Call(["docker", "compose", "version"], place.project, place.env)).strip()
+        print(f"{measured(version, f'buildx {buildx}', compose)}\n\n{table(rows)}")
 
 
 def circumstances(place: Lab) -> str:

@@ -20,6 +20,8 @@ ALL = "all"  # instead of an image: every image with a Dockerfile
 
 # Builds that run at the same time by default, if this machine has fewer CPUs: a build waits for networks and disks.
 AT_ONCE = 8
+# The same in a docked shell: a build opens several ssh sessions, and sshd drops logins beyond ten at once.
+_AT_ONCE_DOCKED = 2
 
 
 class Request(NamedTuple):
@@ -29,7 +31,7 @@ class Request(NamedTuple):
     others need it. `pull` pulls newer versions of the FROM images. `repository`, for one image, and `tag` replace those
     of the project. `options` are further options of docker build. `with_missing` also builds images of the project
     that these are built from and that the engine does not have. `at_once` is the number of builds that run at the same
-    time, None for the number of CPUs, but at least AT_ONCE.
+    time, None for the number of CPUs, but at least AT_ONCE, and in a docked shell 2.
     """
 
     images: Sequence[str]
@@ -74,8 +76,13 @@ def build(
         version_file.generate(project.root)
     with pip_conf.in_context(project.root, (_content(project, image) for image in needs), by):
         plans = {image.name: Plan(steps[image.name], names) for image, names in needs.items()}
-        _run(project, needs, plans, request.at_once, to_stderr=to_stderr)
+        _run(project, needs, plans, _at_once(project, request), to_stderr=to_stderr)
     checkouts.record(project, needs)
+
+
+def _at_once(project: Project, request: Request) -> int:
+    """Return the number of builds that run at the same time."""
+    return request.at_once or (_AT_ONCE_DOCKED if project.docked else max(len(os.sched_getaffinity(0)), AT_ONCE))
 
 
 def build_to_run(
@@ -193,11 +200,11 @@ def _content(project: Project, image: Image) -> dockerfile.Dockerfile:
 
 
 def _run(
-    project: Project, images: Iterable[Image], plans: Mapping[str, Plan], at_once: int | None, *, to_stderr: bool
+    project: Project, images: Iterable[Image], plans: Mapping[str, Plan], at_once: int, *, to_stderr: bool
 ) -> None:
     """Run the commands of builds. CommandFailed says so if the classic builder was the reason of a failure."""
     try:
-        parallel.run(plans, at_once or max(len(os.sched_getaffinity(0)), AT_ONCE), to_stderr=to_stderr)
+        parallel.run(plans, at_once, to_stderr=to_stderr)
     except CommandFailed as error:
         raise CommandFailed(error.status, _lack_of_buildkit(project, images) or str(error)) from None
 
