@@ -1,4 +1,4 @@
-"""Calls to AWS. Each call is printed, before it is made, as the `aws` command that does the same.
+"""Calls to AWS. A call that changes something is printed, before it is made, as the `aws` command that does the same.
 
 Only this module imports boto3, and only when it is needed.
 """
@@ -15,6 +15,8 @@ from dockerutils.core import console
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.core.process import Command
 from dockerutils.core.shell_words import Word
+
+_READS = ("describe-", "get-", "list-")  # calls that change nothing
 
 
 class Contents(NamedTuple):
@@ -72,8 +74,9 @@ class Session:
     def call(self, call: Call, *, variable: str = "", unless: Call | None = None, echo: bool = True) -> Any:
         """Make a call and return the part of the answer, from all pages, that its query selects.
 
-        Each line is printed once. In a dry run the line is printed only, and the result is a reference to the shell
-        variable `variable`, which the line sets; the line has no effect where the call `unless` succeeds.
+        The line of a call that changes something is printed, each line once. In a dry run the line of every call is
+        printed only, and the result is a reference to the shell variable `variable`, which the line sets; the line has
+        no effect where the call `unless` succeeds.
         Raises Refused, with the error code, when AWS answers with an error.
         """
         line = self.line(call)
@@ -82,7 +85,7 @@ class Session:
             print(condition + (f"{variable}=$({line})" if variable else line), flush=True)
             return self.variable(variable) if variable else ""
         client, method = self._client(call.service, call.region or self.region), call.operation.replace("-", "_")
-        if echo and line not in self._printed:
+        if echo and not call.operation.startswith(_READS) and line not in self._printed:
             self._printed.add(line)
             console.echo(line)
         parameters = {name: _contents(value) for name, value in call.parameters.items()}

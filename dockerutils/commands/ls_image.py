@@ -17,6 +17,7 @@ from dockerutils.project.project import LATEST, Image
 _EXAMPLES = """\
   ls-image                      print a table
   ls-image --json | jq .        print JSON: sizes in bytes, times in ISO 8601
+  docker save $(ls-image -q)    pass the names of the built images to another command
 
 SIZE is that of docker image ls: with the containerd image store it includes the compressed layers."""
 
@@ -41,6 +42,7 @@ def parser() -> program.Parser:
     """Return the parser of ls-image."""
     parser = program.Parser("ls-image", f"{__doc__}", _EXAMPLES)
     parser.add_json()
+    parser.add_argument("-q", "--quiet", action="store_true", help="print the NAME:TAG of the built images only")
     return parser
 
 
@@ -54,7 +56,10 @@ def handle(args: argparse.Namespace) -> None:
     images = program.project().images()
     known, containers = engine.survey(image.reference for image in images if image.tag != LATEST)
     rows = [_row(image, known.get(image.reference), containers.count(image.reference)) for image in images]
-    if args.json:
+    if args.quiet:
+        for reference in dict.fromkeys(row.reference for row in rows if row.built):
+            print(reference)
+    elif args.json:
         print(json.dumps([row._asdict() for row in rows], indent=2))
     else:
         now = datetime.now(timezone.utc)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from dockerutils.cli import program
 from dockerutils.core import console, shell_words
 from dockerutils.core.errors import UserError
 from dockerutils.docker import options
 from dockerutils.images import run
-from dockerutils.project.project import renamed
+from dockerutils.project.project import Image, Project, renamed
 
 _EXAMPLES = """\
   run-image dev                              run <project>-dev:<user> with the options of its section
@@ -75,7 +75,7 @@ def handle(args: argparse.Namespace) -> None:
     if args.tag in (names := project.names()) and args.image not in names:
         raise UserError(f"-t takes a tag here, and {args.image!r} is not an image; for a terminal, write -it")
     image = renamed(project.image(args.image, args.tag), None, args.tag)
-    for warning in project.config.unknown_keys(image.name):
+    for warning in _warnings(project, image, args):
         console.warn("run-image", warning)
     container = run.configure(project, image, request(args))
     if args.build:
@@ -93,6 +93,17 @@ def handle(args: argparse.Namespace) -> None:
                 "run-image", f"{path} is mounted from the dock, not from this machine; mount the project instead"
             )
     run.start(project, container, sync_project=args.sync, dry_run=args.dry_run)
+
+
+def _warnings(project: Project, image: Image, args: argparse.Namespace) -> Iterator[str]:
+    """Yield what is probably a mistake in the section or the command."""
+    yield from project.config.unknown_keys(image.name)
+    if args.rest is not None:
+        return
+    if args.command is None:
+        yield from project.settings(image.name).without_shell("cmd")
+    elif fault := shell_words.without_shell(args.command, "-c"):
+        yield f"-c: {fault}"
 
 
 def request(args: argparse.Namespace) -> run.Request:

@@ -84,6 +84,21 @@ def operator(text: str) -> str:
     return ""
 
 
+def without_shell(text: str, option: str = "") -> str:
+    """Return what is wrong with a command that has an operator of a shell, and what to write, else an empty string.
+
+    `option` is the option that takes the command as its value, if one does.
+    """
+    found = operator(text)
+    if not found:
+        return ""
+    line = render(["sh", "-c", " ".join(text.split())])
+    if option:
+        # In double quotes it is easier to read, if nothing in it has a meaning there.
+        line = f"{option} " + (quote(line) if re.search(r'["$`\\!]', line) else f'"{line}"')
+    return f"no shell runs this, so {found} is an argument; write {line}"
+
+
 def _unquoted(pieces: Iterable[str]) -> str:
     return "".join(piece if len(piece) == 1 else " " for piece in pieces)
 

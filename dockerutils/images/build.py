@@ -62,7 +62,8 @@ def build(
         steps[image.name] = list(_steps(project, image, request, dry_run=dry_run))
         console.note(by, f"the base image {image.reference} is not built yet; building it too")
     for name in steps:
-        for warning in project.config.unknown_keys(name):
+        scripts = project.settings(name).without_shell("pre_build_script", "post_build_script")
+        for warning in (*project.config.unknown_keys(name), *scripts):
             console.warn(by, warning)
     needs = build_order.graph(project, [*wanted, *missing], request.options)
     if dry_run:

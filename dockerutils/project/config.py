@@ -209,6 +209,13 @@ class Settings:
             raise value.error(NUL)
         return [] if value is None else split(value)
 
+    def without_shell(self, *keys: str) -> Iterator[str]:
+        """Yield a warning for each of these commands that has an operator of a shell: it is passed as an argument."""
+        for key in keys:
+            value = self.value(key)
+            if value is not None and (fault := shell_words.without_shell(value.text)):
+                yield value.describe(fault)
+
     def read(self, key: Key) -> str | list[str]:
         """Return the value of `key` according to its type: words, or a text."""
         fields = {name: partial("{{{}}}".format, name) for name in PUBLICATION_FIELDS}

@@ -54,10 +54,7 @@ def test_the_account_is_a_shell_variable_until_it_is_known() -> None:
 def test_a_repository_is_created_once(session, capfd) -> None:
     ecr.ensure_repository(session, WHERE, "team/x")
     shown = capfd.readouterr().err
-    assert (
-        "\naws ecr describe-repositories --region us-east-1 --registry-id 123456789012 --repository-names team/x\n"
-        in shown
-    )
+    assert "describe-repositories" not in shown
     assert (
         "\naws ecr create-repository --region us-east-1 --registry-id 123456789012 --repository-name team/x\n" in shown
     )
@@ -92,10 +89,7 @@ def test_the_tags_of_a_repository(session, capfd) -> None:
         manifest = f'{{"x": "{tag}"}}'
         client.put_image(repositoryName="team/x", imageManifest=manifest, imageManifestMediaType=kind, imageTag=tag)
     assert sorted(ecr.tags(session, WHERE, "team/x")) == ["1.0", "1.1"]
-    assert capfd.readouterr().err.splitlines()[2] == (
-        "aws ecr list-images --region us-east-1 --registry-id 123456789012 --repository-name team/x "
-        "--filter '{\"tagStatus\":\"TAGGED\"}' --query 'imageIds[].imageTag' --output text"
-    )
+    assert capfd.readouterr().err == ""
 
 
 def test_the_tags_of_a_repository_on_two_pages(connect_to) -> None:

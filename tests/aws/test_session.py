@@ -16,10 +16,20 @@ from tests.testbed import aws as testbed
 from tests.testbed.aws import Aws, free_port
 
 
-def test_the_account_is_asked_for_once(session, capfd) -> None:
+def test_the_account_is_asked_for_once(session, monkeypatch) -> None:
+    calls: list[Call] = []
+    make = session.call
+    monkeypatch.setattr(session, "call", lambda call, **options: calls.append(call) or make(call, **options))
     assert (session.account, session.account) == (testbed.ACCOUNT, testbed.ACCOUNT)
-    line = "\naws sts get-caller-identity --region us-east-1 --query Account --output text\n"
-    assert capfd.readouterr().err.count(line) == 1
+    assert len(calls) == 1
+
+
+def test_calls_that_change_nothing_are_not_printed(session, capfd) -> None:
+    session.call(Call("ecr", "create-repository", {"repositoryName": "team/x"}))
+    session.call(Call("ecr", "describe-repositories", {}))
+    session.call(Call("ecr", "list-images", {"repositoryName": "team/x"}))
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("aws ")]
+    assert lines == ["aws ecr create-repository --region us-east-1 --repository-name team/x"]
 
 
 def test_the_region_is_the_one_that_the_aws_command_takes(isolated, monkeypatch, tmp_path) -> None:

@@ -191,6 +191,26 @@ def test_scripts_run_at_the_root_before_and_after_the_build(each_engine, app) ->
     assert outcome.echoed[-1] == f"{prefix} ./after.sh 'one word')"
 
 
+def test_a_script_with_an_operator_of_a_shell_draws_a_warning(app) -> None:
+    app.write({
+        "docker/dev/Dockerfile": BASE,
+        "docker/dockerutils.cfg": "[dev]\npre_build_script = make wheels && make\npost_build_script = sh -c 'a && b'\n",
+    })  # fmt: skip
+    outcome = app("dev", "--dry-run")
+    assert (outcome.status, outcome.err) == (
+        0,
+        "build-image: warning: docker/dockerutils.cfg:2: [dev] pre_build_script: no shell runs this, so && is an argument; "
+        "write sh -c 'make wheels && make'\n",
+    )
+
+
+def test_docker_options_and_quiet(engine, app) -> None:
+    app.write({"docker/dev/Dockerfile": BASE})
+    outcome = app("dev", "--label", "by=alice", "--no-cache", "-q")
+    assert (outcome.status, outcome.echoed) == (0, [])
+    assert engine.docker("image", "inspect", "--format", "{{.Config.Labels.by}}", "app-dev:alice") == "alice\n"
+
+
 def test_a_failing_pre_script_stops_the_build_with_its_status(each_engine, app) -> None:
     app.write({
         "docker/dev/Dockerfile": BASE,

@@ -106,6 +106,18 @@ def test_a_note_on_a_terminal_says_what_the_sizes_include(request, fixture, note
     assert screen.count("local/busybox:latest") == 1
 
 
+def test_quiet_prints_the_names_of_built_images_once(engine, root, capfd) -> None:
+    assert call(main, "-q", directory=root, capfd=capfd).out == "local/busybox:latest\n"
+    script("build-image", "dev", "-q", directory=root)
+    try:
+        assert call(main, "-q", directory=root, capfd=capfd).out.splitlines() == [
+            "app-dev:alice",
+            "local/busybox:latest",
+        ]
+    finally:
+        engine.docker("image", "rm", "app-dev:alice")
+
+
 def test_a_tag_without_a_version_is_shown_as_configured(engine, tmp_path, capfd) -> None:
     files = {"docker/dev/Dockerfile": "FROM x\n", "docker/dockerutils.cfg": "[dev]\ntag = {latest}\n"}
     outcome = call(main, directory=write_tree(tmp_path / "app", files), capfd=capfd)

@@ -134,9 +134,7 @@ def test_aws_from_nothing_to_the_digest(built, app, aws, docker_config, monkeypa
         at = f"--region us-east-1 --registry-id {ACCOUNT}"
         login = f"docker login --username AWS --password-stdin {ECR}"
         assert outcome.echoed == [
-            "aws sts get-caller-identity --region us-east-1 --query Account --output text",
             f"aws ecr get-login-password --region us-east-1 | {login}",
-            f"aws ecr describe-repositories {at} --repository-names app-dev",
             f"aws ecr create-repository {at} --repository-name app-dev",
             f"docker tag app-dev:alice {ECR}/app-dev:alice",
             f"docker push {ECR}/app-dev:alice",
@@ -701,9 +699,9 @@ def test_no_aws_credentials(built, app, aws, monkeypatch, docker_config) -> None
     _configure(app, image_repo="aws")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     outcome = app("dev")
-    assert (outcome.status, outcome.out, len(outcome.echoed)) == (1, "", 1)
-    assert outcome.err.endswith(
-        "\npublish-image: AWS: Unable to locate credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err == (
+        "publish-image: AWS: Unable to locate credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
         "or AWS_PROFILE, or run: aws configure\n"
     )
 
@@ -736,7 +734,7 @@ def test_a_repository_that_is_forbidden(built, app, aws, monkeypatch, docker_con
     ):
         monkeypatch.setenv("AWS_ENDPOINT_URL", forbidding.url)
         outcome = app("dev", "-t", "v1")
-    assert (outcome.status, outcome.out, len(outcome.echoed)) == (1, "", 2)
+    assert (outcome.status, outcome.out, len(outcome.echoed)) == (1, "", 1)
     assert outcome.err.endswith(
         "\npublish-image: AWS refused DescribeRepositories: User: x is not authorized to perform: ecr:DescribeRepositories "
         "(AccessDeniedException); grant this IAM identity the permission\n"

@@ -171,6 +171,30 @@ def test_a_dock_gets_aws_variables_on_request_only(dry, monkeypatch, config, arg
     assert dry(config, *argv) == f"docker run --init --name NAME {environment}--rm -i my-app-dev:alice"
 
 
+@pytest.mark.parametrize(
+    ("config", "argv", "warning"),
+    [
+        pytest.param("", ["-c", "ls | wc -l"], """-c: no shell runs this, so | is an argument; write -c "sh -c 'ls | wc -l'\"""", id="-c"),
+        pytest.param("", ["-c", 'echo "$A" && ls'], """-c: no shell runs this, so && is an argument; write -c 'sh -c '"'"'echo "$A" && ls'"'"''""", id="-c with double quotes"),
+        pytest.param("[dev]\ncmd = make > log", [], "docker/dockerutils.cfg:5: [dev] cmd: no shell runs this, so > is an argument; write sh -c 'make > log'", id="cmd"),
+        pytest.param("[dev]\ncmd = make > log", ["-c", "sh -c 'a | b'"], "", id="another command"),
+        pytest.param("[dev]\ncmd = make > log", ["echo", "|"], "", id="words that the shell has read"),
+        pytest.param("[dev]\ncmd = sh -c 'a | b'", [], "", id="quoted"),
+    ],
+)  # fmt: skip
+def test_shell_operators_that_no_shell_reads(app, capfd, config, argv, warning) -> None:
+    outcome = call(main, "dev", "--dry-run", *argv, directory=app(config), capfd=capfd)
+    assert outcome.status == 0
+    assert outcome.out.startswith("docker run ")
+    assert outcome.err == (f"run-image: warning: {warning}\n" if warning else "")
+
+
+def test_the_hint_for_a_shell_works(engine, app) -> None:
+    hint = script("run-image", "box", "-c", "echo a b | wc -w", directory=app()).err.splitlines()[0]
+    command = f"{BIN}/run-image box {hint.partition('; write ')[2]}"
+    assert subprocess.run(["sh", "-c", command], cwd=app(), capture_output=True, text=True, check=True).stdout == "2\n"
+
+
 def test_a_name(app, capfd) -> None:
     outcome = call(main, "dev", "--dry-run", "--name", "web", directory=app(), capfd=capfd)
     assert outcome == (0, "docker run --init --name web --rm -i my-app-dev:alice\n", "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 
-from dockerutils.core import shell_words
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.docker import options
 from dockerutils.project import config
@@ -58,9 +57,8 @@ def _of_value(settings: Settings, key: Key) -> Iterator[str]:
         return
     if key.name == "image_repo" and (fault := config.fault_in_image_repo(value)):
         yield fault
-    elif key.type == "command" and (operator := shell_words.operator(value.text)):
-        line = shell_words.render(["sh", "-c", " ".join(value.text.split())])
-        yield value.describe(f"no shell runs this, so {operator} is an argument; write {line}")
+    elif key.type == "command":
+        yield from settings.without_shell(key.name)
     elif key.type == "options":
         words = settings.options(key.name)
         command = "docker build" if key.table is options.BUILD else "docker run"
