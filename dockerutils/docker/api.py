@@ -52,6 +52,10 @@ class Api:
         found: dict[str, Any] = json.loads(self._call("GET", f"/images/{quote(name)}/json"))
         return found
 
+    def manifests(self, name: str) -> bytes:
+        """Return the images with this name and their manifests as JSON; engines before API 1.47 list no manifests."""
+        return self._call("GET", "/images/json", manifests="1", filters=json.dumps({"reference": [name]}))
+
     def tag(self, name: str, repository: str, tag: str) -> None:
         """Give an image another name."""
         self._call("POST", f"/images/{quote(name)}/tag", repo=repository, tag=tag)

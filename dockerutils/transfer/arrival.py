@@ -89,11 +89,11 @@ class Arrival:
             # Asked meanwhile.
             listing = self._start_listing()
             answers = self._ask(_LAYERS + _CREATE.format(platform=shlex.quote(content.platform)))
-            is_available = _is_available(_body(listing), content.platform)
-            if is_available is False:
+            complete = is_available(_body(listing), content.platform)
+            if complete is False:
                 raise LoadError("its store has some layers in another form")
             self._require(answers, content)
-            if is_available is None and partial:
+            if complete is None and partial:
                 raise LoadError("the engine does not say whether it has all layers of the image")
             if "runs" not in answers:
                 raise self._failure()
@@ -155,7 +155,7 @@ def _body(answer: Child) -> bytes:
     return output.partition(b"\r\n\r\n")[2]
 
 
-def _is_available(text: bytes, platform: str) -> bool | None:
+def is_available(text: bytes, platform: str) -> bool | None:
     """Return whether all content of a platform's image is there; None if the answer does not say, before API 1.47."""
     try:
         images = {_platform(each): each["Available"] is True for each in _image_manifests(json.loads(text))}

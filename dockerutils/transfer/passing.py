@@ -19,7 +19,7 @@ from dockerutils.docker import api
 from dockerutils.docker.api import Api, ApiError, Disconnected
 from dockerutils.docks import forwarding
 from dockerutils.docks.ssh_config import SSH_FAILED
-from dockerutils.transfer.arrival import Arrival, Content, LoadError, failure
+from dockerutils.transfer.arrival import Arrival, LoadError, failure, is_available
 from dockerutils.transfer.destination import Destination, measure_bandwidth
 from dockerutils.transfer.exchange import Exchange
 from dockerutils.transfer.receiver import ADDRESS, TAG, Receiver
@@ -133,16 +133,31 @@ def send(image: Source, destination: Destination, children: Children, report: Ca
         plain = sum(offer.exchange.sizes[each] for each in offer.exchange.plain)
         if plain > _LARGE and measure_bandwidth(host, children) < _SLOW:
             offer.compress()
-        arrival = stack.enter_context(closing(Arrival(destination, children, f"{repository}:{TAG}")))
+        name = f"{repository}:{TAG}"
+        # It removes that name even if the connection breaks.
+        stack.enter_context(closing(Arrival(destination, children, name)))
         try:
             there.pull(repository, TAG, image.platform)
+            _accept(there, name, image)
         except ApiError as error:
             raise _failure(error, offer, dial, destination) from error
         finally:
-            # From here on the name is in arguments over there, and leads to nothing.
+            # Later the name is in arguments over there, and leads to nothing.
             offer.exchange.close()
-        arrival.accept(Content(image.reference, image.diff_ids, image.platform), partial=False)
     return offer.exchange
+
+
+def _accept(there: Api, name: str, image: Source) -> None:
+    """Give the image that was pulled its own name; LoadError if it is another image, or not complete.
+
+    A pull fails if the engine cannot unpack a layer. But it leaves out a layer that is unpacked already, also if the
+    store has it in another form only, so that the image cannot be pushed.
+    """
+    if tuple(there.image(name)["RootFS"].get("Layers") or ()) != image.diff_ids:
+        raise LoadError("the image that arrived has other layers")
+    if is_available(there.manifests(name).decode(errors="replace"), image.platform) is False:
+        raise LoadError("its store has some layers in another form")
+    there.tag(name, *image.reference.rsplit(":", 1))
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.testbed import layered_images, oci_images
-from tests.testbed.engine import Engine
-from tests.testbed.host import Host
+from tests.testbed import debian, layered_images, oci_images
+from tests.testbed.engine import CONTAINERD, Engine, running
+from tests.testbed.host import Host, serving
 from tests.testbed.oci_images import Image, Layer
 from tests.testbed.registry import daemon
 from tests.testbed.relay import Relay, relaying, within
@@ -257,3 +257,34 @@ def test_layers_that_are_not_compressed_are_on_a_slow_link(use_engine, serve_hos
         assert outcome.status == 0, outcome.err
         assert relay.sent < 7_000_000
     assert layered_images.saved_layers(there, reference) == layered_images.layers(here, reference)
+
+
+def test_layers_there_in_another_form(make_bed, transfer_image) -> None:
+    """The pull leaves them out, because they are unpacked there, but the image would not be complete."""
+    bed = make_bed()
+    one, other = (f"{layered_images.NAME}:containerd-{name}" for name in ("gzip", "zstd"))
+    layer = {"random": os.urandom(1_000_000)}
+    oci_images.load(bed.there, one, [Image([oci_images.busybox(), Layer(layer, "gzip")])])
+    oci_images.load(bed.here, other, [Image([oci_images.busybox(), Layer(layer, "zstd")])])
+    outcome = transfer_image(other, bed.to)
+    assert outcome.status == 0, outcome.err
+    _check_image(bed, other)
+    assert bed.tags() == []
+
+
+def test_disk_there_is_full(use_engine, transfer_image, ssh_home) -> None:
+    here = use_engine("containerd")
+    reference = f"{layered_images.NAME}:containerd-zeros"
+    # Small while it is on its way, large when it is unpacked.
+    oci_images.load(here, reference, [Image([oci_images.busybox(), Layer({"zeros": bytes(80_000_000)})])])
+    with running(debian.modern_usr(), disk="60m", **CONTAINERD) as there, serving(there, near=True) as host:
+        network = daemon(here)
+        with relaying(host.address, host.port, clients=network) as relay, within(network):
+            to = f"dock@{relay.address}:{relay.port}"
+            host.at(relay.address, relay.port).admit(os.environ["HOME"])
+            outcome = transfer_image(reference, to)
+        assert outcome.err.splitlines()[-1] == (
+            f"transfer-image: {to}: the disk there is full; free some space, see: docker system df"
+        )
+        assert outcome.status == 1
+        assert there.docker("image", "ls", "--all", "--quiet") == ""
