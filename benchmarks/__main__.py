@@ -9,7 +9,18 @@ import sys
 import time
 from types import FrameType
 
-from benchmarks import building, completing, docking, lab, machines, measurements, publishing, syncing, transfers
+from benchmarks import (
+    building,
+    completing,
+    docking,
+    lab,
+    machines,
+    measurements,
+    publishing,
+    pulling,
+    syncing,
+    transfers,
+)
 from benchmarks.lab import Lab
 from benchmarks.timing import Call, run, table
 
@@ -53,7 +64,8 @@ def images() -> None:
         lines = transfers.lines(results, transfers.length(place, machines.APP))
         version = run(Call(["docker", "version", "--format", _VERSIONS], place.directory, place.env)).strip()
         print(f"{measured(version)}\n{transfers.described(place, results)}\n")
-        print(f"{table(lines, transfers.HEADER)}\n\n{table([*transfers.memory(results), *rows])}")
+        print(f"{table(lines, transfers.HEADER)}\n\n{table([*transfers.memory(results), *rows])}\n")
+        print(f"Containerd stores:\n\n{table(pulling.pulling(place.bin))}")
 
 
 def docks() -> None:

@@ -85,11 +85,11 @@ def opened() -> Iterator[Machines]:
             ends = {"clients": registry.daemon(here), "server": registry.daemon(there)}
             relay = relaying("127.0.0.1", REGISTRY_PORT, rate=rate, delay=delay, **ends)
             links.append(Link(name, ssh, stack.enter_context(relay)))
-        _build(here)
+        build(here)
         yield Machines(binaries, directory, env, here, there, *links)
 
 
-def _build(engine: Engine) -> None:
+def build(engine: Engine) -> None:
     """Build the image, of what Debian's modern engine consists of, and its second version."""
     note("building an image of 500 MB")
     with tempfile.TemporaryDirectory(prefix="dockerutils-benchmarks-") as context:

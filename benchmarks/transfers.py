@@ -84,7 +84,7 @@ def _prepared(machines: Machines, way: str) -> Iterator[None]:
 def _sent(machines: Machines, link: Link, way: str, reference: str) -> Sent:
     os.sync()  # what the last one has left to be written is not for this one to wait for
     before = link.gone
-    seconds, memory = _watched(_call(machines, link, way, reference))
+    seconds, memory = watched(_call(machines, link, way, reference))
     gone = link.gone - before
     name = f"localhost:{REGISTRY_PORT}/{reference}" if way == REGISTRY else reference
     if machines.digests(machines.there, name) != machines.digests(machines.here, reference):
@@ -108,7 +108,7 @@ def _call(machines: Machines, link: Link, way: str, reference: str) -> Call:
     return Call(["bash", "-o", "pipefail", "-c", lines[way]], machines.directory, machines.env)
 
 
-def _watched(call: Call) -> tuple[float, float]:
+def watched(call: Call) -> tuple[float, float]:
     """Time a command, and look at the memory that those of its processes have which are ours, in MB."""
     peaks = [0.0]
     ended = threading.Event()

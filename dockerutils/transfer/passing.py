@@ -155,7 +155,7 @@ def _accept(there: Api, name: str, image: Source) -> None:
     """
     if tuple(there.image(name)["RootFS"].get("Layers") or ()) != image.diff_ids:
         raise LoadError("the image that arrived has other layers")
-    if is_available(there.manifests(name).decode(errors="replace"), image.platform) is False:
+    if is_available(there.manifests(name), image.platform) is False:
         raise LoadError("its store has some layers in another form")
     there.tag(name, *image.reference.rsplit(":", 1))
 
