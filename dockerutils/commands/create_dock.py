@@ -25,10 +25,10 @@ from dockerutils.docks.records import Dock
 
 _COMMAND = "create-dock"
 _EXAMPLES = """\
-  create-dock gpu -i g5.xlarge -v 200              choose the instance type, and a disk of 200 GB
-  create-dock small -s subnet-0abc --autostop 2    use your subnet; stop after two hours without use
-  create-dock gpu --product-name dock --param Team=vision    use a product of AWS Service Catalog
-  create-dock gpu --dry-run                        print the aws commands, create nothing"""
+  create-dock gpu --instance-type g5.xlarge --volume 200   choose the instance type, and a disk of 200 GB
+  create-dock small --subnet subnet-0abc --autostop 2      use your subnet; stop after two hours without use
+  create-dock gpu --product-name dock --param Team=vision  use a product of AWS Service Catalog
+  create-dock gpu --dry-run                                print the aws commands, create nothing"""
 _ENVIRONMENT = """\
   AWS_PROFILE, AWS_REGION ...  as for the aws command
   DOCK_USER                    the user on the dock (default: ubuntu)"""

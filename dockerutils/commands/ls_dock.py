@@ -23,7 +23,7 @@ from dockerutils.docks.records import Dock
 
 _EXAMPLES = """\
   ls-dock                      print a table
-  ls-dock -t 2                 wait two seconds at most
+  ls-dock --timeout 2          wait two seconds at most
   ls-dock --json | jq .        print JSON: sizes in bytes, times in seconds"""
 
 RUNNING, NO_ENGINE, UNREACHABLE, INCOMPLETE = "running", "no engine", "unreachable", "incomplete"

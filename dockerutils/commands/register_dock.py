@@ -14,9 +14,9 @@ from dockerutils.docks import contexts, inventory, records, ssh_config
 from dockerutils.docks.records import Dock
 
 _EXAMPLES = """\
-  register-dock 203.0.113.7 gpu                    log in as DOCK_USER, or ubuntu
-  register-dock box.example.com -u ada -P 2222     use the address as the moniker
-  register-dock 203.0.113.7 gpu -i ~/.ssh/gpu.pem  use this private key"""
+  register-dock 203.0.113.7 gpu                            log in as DOCK_USER, or ubuntu
+  register-dock box.example.com --user ada --port 2222     use the address as the moniker
+  register-dock 203.0.113.7 gpu --identity ~/.ssh/gpu.pem  use this private key"""
 
 
 def parser() -> program.Parser:

@@ -24,7 +24,7 @@ from dockerutils.project.project import CONFIGURED, Image, Project
 _EXAMPLES = """\
   run-notebook                     open the project in JupyterLab; Ctrl-C stops it
   run-notebook -g                  give the container the GPUs
-  run-notebook -p 9000             use port 9000 of this machine"""
+  run-notebook --port 9000         use port 9000 of this machine"""
 _ENVIRONMENT = """\
   DOCKER_DS_DONT_PULL                     if set, do not pull the image
   RESERO_JUPYTER_DIFFS, DOCKER_DS_DIFFS   passed on: the image saves .py and .html copies of notebooks"""
