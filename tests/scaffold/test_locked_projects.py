@@ -13,13 +13,16 @@ import pytest
 
 from tests.scaffold.conftest import LOGIN, OWNER, Build, download
 from tests.support import script
+from tests.testbed import jupyter
 from tests.testbed.engine import Engine
 from tests.testbed.registry import daemon
 from tests.testbed.relay import inside
 
 # The tools, and everything that the builds install.
 TOOLS = ["pdm[locked]", "poetry", "uv"]
-INSTALLED = "colorama editables hatchling iniconfig packaging pdm-backend poetry-core pytest".split()
+INSTALLED = (
+    "colorama editables exceptiongroup hatchling iniconfig packaging pdm-backend poetry-core pytest tomli".split()
+)
 
 PYTHON_FILES = {
     "src/worded/__init__.py": "import colorama\n\nWORDS = 1\n",
@@ -43,7 +46,7 @@ PROJECT = """\
 [project]
 name = "worded"
 version = "2.1"
-requires-python = ">=3.11"
+requires-python = ">=3.10"
 dependencies = ["colorama"]
 """
 
@@ -55,14 +58,19 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tools(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a directory with the commands uv, poetry and pdm."""
     there = tmp_path_factory.mktemp("tools")
-    subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", there], check=True)
-    pip = [sys.executable, "-m", "pip", "--python", f"{there}/bin/python", "--disable-pip-version-check"]
-    subprocess.run(
-        [*pip, "install", "--quiet", "--no-compile", "--no-index", "--find-links", wheels, *TOOLS], check=True
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", there], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", f"{there}/bin/python"]
+    done = subprocess.run(
+        [*pip, "install", "--quiet", "--no-compile", *TOOLS],
+        env={**os.environ, **jupyter.environment()},
+        capture_output=True,
+        text=True,
+        check=False,
     )
+    assert not done.returncode, done.stderr
     return there / "bin"
 
 
@@ -142,7 +150,7 @@ def test_poetry(containerd_engine: Engine, build: Build, tools: Path) -> None:
             authors = []
             packages = [{ include = "worded", from = "src" }]
             [tool.poetry.dependencies]
-            python = "^3.11"
+            python = "^3.10"
             colorama = "*"
             [tool.poetry.group.docs.dependencies]
             packaging = "*"
