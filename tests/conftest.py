@@ -43,12 +43,27 @@ _NEEDS = {
 }
 
 
+# The files whose tests take longest, which start first, so that no process of pytest-xdist is busy alone in the end.
+_LONGEST = (
+    "test_transfer_image_faults.py",
+    "test_create_dock.py",
+    "test_image.py",
+    "test_init.py",
+    "test_publish_image.py",
+    "test_locked_projects.py",
+    "test_transfer_image.py",
+    "test_patterns.py",
+    "test_readme.py",
+)
+
 # Files whose tests use Jupyter's port 8888 of this machine: not at the same time.
 _NOTEBOOKS = {"test_nb_dock.py", "test_run_notebook_docked.py", "test_image.py"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with the parts that it needs."""
+    """Mark each test with the parts that it needs, and put the longest files first."""
+    places = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(_LONGEST)))
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         for need, names in _NEEDS.items():

@@ -75,7 +75,9 @@ class Cloud:
         found += [each["GroupId"] for each in self.ec2.describe_security_groups(Filters=ours)["SecurityGroups"]]
         found += [each["KeyName"] for each in self.ec2.describe_key_pairs(Filters=ours)["KeyPairs"]]
         found += [each["VolumeId"] for each in self.ec2.describe_volumes(Filters=ours)["Volumes"]]
-        found += [name for name in _under(f"{self.home}/.docker") if name != "dock.lock"]
+        found += [
+            name for name in _under(f"{self.home}/.docker") if not name.startswith(("dock.lock", "dockerutils-images."))
+        ]
         return found + _under(f"{self.home}/.ssh", "config")
 
     def open(self) -> list[str]:

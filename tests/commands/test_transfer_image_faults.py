@@ -106,8 +106,21 @@ def _temporary(directory: Path) -> Path:
     return temporary
 
 
+# A signal that arrives within coverage leaves its lock taken, and the child would wait for it for ever.
+_WITHOUT_COVERAGE = {"COVERAGE_PROCESS_CONFIG": ""}
+
+
+class _Started(subprocess.Popen[str]):
+    """A child in a session of its own. It is killed if the block fails, because waiting for it could take for ever."""
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind and self.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
+        super().__exit__(kind, *error)
+
+
 def _started(*argv: str, directory: Path, environ: Mapping[str, str] = MappingProxyType({})) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    return _Started(
         [str(Path(sys.executable).parent / "transfer-image"), *argv],
         cwd=directory,
         env={**os.environ, "TMPDIR": str(_temporary(directory)), **environ},
@@ -264,7 +277,7 @@ def test_signal_while_the_destination_is_probed(bed, number) -> None:
     os.kill(bed.there.dockerd, signal.SIGSTOP)
     try:
         for delay in (0.2, 0.3, 0.4, 0.6, 1.0):
-            with bed.start() as child:
+            with bed.start(_WITHOUT_COVERAGE) as child:
                 time.sleep(delay)  # the moment is what is tested
                 began = time.monotonic()
                 os.killpg(child.pid, number)
@@ -279,7 +292,7 @@ def test_signal_while_the_destination_is_probed(bed, number) -> None:
 
 @pytest.mark.parametrize("delay", [0.3, 0.6])
 def test_burst_of_interrupts_leaves_no_connection(bed, delay) -> None:
-    with bed.start() as child:
+    with bed.start(_WITHOUT_COVERAGE) as child:
         time.sleep(delay)
         for _ in range(8):
             with suppress(ProcessLookupError):

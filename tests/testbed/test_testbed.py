@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import each_store
+from tests.support import each_store, wait_for
 from tests.testbed import images
 from tests.testbed.engine import Engine, command_line, running
 
@@ -93,7 +93,7 @@ def test_refusal_tells_what_docker_said(engine) -> None:
 
 def test_is_running_sees_containers(each_engine) -> None:
     name = each_engine.docker("run", "-d", images.BUSYBOX, "sleep", "1234").strip()
-    assert each_engine.is_running("sleep 1234")
+    wait_for(lambda: each_engine.is_running("sleep 1234"))
     each_engine.docker("rm", "-f", name)
     assert not each_engine.is_running("sleep 1234")
 
