@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
 
 import pytest
 
@@ -113,10 +113,12 @@ _WITHOUT_COVERAGE = {"COVERAGE_PROCESS_CONFIG": ""}
 class _Started(subprocess.Popen[str]):
     """A child in a session of its own. It is killed if the block fails, because waiting for it could take for ever."""
 
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind and self.poll() is None:
             os.killpg(self.pid, signal.SIGKILL)
-        super().__exit__(kind, *error)
+        super().__exit__(kind, error, trace)
 
 
 def _started(*argv: str, directory: Path, environ: Mapping[str, str] = MappingProxyType({})) -> subprocess.Popen[str]:
