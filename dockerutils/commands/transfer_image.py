@@ -55,7 +55,7 @@ def handle(args: argparse.Namespace) -> None:
     import tempfile  # late, as what `transfer` imports, for -h
 
     reference = with_tag(program.reference(args.image))
-    request = Request(args.image, reference, _platform(args.platform))
+    request = Request(args.image, reference, _platform(args.platform), _configured(args.image))
     names = list(dict.fromkeys(args.destinations))
     ask = len(names) == 1 and sys.stdin.isatty()  # several hosts would ask at the same time
     home = os.path.expanduser("~")
@@ -77,11 +77,16 @@ def handle(args: argparse.Namespace) -> None:
 
 
 class Request(NamedTuple):
-    """An image to send: what the user calls it, its name and tag, and the platform that the user wants, "" for any."""
+    """An image to send: what the user calls it, its name and tag, and the platforms that it can have.
+
+    `platform` is that of the option, "" without it; it also says that the destination has emulation. `configured` are
+    those of the key; none allow any.
+    """
 
     name: str
     reference: str
     platform: str
+    configured: Sequence[str]
 
 
 def _platform(text: str | None) -> str:
@@ -95,14 +100,24 @@ def _platform(text: str | None) -> str:
     return platform
 
 
+def _configured(name: str) -> Sequence[str]:
+    """Return the platforms in the section of the image `name` of the current project, if it has such an image."""
+    try:
+        project = program.project()
+    except UserError:
+        return ()
+    return project.platforms(project.image(name)) if name in project.names() else ()
+
+
 def require_platform(request: Request, image: Source) -> None:
-    """Raise DockerutilsError unless an image is for the platform that the user wants."""
+    """Raise DockerutilsError unless an image is for a platform that the user wants."""
     from dockerutils.docker import platforms
 
     here = platforms.normal(image.platform)
-    if image.platform and request.platform not in {"", here}:
-        command = _command_for(request.name, request.platform)
-        raise DockerutilsError(f"{request.reference} is for {here}, not for {request.platform}; run: {command}")
+    wanted = [request.platform] if request.platform else request.configured
+    if image.platform and wanted and here not in wanted:
+        command = _command_for(request.name, ",".join(wanted))
+        raise DockerutilsError(f"{request.reference} is for {here}, not for {' or '.join(wanted)}; run: {command}")
 
 
 def require_runnable(request: Request, image: Source, destination: Destination) -> None:

@@ -36,6 +36,8 @@ def test_image_for_another_platform_is_refused(near, far, use_engine, serve_host
         pull = f"docker pull --platform {OWN} app-dev:alice"
         refuse("app-dev:alice", to, why=f"and {to} runs {OWN}; run: {pull}, {emulation}")
         refuse("dev", to, "--platform", OWN, why=f"not for {OWN}; run: {advised}")
+        transfer_image.write({"docker/dockerutils.cfg": f"[dev]\nplatform = {OWN}\n"})
+        refuse("dev", to, why=f"not for {OWN}; run: {advised}")
         for platform in (OTHER, OWN):
             outcome = transfer_image("dev", to, "--platform", platform)
             assert outcome.status == 0, outcome.err
