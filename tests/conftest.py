@@ -189,8 +189,9 @@ def ssh_home(isolated: None, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def host(_containerd: Engine, ssh_home: str) -> Iterator[Host]:
+def host(_containerd: Engine, ssh_home: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     """Return another host with the engine of `containerd_engine`; it and this user know each other's keys."""
+    monkeypatch.setenv("PATH", _containerd.client(os.environ["DOCKER_CONFIG"])["PATH"])
     with serving(_containerd) as there:
         there.admit(ssh_home)
         yield there

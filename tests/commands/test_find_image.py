@@ -143,17 +143,17 @@ def test_ecr(aws, tmp_path, capfd) -> None:
     assert outcome.err.endswith(_no_engine())
 
 
-def test_what_docker_pushed_with_what_docker_trusts_and_knows(each_engine, tmp_path) -> None:
+def test_what_docker_pushed_with_what_docker_trusts_and_knows(engine, tmp_path) -> None:
     """Runs in the engine's namespaces: with its /etc/hosts, its /etc/docker, and the file of docker login."""
-    with registry.serving(each_engine, "found.example", port=5443, user="carol", password=MARKER) as real:
+    with registry.serving(engine, "found.example", port=5443, user="carol", password=MARKER) as real:
         name = f"{real.host}/org/x"
         login = ["docker", "login", "-u", "carol", "--password-stdin", real.host]
         subprocess.run(login, input=MARKER, text=True, check=True, capture_output=True)
         for tag in ("1.2", "1.10"):
-            each_engine.docker("tag", "local/busybox", f"{name}:{tag}")
+            engine.docker("tag", "local/busybox", f"{name}:{tag}")
             subprocess.run(["docker", "push", "-q", f"{name}:{tag}"], check=True, capture_output=True)
-            each_engine.docker("image", "rm", f"{name}:{tag}")
-        inside = ["nsenter", f"--target={registry.daemon(each_engine)}", "--net", "--mount", f"--wd={tmp_path}"]
+            engine.docker("image", "rm", f"{name}:{tag}")
+        inside = ["nsenter", f"--target={registry.daemon(engine)}", "--net", "--mount", f"--wd={tmp_path}"]
         find = [str(Path(sys.executable).parent / "find-image"), name, "--remote"]
         found = subprocess.run([*inside, *find], capture_output=True, text=True, check=False)
         assert (found.returncode, found.stdout, found.stderr) == (0, f"{name}:1.10\n", "")

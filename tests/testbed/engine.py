@@ -41,21 +41,25 @@ class Engine:
     def client(self, config: str) -> dict[str, str]:
         """Return the variables that point docker at this engine; `config` becomes DOCKER_CONFIG.
 
-        An engine with its own /usr builds with BuildKit; the plugins of that /usr are linked into `config`.
+        An engine with its own /usr builds with BuildKit; the plugins of that /usr are linked into `config`, and its
+        docker comes first on PATH: that of the machine can be older than the options of BuildKit.
         """
         os.makedirs(config, exist_ok=True)
         plugins = os.path.join(config, "cli-plugins")
         if self.usr and not os.path.lexists(plugins):
             os.symlink(f"{self.usr}/libexec/docker/cli-plugins", plugins)
-        return {"DOCKER_HOST": self.host, "DOCKER_CONFIG": config, "DOCKER_BUILDKIT": "1" if self.usr else "0"}
+        variables = {"DOCKER_HOST": self.host, "DOCKER_CONFIG": config, "DOCKER_BUILDKIT": "1" if self.usr else "0"}
+        if self.usr:
+            variables["PATH"] = f"{self.directory}/bin:{os.environ['PATH']}"
+        return variables
 
     def docker(self, *args: str, timeout: float = 300) -> str:
         """Run docker against this engine, independent of the test's environment, and return stdout.
 
         RuntimeError contains its stderr; subprocess.TimeoutExpired after `timeout` seconds.
         """
-        env = {"PATH": _PATH, "HOME": self.directory, **self.client(f"{self.directory}/client")}
-        command = [_DOCKER, *args]
+        env = {**self.client(f"{self.directory}/client"), "PATH": _PATH, "HOME": self.directory}
+        command = [f"{self.usr}/bin/docker" if self.usr else _DOCKER, *args]
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout, check=False)
         if done.returncode:
             raise RuntimeError(f"docker {' '.join(args)}: status {done.returncode}\n{done.stderr}")
@@ -119,6 +123,9 @@ def running(
     # A short path: that of a socket is limited to 107 bytes.
     directory = tempfile.mkdtemp(prefix="dockerutils-engine-", dir="/tmp")
     os.chmod(directory, 0o711)  # users of the socket must reach it
+    if usr:
+        os.mkdir(f"{directory}/bin")
+        os.symlink(f"{usr}/bin/docker", f"{directory}/bin/docker")
     settings = {
         "hosts": [f"unix://{directory}/docker.sock"],
         "data-root": f"{directory}/data",
