@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dockerutils.core import console, process
 from dockerutils.core.errors import CommandFailed, DockerutilsError
 from dockerutils.docks.records import Dock
+
+# For docker context: docker 20.10 first connects to DOCKER_HOST, and would open the connection to a dock again.
+_UNDOCKED = {"DOCKER_HOST": ""}
 
 
 def keep(dock: Dock, *, dry_run: bool, command: str) -> None:
@@ -17,7 +21,7 @@ def keep(dock: Dock, *, dry_run: bool, command: str) -> None:
         if endpoint != dock.docker_host:
             verb = "create" if endpoint is None else "update"
             argv = ["docker", "context", verb, "--docker", f"host={dock.docker_host}", dock.host]
-            process.run(process.Command(argv), dry_run=dry_run, to_stderr=True)
+            process.run(process.Command(argv), dry_run=dry_run, unshown=_UNDOCKED, to_stderr=True)
 
 
 def drop(dock: Dock, *, dry_run: bool, command: str) -> None:
@@ -28,7 +32,7 @@ def drop(dock: Dock, *, dry_run: bool, command: str) -> None:
     with _optional(command, f"the docker context {dock.host} may still exist"):
         if _endpoint(dock) == dock.docker_host:
             argv = ["docker", "context", "rm", "--force", dock.host]
-            process.run(process.Command(argv), dry_run=dry_run, to_stderr=True)
+            process.run(process.Command(argv), dry_run=dry_run, unshown=_UNDOCKED, to_stderr=True)
 
 
 @contextmanager
@@ -43,5 +47,6 @@ def _optional(command: str, problem: str) -> Iterator[None]:
 
 def _endpoint(dock: Dock) -> str | None:
     """Return the endpoint of the context with a dock's name, None if there is no such context."""
-    answer = process.capture(["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}", dock.host])
+    argv = ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}", dock.host]
+    [answer] = process.capture_all([argv], environs=[{**os.environ, **_UNDOCKED}])
     return None if answer.status else answer.stdout.strip()
