@@ -252,7 +252,8 @@ def use_engine(
         engine: Engine = request.getfixturevalue(f"_{name}")
         used[name] = _stocked[name] = engine
         for variable, value in engine.client(os.environ["DOCKER_CONFIG"]).items():
-            monkeypatch.setenv(variable, value)
+            if variable != "PATH":  # a test can have its own docker there
+                monkeypatch.setenv(variable, value)
         return engine
 
     yield point
