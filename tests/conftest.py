@@ -82,6 +82,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    # Coverage measures this process and not the commands that tests start: it would double the time that they need to
+    # start, and a signal that arrives within it leaves its lock taken, for which the command would then wait for ever.
+    if hasattr(session.config, "workerinput"):
+        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 
 @pytest.fixture(autouse=True)
