@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,12 +13,7 @@ from dockerutils.core.process import spawn
 from dockerutils.core.process.spawn import PIPE, STDERR, STDOUT, Streams
 
 if TYPE_CHECKING:
-    from subprocess import Popen
-
     from dockerutils.core.process.relay import Relay
-
-# Seconds that a child gets to end by itself after Ctrl-C, which the terminal sends to both of us.
-GRACE = 0.5
 
 
 class Input(NamedTuple):
@@ -84,7 +78,7 @@ def run(
         child.communicate(text)
     except (KeyboardInterrupt, Terminated) as interruption:
         if child:
-            _end(child, interruption)
+            spawn.end_after(interruption, child)
         raise
     finally:
         written = relay.finish() if relay else ""
@@ -103,15 +97,7 @@ def replace(command: Command, *, dry_run: bool = False) -> None:
     if _announce(command, dry_run=dry_run):
         return
     sys.stdout.flush()
-    # Python ignores SIGPIPE, and a signal that is ignored stays ignored in the program that replaces us.
-    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    try:
-        if command.directory is not None:
-            os.chdir(command.directory)
-        os.execvpe(command.argv[0], command.argv, {**os.environ, **command.env})  # noqa: S606
-    except OSError as error:
-        signal.signal(signal.SIGPIPE, before)
-        raise spawn.not_started(command.argv[0], error) from error
+    spawn.become(command.argv, directory=command.directory, environ={**os.environ, **command.env})
 
 
 def _announce(command: Command, *, dry_run: bool) -> bool:
@@ -120,21 +106,3 @@ def _announce(command: Command, *, dry_run: bool) -> bool:
     else:
         console.echo(str(command))
     return dry_run
-
-
-def _end(child: Popen[bytes], interruption: BaseException) -> None:
-    """Pass the signal that ended our wait to the child, and wait for its end."""
-    from subprocess import TimeoutExpired
-
-    try:
-        if isinstance(interruption, Terminated):
-            child.send_signal(interruption.signum)
-        else:
-            try:
-                child.wait(GRACE)
-            except TimeoutExpired:
-                child.send_signal(signal.SIGINT)
-        child.wait(spawn.PATIENCE)
-    except (TimeoutExpired, KeyboardInterrupt, Terminated):
-        child.kill()
-        child.wait()

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
 from dockerutils.core.errors import CommandFailed, DockerutilsError
 from dockerutils.core.process import spawn
-from dockerutils.core.process.command import GRACE, Command
+from dockerutils.core.process.command import Command
 from dockerutils.core.process.pipes import Events, is_open
 from dockerutils.core.process.spawn import DEVNULL, PIPE, STDERR, STDOUT, Streams
 
@@ -67,7 +67,7 @@ def run_jobs(jobs: Iterable[Job], at_once: int, report: Report) -> tuple[list[Fa
         try:
             run.run()
         except BaseException as error:
-            run.stop(GRACE if isinstance(error, KeyboardInterrupt) else 0.0)
+            run.stop(spawn.GRACE if isinstance(error, KeyboardInterrupt) else 0.0)
             raise
         return run.failures, run.waiting
 

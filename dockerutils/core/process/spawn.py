@@ -1,4 +1,4 @@
-"""The only place that starts a child. It also ends children and defers signals meanwhile."""
+"""The only place that starts a child or replaces this process. It also ends children and defers signals meanwhile."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import os
 import signal
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from dockerutils.core.errors import DockerutilsError
+from dockerutils.core.errors import DockerutilsError, Terminated
 
 if TYPE_CHECKING:
     from subprocess import Popen
 
 # The signals that end a command, and its children with it.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+# Seconds that a child gets to end by itself after Ctrl-C, which the terminal sends to both of us.
+GRACE = 0.5
 # Seconds that a child gets to end after a signal, before SIGKILL.
 PATIENCE = 10.0
 # subprocess.PIPE and DEVNULL: constants, so that -h does not import subprocess. The descriptors of stdout and stderr.
@@ -61,6 +63,19 @@ def start(
         raise not_started(argv[0], error) from error
 
 
+def become(argv: Sequence[str], *, directory: str | None, environ: Mapping[str, str]) -> NoReturn:
+    """Replace this process; DockerutilsError says why that is not possible and what to do."""
+    # Python ignores SIGPIPE, and a signal that is ignored stays ignored in the program that replaces us.
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        if directory is not None:
+            os.chdir(directory)
+        os.execvpe(argv[0], argv, environ)  # noqa: S606
+    except OSError as error:
+        signal.signal(signal.SIGPIPE, before)
+        raise not_started(argv[0], error) from error
+
+
 def status(child: Popen[bytes]) -> int:
     """Return the exit status of a child that has ended: 128 plus the signal's number for one that a signal ended."""
     code = child.returncode
@@ -81,6 +96,24 @@ def end(children: Iterable[Popen[bytes]], patience: float | None = None) -> None
             except TimeoutExpired:
                 each.kill()
                 each.wait()
+
+
+def end_after(interruption: BaseException, child: Popen[bytes]) -> None:
+    """Pass the signal that ended our wait to the child, and wait for its end; a second signal kills it."""
+    from subprocess import TimeoutExpired
+
+    try:
+        if isinstance(interruption, Terminated):
+            child.send_signal(interruption.signum)
+        else:
+            try:
+                child.wait(GRACE)
+            except TimeoutExpired:
+                child.send_signal(signal.SIGINT)
+        child.wait(PATIENCE)
+    except (TimeoutExpired, KeyboardInterrupt, Terminated):
+        child.kill()
+        child.wait()
 
 
 @contextmanager
