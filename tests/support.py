@@ -46,6 +46,14 @@ def write_tree(root: Path, files: Mapping[str, str]) -> Path:
     return root
 
 
+def program(path: Path, script: str) -> Path:
+    """Write a shell script that can be run, and return its path."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
 def clone(directory: Path) -> Path:
     """Clone this project into `directory`, with uncommitted changes, without files that git ignores."""
     subprocess.run(["git", "clone", "--quiet", _ROOT, directory], check=True)

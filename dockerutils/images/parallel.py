@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -10,6 +11,10 @@ from dockerutils.core import process
 from dockerutils.core.errors import CommandFailed, DockerutilsError
 from dockerutils.core.process import Command
 from dockerutils.project.ini import Value
+
+# Docker Engine 28 and 29.1 with the containerd image store can delete a layer while a build uses it, most of all when
+# several builds share it: https://github.com/moby/buildkit/issues/6521
+_LOST_LAYER = rb"parent snapshot \S+ does not exist: not found"
 
 
 class Step(NamedTuple):
@@ -67,6 +72,7 @@ def _run_at_once(plans: Mapping[str, Plan], at_once: int, *, to_stderr: bool) ->
         ),
         at_once,
         build_output.report(to_stderr=to_stderr),
+        lambda stderr: re.search(_LOST_LAYER, stderr) is not None,
     )
     if failures:
         failed = [(each.job.name, plans[each.job.name].steps[each.number], each.error) for each in failures]

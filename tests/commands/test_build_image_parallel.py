@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pexpect
 import pytest
 
 from dockerutils.commands.build_image import main
-from tests.support import App, processes, wait_for
+from tests.support import App, processes, program, wait_for
 from tests.testbed.engine import Engine
 
 BUILD = str(Path(sys.executable).parent / "build-image")
@@ -142,6 +143,18 @@ def test_images_with_scripts_have_the_context_to_themselves(built, app) -> None:
     for name in names:
         assert built.docker("run", "--rm", f"app-{name}:alice", "cat", "/made") == f"{name}\n"
     assert not (app.root / "pip.conf").exists()
+
+
+def test_a_build_whose_layer_the_engine_lost_runs_again(built, app, tmp_path, monkeypatch) -> None:
+    lost = f"failed to prepare extraction snapshot 'extract-1-x sha256:a': parent snapshot sha256:{'b' * 64} does not exist: not found"
+    first_of_web = f'case $* in *docker/web/*) mkdir {tmp_path}/lost 2>/dev/null && echo >&2 "ERROR: failed to solve: {lost}" && exit 1; esac'
+    program(tmp_path / "bin" / "docker", f'{first_of_web}\nexec {shutil.which("docker")} "$@"')
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin", prepend=":")
+    app.write(FAMILY)
+    outcome = app("all", "-j", "4")
+    assert outcome.status == 0, outcome.err
+    assert outcome.echoed.count("docker build -t app-web:alice -f docker/web/Dockerfile .") == 2
+    assert _has(built, "app-web:alice")
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])

@@ -93,6 +93,17 @@ def test_after_a_failure_running_jobs_go_on_and_no_other_starts(report) -> None:
     assert sorted(os.listdir()) == ["done", "going"]
 
 
+@pytest.mark.parametrize(("passes_at", "attempts"), [(2, 2), (3, 3), (4, 3)])
+def test_a_command_that_fails_for_a_cause_that_passes_runs_again(report, passes_at, attempts) -> None:
+    line = f"echo >>runs; [ $(wc -l <runs) = {passes_at} ] || {{ seq 9999 >&2; printf 'try again' >&2; exit 7; }}"
+    jobs = [Job("a", _shell("true", line, "true")), Job("b", _shell("echo try again; exit 8"))]
+    failures, _ = run_jobs(jobs, 1, report, lambda stderr: stderr.endswith(b"try again"))
+    assert Path("runs").read_text().count("\n") == attempts
+    # A cause in the stdout of a command, or in what an earlier one wrote, is none.
+    failed = [("b", 8)] if passes_at == attempts else [("a", 7)]
+    assert [(each.job.name, each.error.status) for each in failures] == failed
+
+
 def test_a_command_that_cannot_be_started_fails_its_job(report) -> None:
     failures, _ = run_jobs([Job("a", [Command(["./missing"])])], 2, report)
     assert [str(each.error) for each in failures] == [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
 _CHUNK = 1 << 16
+# How often a command is run that fails for a cause that passes.
+_ATTEMPTS = 3
+# Bytes of stderr that are kept to find out that cause, the last ones.
+_TAIL = 4096
 
 
 class Job(NamedTuple):
@@ -57,13 +61,16 @@ class Report(Protocol):
         """Update what is shown; called several times a second."""
 
 
-def run_jobs(jobs: Iterable[Job], at_once: int, report: Report) -> tuple[list[Failure], list[Job]]:
+def run_jobs(
+    jobs: Iterable[Job], at_once: int, report: Report, is_temporary: Callable[[bytes], bool] = lambda _: False
+) -> tuple[list[Failure], list[Job]]:
     """Run jobs, at most `at_once` at a time, the first one that can start first; return the failures and the rest.
 
-    After a failure the jobs that run go on to their end, and no other one starts: those are the rest. The children read
+    A command that fails is run again, twice at most, if `is_temporary` says so of the end of its stderr. After a
+    failure the jobs that run go on to their end, and no other one starts: those are the rest. The children read
     nothing. When a signal ends this, all children have ended.
     """
-    with closing(_Run(jobs, at_once, report)) as run:
+    with closing(_Run(jobs, at_once, report, is_temporary)) as run:
         try:
             run.run()
         except BaseException as error:
@@ -73,20 +80,25 @@ def run_jobs(jobs: Iterable[Job], at_once: int, report: Report) -> tuple[list[Fa
 
 
 class _Active:
-    """A job that runs: its current command and the child of that."""
+    """A job that runs: its current command, the child of that, how often it ran, and the end of its stderr."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.number = 0
         self.child: Popen[bytes] | None = None
+        self.attempts = 1
+        self.tail = b""
 
 
 class _Run:
-    def __init__(self, jobs: Iterable[Job], at_once: int, report: Report) -> None:
+    def __init__(
+        self, jobs: Iterable[Job], at_once: int, report: Report, is_temporary: Callable[[bytes], bool]
+    ) -> None:
         self.waiting = list(jobs)
         self.failures: list[Failure] = []
         self._at_once = at_once
         self._report = report
+        self._is_temporary = is_temporary
         self._active: list[_Active] = []
         self._succeeded: set[str] = set()
         self._events = Events()
@@ -153,14 +165,20 @@ class _Run:
             self._events.watch(stream, partial(self._transfer, active, stream))
 
     def _finish(self, active: _Active) -> None:
-        """Take the rest of the output of a command that has ended, and go on with its job if it succeeded."""
+        """Take the rest of the output of a command that has ended, and go on with its job, or run it again."""
         assert active.child
         self._drain(active)
-        if status := spawn.status(active.child):
-            self._fail(active, CommandFailed(status))
-        else:
+        status = spawn.status(active.child)
+        if status == 0:
             active.number += 1
-            self._proceed(active)
+            active.attempts = 1
+        elif active.attempts < _ATTEMPTS and self._is_temporary(active.tail):
+            active.attempts += 1
+        else:
+            self._fail(active, CommandFailed(status))
+            return
+        active.tail = b""
+        self._proceed(active)
 
     def _fail(self, active: _Active, error: DockerutilsError) -> None:
         self._active.remove(active)
@@ -175,7 +193,10 @@ class _Run:
         except BlockingIOError:
             return False
         if data:
-            self._report.write(active.job, STDOUT if stream is active.child.stdout else STDERR, data)
+            number = STDOUT if stream is active.child.stdout else STDERR
+            if number == STDERR:
+                active.tail = (active.tail + data)[-_TAIL:]
+            self._report.write(active.job, number, data)
         else:
             self._close(stream)
         return bool(data)

@@ -63,7 +63,7 @@ def start(
         raise not_started(argv[0], error) from error
 
 
-def become(argv: Sequence[str], *, directory: str | None, environ: Mapping[str, str]) -> NoReturn:
+def become(argv: list[str], *, directory: str | None, environ: Mapping[str, str]) -> NoReturn:
     """Replace this process; DockerutilsError says why that is not possible and what to do."""
     # Python ignores SIGPIPE, and a signal that is ignored stays ignored in the program that replaces us.
     before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
