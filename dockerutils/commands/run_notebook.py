@@ -123,20 +123,15 @@ def compose(project: Project, image: Image, port: int, args: argparse.Namespace,
     mounts = {f"{_HOME}/project": sync.path(project) if project.docked else project.root}
     if args.aws:
         mounts[f"{_HOME}/.aws"] = f"{home}/.aws"
-    missing = [(inside, outside) for inside, outside in mounts.items() if not _has_mount(run, inside)]
+    mount_options = [word for inside, outside in mounts.items() for word in ("-v", f"{outside}:{inside}")]
     passed = [server.TOKEN, *(name for name in _DIFFS if project.environ.get(name))]
     return run._replace(
         environment=[*run.environment, *(word for name in passed for word in ("-e", name))],
         interactive=[],
-        volumes=[*(word for inside, outside in missing for word in ("-v", f"{outside}:{inside}")), *run.volumes],
+        volumes=[*invocation.without_overridden(mount_options, [*run.volumes, *run.args]), *run.volumes],
         ports=[*port_option, *invocation.without_overridden(run.ports, port_option)],
         remove=True,
     )
-
-
-def _has_mount(run: invocation.Run, inside: str) -> bool:
-    """Return whether the section mounts something at a path of the container."""
-    return any(inside in word.replace("=", ":").replace(",", ":").split(":") for word in (*run.volumes, *run.args))
 
 
 def provide(project: Project, image: Image, run: invocation.Run, *, dry_run: bool) -> None:

@@ -68,6 +68,12 @@ def test_g_selects_the_tag_and_adds_the_options(app):
     ]
 
 
+def test_a_variable_with_the_path_is_not_a_mount(app):
+    configure(app, "args = -e START=/home/jovyan/project")
+    run = ran(app, "-e START=/home/jovyan/project local/busybox:latest", 9000)
+    assert dry(app, "-p", "9000")[-1] == run
+
+
 def test_the_image_is_pulled_for_the_platform_of_the_section(app):
     app.write({"docker/dockerutils.cfg": "[notebook]\nname = x/y\nprefix = False\nplatform = linux/amd64\n"})
     pull, run = dry(app)
