@@ -35,3 +35,8 @@ class Terminated(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
         self.signum = signum
+
+
+def remedy_for_reading(error: OSError) -> str:
+    """Return what to do about a file that cannot be read."""
+    return "change its permissions" if isinstance(error, PermissionError) else "remove or replace it"

@@ -69,7 +69,7 @@ class _Writer:
 
     def add(self, image: Image) -> None:
         """Add the targets of an image."""
-        content = dockerfile.read(os.path.join(self._project.root, image.dockerfile), shown_as=image.dockerfile)
+        content = dockerfile.read(self._project.root, image.dockerfile)
         given = self._project.build_options(image)
         given += pip_conf.secret(self._project.root, content, given)
         common = {

@@ -197,7 +197,7 @@ def _steps(project: Project, image: Image, request: Request, *, dry_run: bool) -
 
 
 def _content(project: Project, image: Image) -> dockerfile.Dockerfile:
-    return dockerfile.read(os.path.join(project.root, image.dockerfile), shown_as=image.dockerfile)
+    return dockerfile.read(project.root, image.dockerfile)
 
 
 def _run(

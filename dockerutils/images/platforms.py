@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 
 from dockerutils.core.errors import DockerutilsError
@@ -49,7 +48,7 @@ def require_bases(
 
     `present` are the records of bases that the engine has, `given` the options of the request.
     """
-    content = dockerfile.read(os.path.join(project.root, image.dockerfile), shown_as=image.dockerfile)
+    content = dockerfile.read(project.root, image.dockerfile)
     text = ",".join(options.values(project.build_options(image, given), BUILD, "platform"))
     if not text or any(each.keyword == "FROM" and any(each.flag("platform")) for each in content.instructions):
         return

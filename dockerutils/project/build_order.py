@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
@@ -34,7 +33,7 @@ def bases(project: Project, image: Image, options: Sequence[str] = ()) -> list[B
     `options` are options of docker build in addition to build_args. Raise UserError if the Dockerfile cannot be read or
     its build_args have a mistake.
     """
-    content = dockerfile.read(os.path.join(project.root, image.dockerfile), shown_as=image.dockerfile)
+    content = dockerfile.read(project.root, image.dockerfile)
     arguments = dockerfile.build_arguments(project.build_options(image, options), project.environ)
     repositories = {name: _repositories(project, name) for name in project.directories() if name != image.name}
     found: list[Base] = []

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from dockerutils.core.errors import UserError
+from dockerutils.core.errors import UserError, remedy_for_reading
 from dockerutils.docker import options as docker_options
 from dockerutils.docker import platforms
 from dockerutils.docker.options import BUILD
@@ -162,18 +162,18 @@ class Dockerfile:
         return images, faults
 
 
-def read(path: str, shown_as: str) -> Dockerfile:
-    """Read the Dockerfile at `path`; messages call it `shown_as`. Raise UserError if that is not possible."""
+def read(root: str, path: str) -> Dockerfile:
+    """Read the Dockerfile at `path` below `root`; UserError names that path if it cannot be read."""
     try:
         # Only \n ends a line of a Dockerfile: nothing is to be translated.
-        with open(path, encoding="utf-8", errors="replace", newline="\n") as stream:
+        with open(os.path.join(root, path), encoding="utf-8", errors="replace", newline="\n") as stream:
             return parse(stream.read())
     except FileNotFoundError:
-        raise UserError(f"{shown_as} does not exist; create it, or name another image") from None
+        raise UserError(f"{path} does not exist; create it, or name another image") from None
     except IsADirectoryError:
-        raise UserError(f"{shown_as} is a directory; replace it with a Dockerfile") from None
+        raise UserError(f"{path} is a directory; replace it with a Dockerfile") from None
     except OSError as error:
-        raise UserError(f"cannot read {shown_as}: {error.strerror}; fix its permissions") from error
+        raise UserError(f"{path} cannot be read: {error.strerror}; {remedy_for_reading(error)}") from error
 
 
 def parse(text: str) -> Dockerfile:

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from dockerutils.core.errors import UserError
+from dockerutils.core.errors import UserError, remedy_for_reading
 
 DEFAULT = "DEFAULT"
 
@@ -79,7 +79,7 @@ def read(path: str, shown_as: str) -> File:
     except IsADirectoryError:
         raise UserError(f"{shown_as} is a directory; replace it with a configuration file") from None
     except OSError as error:
-        raise UserError(f"{shown_as} cannot be read: {error.strerror}; {_remedy(error)}") from error
+        raise UserError(f"{shown_as} cannot be read: {error.strerror}; {remedy_for_reading(error)}") from error
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -88,10 +88,6 @@ def read(path: str, shown_as: str) -> File:
             f"{shown_as}:{line}: byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
         ) from None
     return parse(text, shown_as)
-
-
-def _remedy(error: OSError) -> str:
-    return "change its permissions" if isinstance(error, PermissionError) else "remove or replace it"
 
 
 def parse(content: str, path: str) -> File:

@@ -165,19 +165,20 @@ def test_a_fault_in_a_default() -> None:
 
 def test_files_that_cannot_be_read(tmp_path) -> None:
     (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "docker").mkdir()
     for path, message in [
-        ("absent", "D does not exist; create it, or name another image"),
-        ("", "D is a directory; replace it with a Dockerfile"),
-        ("loop", "cannot read D: Too many levels of symbolic links; fix its permissions"),
+        ("absent", "absent does not exist; create it, or name another image"),
+        ("docker", "docker is a directory; replace it with a Dockerfile"),
+        ("loop", "loop cannot be read: Too many levels of symbolic links; remove or replace it"),
     ]:
         with pytest.raises(UserError) as error:
-            dockerfile.read(str(tmp_path / path), "D")
+            dockerfile.read(str(tmp_path), path)
         assert str(error.value) == message
 
 
 def test_a_carriage_return_ends_no_line(tmp_path) -> None:
     (tmp_path / "D").write_bytes(b"\xef\xbb\xbfFROM a\r\nRUN b\rFROM c\r\n")
-    assert dockerfile.read(str(tmp_path / "D"), "D").bases({}) == ["a"]
+    assert dockerfile.read(str(tmp_path), "D").bases({}) == ["a"]
 
 
 # What BuildKit itself finds in these is compared with what is found here.

@@ -109,7 +109,7 @@ def _own_bases(project: Project, image: Image) -> Iterator[str]:
         except UserError:  # sections.of_image reports it
             continue
         repositories |= {repository, f"{repository}-builder"}
-    content = dockerfile.read(os.path.join(project.root, image.dockerfile), shown_as=image.dockerfile)
+    content = dockerfile.read(project.root, image.dockerfile)
     arguments = dockerfile.build_arguments(project.build_options(image), project.environ)
     for reference in content.bases(arguments):
         if references.split(reference)[0] in repositories and "@" not in reference:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -83,4 +82,4 @@ def _secret_option(argument: str) -> str:
 
 
 def _read(project: Project, image: Image) -> Dockerfile:
-    return dockerfile.read(os.path.join(project.root, image.dockerfile), shown_as=image.dockerfile)
+    return dockerfile.read(project.root, image.dockerfile)
