@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dockerutils.core.errors import UserError
+from dockerutils.core.suggestions import nearest
 from dockerutils.docker.options import Table
 
 DOCKER = "docker"  # `dest` of an option that the parser describes, but that goes to docker as it was written
@@ -157,11 +158,9 @@ def reject_unknown(unknown: Sequence[str], prog: str, flags: Sequence[str], tabl
             continue
         if long in known.valued:
             raise UserError(f"{name} takes a value, and this version of {prog} does not know it; write {name}=VALUE")
-        import difflib  # late: only mistakes need it
-
         candidates = [*flags, *(f"--{each}" for each in (*table.valued, *table.switches))]
-        near = difflib.get_close_matches(name.replace("_", "-"), candidates, n=1, cutoff=0.8)
+        near = nearest(name.replace("_", "-"), candidates, at_least=0.8)
         advice = "write -- before the options of a command" if has_command else f"run: {prog} -h"
         if near:
-            advice = f"did you mean {near[0]}?" + (f" Otherwise {advice}" if has_command else "")
+            advice = f"did you mean {near}?" + (f" Otherwise {advice}" if has_command else "")
         raise UserError(f"{name} is not an option of {prog} or docker {table.command}; {advice}")

@@ -124,7 +124,7 @@ def _split(option: str, text: str) -> list[str]:
     try:
         return shell_words.split(text)
     except ValueError as error:
-        raise UserError(f"{option}: {str(error).lower()}; close the quote or escape it with a backslash") from None
+        raise UserError(f"{option}: {error}") from None
 
 
 def _options(option: str, text: str) -> list[str]:

@@ -58,8 +58,11 @@ class Word(str):
 
 
 def split(text: str) -> list[str]:
-    """Split `text` into words as a POSIX shell does, without expansion; ValueError when a quote is not closed."""
-    return shlex.split(text)
+    """Split `text` into words as a POSIX shell does, without expansion; ValueError says if a quote is not closed."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"{str(error).lower()}; close the quote or escape it with a backslash") from None
 
 
 def operator(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from dockerutils.core import shell_words
 from dockerutils.core.shell_words import Word
+from dockerutils.core.suggestions import nearest
 
 _WRITE_THE_OPTION = "write the option before it, as in -e NAME=value"
 FALSE = {"0", "f", "F", "false", "FALSE", "False"}  # strconv.ParseBool in Go
@@ -138,17 +139,16 @@ def unknown(words: Sequence[str], table: Table) -> list[tuple[str, str]]:
 
     A long option that resembles none is left out: it can be one of another version of docker, or of podman.
     """
-    import difflib  # late: only dockerutils check needs it
-
     known = table.valued | table.switches
     found = []
     for option in parse(words, table):
         for name in option.names:
             if name in known:
                 continue
-            near = [] if len(name) == 1 else difflib.get_close_matches(name, sorted(known), n=1, cutoff=_RESEMBLES)
-            if near or len(name) == 1:
-                found.append((f"-{name}" if len(name) == 1 else f"--{name}", f"--{near[0]}" if near else ""))
+            is_letter = len(name) == 1
+            near = "" if is_letter else nearest(name, sorted(known), at_least=_RESEMBLES)
+            if is_letter or near:
+                found.append((f"-{name}" if is_letter else f"--{name}", near and f"--{near}"))
     return found
 
 

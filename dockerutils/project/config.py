@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from dockerutils.core import shell_words
 from dockerutils.core.errors import UserError
+from dockerutils.core.suggestions import nearest
 from dockerutils.docker import options, platforms, references
 from dockerutils.project import ini
 from dockerutils.project.ini import Value
@@ -295,7 +296,7 @@ def split(value: Value) -> list[str]:
     try:
         return shell_words.split(value.text)
     except ValueError as error:
-        raise value.error(f"{str(error).lower()}; close the quote or escape it with a backslash") from None
+        raise value.error(str(error)) from None
 
 
 def _with_home(words: list[str]) -> Iterator[str]:
@@ -316,16 +317,12 @@ def fault_in_image_repo(value: Value) -> str:
     """Return what is wrong with a value of `image_repo`, an empty string if it names a registry."""
     if value.text in _REPOS or references.is_registry(value.text):
         return ""
-    import difflib  # late, as below
-
-    near = difflib.get_close_matches(value.text.lower(), _REPOS, n=1)
-    advice = f"did you mean {near[0]}?" if near else "use docker_hub, aws or host[:port]"
+    near = nearest(value.text.lower(), _REPOS)
+    advice = f"did you mean {near}?" if near else "use docker_hub, aws or host[:port]"
     return value.describe(f"{value.text!r} is not a registry; {advice}")
 
 
 def _suggest(key: str) -> str:
-    import difflib  # late: only mistakes need it
-
     base, docked = key.removesuffix(DOCKED), DOCKED if key.endswith(DOCKED) else ""
-    near = difflib.get_close_matches(base, _KEYS, n=1)
-    return f"did you mean {near[0]}{docked}?" if near else "it is ignored"
+    near = nearest(base, _KEYS)
+    return f"did you mean {near}{docked}?" if near else "it is ignored"

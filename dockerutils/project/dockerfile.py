@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from dockerutils.core.errors import UserError, remedy_for_reading
+from dockerutils.core.suggestions import nearest
 from dockerutils.docker import options as docker_options
 from dockerutils.docker import platforms
 from dockerutils.docker.options import BUILD
@@ -228,10 +229,8 @@ def _fault(instruction: Instruction, escape: str) -> str:
     keyword, words = instruction.keyword, instruction.words
     fault = ""
     if keyword not in INSTRUCTIONS:
-        import difflib  # late: only mistakes need it
-
-        near = difflib.get_close_matches(keyword, INSTRUCTIONS, n=1)
-        advice = f"did you mean {near[0]}?" if near else "see the Dockerfile reference"
+        near = nearest(keyword, INSTRUCTIONS)
+        advice = f"did you mean {near}?" if near else "see the Dockerfile reference"
         fault = f"{keyword} is not an instruction; {advice}"
     elif len(words) < INSTRUCTIONS[keyword]:
         is_copy = INSTRUCTIONS[keyword] > 1

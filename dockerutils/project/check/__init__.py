@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from dockerutils.core.errors import DockerutilsError
 from dockerutils.project import build_order, checkouts
 from dockerutils.project.check import build_checks, dockerfiles, mounts, sections
+from dockerutils.project.check.sections import errors_of
 from dockerutils.project.project import DIRECTORY, LATEST, Image, Project
 
 
@@ -27,7 +27,7 @@ def report(project: Project, *, has_docks: bool = False, with_engine: bool = Tru
     """
     problems = [*project.config.file.faults, *project.config.file.default.faults]
     names: list[str] = []
-    problems += _errors_of(lambda: names.extend(project.names()))
+    problems += errors_of(lambda: names.extend(project.names()))
     names = names or project.directories()
     images: list[Image] = []
     for name in names:
@@ -35,7 +35,7 @@ def report(project: Project, *, has_docks: bool = False, with_engine: bool = Tru
     problems += sections.of_no_image(project, names)
     problems += sections.of_same_image(project, images)
     built = [image for image in images if image.kind == DIRECTORY]
-    problems += _errors_of(lambda: build_order.in_order(project, built))
+    problems += errors_of(lambda: build_order.in_order(project, built))
     note = ""
     if with_engine:
         found = build_checks.run(project, [image for image in built if not dockerfiles.faults(project, image)])
@@ -56,7 +56,7 @@ def _of_image(project: Project, name: str, images: list[Image]) -> Iterator[str]
     yield from project.config.faults(name)
     yield from project.config.unknown_keys(name)
     found: list[Image] = []
-    yield from _errors_of(lambda: found.append(_image(project, name)))
+    yield from errors_of(lambda: found.append(_image(project, name)))
     images += found
     yield from sections.of_image(project, name)
     for image in found:
@@ -69,12 +69,3 @@ def _image(project: Project, name: str) -> Image:
     """Return an image; its newest version is not looked up: that depends on the engine, not on the files."""
     tag = project.settings(name).value("tag")
     return project.image(name, LATEST if tag and tag.text == LATEST else None)
-
-
-def _errors_of(action: Callable[..., object], *args: object) -> list[str]:
-    """Return the error that `action` raises, if any."""
-    try:
-        action(*args)
-    except DockerutilsError as error:
-        return [str(error)]
-    return []

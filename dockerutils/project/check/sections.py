@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 
 from dockerutils.core.errors import DockerutilsError
+from dockerutils.core.suggestions import nearest
 from dockerutils.docker import options
 from dockerutils.project import config
 from dockerutils.project.config import KEYS, Key, Settings
@@ -17,10 +17,9 @@ def of_image(project: Project, name: str) -> Iterator[str]:
     for docked in (False, True):
         settings = project.settings_of(project.config.peek(name), docked=docked)
         for key in KEYS:
-            error = _error_of(settings.read, key)
-            yield from [error] if error else _of_value(settings, key)
-        if (section := settings.value("env")) and (error := _error_of(project.variables, section)):
-            yield error
+            yield from errors_of(settings.read, key) or _of_value(settings, key)
+        if section := settings.value("env"):
+            yield from errors_of(project.variables, section)
 
 
 def of_no_image(project: Project, names: Sequence[str]) -> Iterator[str]:
@@ -32,7 +31,7 @@ def of_no_image(project: Project, names: Sequence[str]) -> Iterator[str]:
         section = project.config.file.sections[name]
         if name in used or not any(map(config.is_known, section.values)):
             continue
-        for near in difflib.get_close_matches(name.lower(), near_names, n=1):
+        if near := nearest(name.lower(), near_names):
             yield f"{section.place}: [{name}] is not an image; did you mean {near_names[near]}?"
 
 
@@ -72,10 +71,10 @@ def _of_value(settings: Settings, key: Key) -> Iterator[str]:
                 yield value.describe(f"{user} is not expanded, only ~ is; write the whole path")
 
 
-def _error_of(action: Callable[..., object], *args: object) -> str:
-    """Return the error that `action` raises, or an empty string."""
+def errors_of(action: Callable[..., object], *args: object) -> list[str]:
+    """Return the message of the error that `action` raises, if any."""
     try:
         action(*args)
     except DockerutilsError as error:
-        return str(error)
-    return ""
+        return [str(error)]
+    return []
