@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
 
@@ -33,16 +34,20 @@ def bases(project: Project, image: Image, options: Sequence[str] = ()) -> list[B
     `options` are options of docker build in addition to build_args. Raise UserError if the Dockerfile cannot be read or
     its build_args have a mistake.
     """
-    content = dockerfile.read(project.root, image.dockerfile)
-    arguments = dockerfile.build_arguments(project.build_options(image, options), project.environ)
-    repositories = {name: _repositories(project, name) for name in project.directories() if name != image.name}
+    of_directories = repositories(project, image)
     found: list[Base] = []
-    for reference in content.bases(arguments):
+    for reference in base_references(project, image, options):
         repository = references.split(reference)[0]
-        same = [Base(reference, project.image(name)) for name, own in repositories.items() if repository in own]
+        same = [Base(reference, project.image(name)) for name, own in of_directories.items() if repository in own]
         # Images can share a name and differ in their tags.
         found += [each for each in same if each.is_current] or same
     return found
+
+
+def base_references(project: Project, image: Image, options: Sequence[str] = ()) -> list[str]:
+    """Return all images that the Dockerfile of `image` takes something from; for arguments and errors, see `bases`."""
+    content = dockerfile.read(project.root, image.dockerfile)
+    return content.bases(dockerfile.build_arguments(project.build_options(image, options), project.environ))
 
 
 def graph(project: Project, images: Iterable[Image], options: Sequence[str] = ()) -> dict[Image, set[str]]:
@@ -78,13 +83,15 @@ def in_order(project: Project, images: Iterable[Image], options: Sequence[str] =
     return list(graph(project, images, options))
 
 
-def _repositories(project: Project, directory: str) -> set[str]:
-    """Return the names of the image that a sub-directory of `docker/` builds, and of its builder stage.
+def repositories(project: Project, image: Image) -> dict[str, set[str]]:
+    """Return what the other sub-directories of `docker/` build: the names of the image and of its builder stage.
 
-    The set is empty if its section has a mistake, which must not stop the build of another image.
+    A directory is left out if its section has a mistake, which must not stop the build of another image.
     """
-    try:
-        repository = project.repository(directory)
-    except UserError:
-        return set()
-    return {repository, f"{repository}-builder"}
+    found = {}
+    for name in project.directories():
+        with suppress(UserError):
+            if name != image.name:
+                repository = project.repository(name)
+                found[name] = {repository, f"{repository}-builder"}
+    return found

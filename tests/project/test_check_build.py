@@ -94,6 +94,14 @@ def test_an_image_that_docker_does_not_get(containerd_engine, app) -> None:
         f"{LEFT_OUT} in part: api (docker cannot read localhost:1/other:latest: connection refused); "
         "web (docker cannot read localhost:1/nothing:latest: connection refused)"
     )
+    # An image is not its own base, whatever its name is.
+    app.write({
+        "docker/api/Dockerfile": "FROM local/busybox\n",
+        CONFIG: "[web]\nname = localhost:1/nothing\nprefix = False\n",
+    })  # fmt: skip
+    assert app("check").err.splitlines()[0] == (
+        f"{LEFT_OUT} for web: docker cannot read localhost:1/nothing:latest: connection refused"
+    )
 
 
 def test_two_checkouts_with_one_name(containerd_engine, app, tmp_path, capfd) -> None:

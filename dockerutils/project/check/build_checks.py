@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from dockerutils.core import process
-from dockerutils.core.errors import DockerutilsError, UserError
+from dockerutils.core.errors import DockerutilsError
 from dockerutils.core.process import Captured
 from dockerutils.docker import engine, invocation, options, references
 from dockerutils.docker.options import BUILD
-from dockerutils.project import dockerfile
+from dockerutils.project import build_order
 from dockerutils.project.project import Image, Project
 
 _CHECK = ["docker", "build", "--call", "check,format=json"]
@@ -101,17 +101,9 @@ def _is_platform(option: options.Option) -> bool:
 
 
 def _own_bases(project: Project, image: Image) -> Iterator[str]:
-    """Yield the images of this project in the Dockerfile of another one, as they are written there."""
-    repositories = set()
-    for name in project.directories():
-        try:
-            repository = project.repository(name)
-        except UserError:  # sections.of_image reports it
-            continue
-        repositories |= {repository, f"{repository}-builder"}
-    content = dockerfile.read(project.root, image.dockerfile)
-    arguments = dockerfile.build_arguments(project.build_options(image), project.environ)
-    for reference in content.bases(arguments):
+    """Yield the other images of this project in the Dockerfile of an image, as they are written there."""
+    repositories = set().union(*build_order.repositories(project, image).values())
+    for reference in build_order.base_references(project, image):
         if references.split(reference)[0] in repositories and "@" not in reference:
             yield reference
 
