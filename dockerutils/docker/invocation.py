@@ -185,7 +185,7 @@ def _set(option: options.Option) -> set[tuple[str, str]]:
 def _paths(name: str, value: str) -> list[str]:
     """Return the path in the container that an option mounts, if it is there."""
     if name == "mount":
-        return [path for key, path in _fields(value) if key in {"target", "destination", "dst"}]
+        return [path for key, path in options.fields(value).items() if key in {"target", "destination", "dst"}]
     first, colon, more = value.partition(":")
     return [more.partition(":")[0] if colon and name == "volume" else first]
 
@@ -193,7 +193,7 @@ def _paths(name: str, value: str) -> list[str]:
 def _container_ports(value: str) -> set[str]:
     """Return the ports of the container, with protocol, that a value of `-p` publishes."""
     if "=" in value:
-        fields = dict(_fields(value))
+        fields = options.fields(value)
         return {f"{fields.get('target', '')}/{fields.get('protocol', 'tcp')}"}
     ports, _, protocol = value.partition("/")
     inside = ports.rpartition(":")[2]
@@ -207,13 +207,9 @@ def _container_ports(value: str) -> set[str]:
 def bound(words: Sequence[str]) -> list[str]:
     """Return the paths of the engine's host that options of `docker run` mount."""
     volumes = [value.partition(":")[0] for value in options.values(words, RUN, "volume") if ":" in value]
-    mounts = [dict(_fields(value)) for value in options.values(words, RUN, "mount")]
+    mounts = [options.fields(value) for value in options.values(words, RUN, "mount")]
     binds = [each.get("source", each.get("src", "")) for each in mounts if each.get("type") == "bind"]
     return [path for path in (*volumes, *binds) if path.startswith("/")]
-
-
-def _fields(mount: str) -> list[tuple[str, str]]:
-    return [(name.lower(), value) for name, _, value in (field.partition("=") for field in mount.split(","))]
 
 
 def _spelling(option: str, table: Table) -> str:

@@ -110,6 +110,11 @@ def values(words: Sequence[str], table: Table, name: str) -> list[str]:
     return [option.value for option in parse(words, table) if option.names == (name,) and option.value is not None]
 
 
+def fields(value: str) -> dict[str, str]:
+    """Return the fields of a value such as `type=bind,source=/data`, by their names in lower case."""
+    return {name.lower(): text for name, _, text in (field.partition("=") for field in value.split(","))}
+
+
 def is_on(words: Sequence[str], table: Table, switch: str) -> bool:
     """Return whether words turn a switch on; the last of several counts."""
     given = [option.value not in FALSE for option in parse(words, table) if switch in option.names]

@@ -21,12 +21,7 @@ def secret(root: str, content: Dockerfile, given: Sequence[str]) -> list[str]:
     It passes the user's own pip.conf at `root`, or else the template. `given` are the other options: one that passes
     the secret wins.
     """
-    passed = {
-        value
-        for each in options.values(given, BUILD, "secret")
-        for key, _, value in (field.partition("=") for field in each.split(","))
-        if key == "id"
-    }
+    passed = {options.fields(value).get("id") for value in options.values(given, BUILD, "secret")}
     if NAME not in content.secrets or NAME in passed:
         return []
     paths = [TEMPLATE] if files.is_copy(os.path.join(root, NAME), TEMPLATE) else [NAME, TEMPLATE]

@@ -10,7 +10,7 @@ from dockerutils.core.errors import UserError, remedy_for_reading
 from dockerutils.core.suggestions import nearest
 from dockerutils.docker import options as docker_options
 from dockerutils.docker import platforms
-from dockerutils.docker.options import BUILD
+from dockerutils.docker.options import BUILD, fields
 from dockerutils.project import dockerfile_parser
 from dockerutils.project.dockerfile_parser import Instruction, Parsed
 from dockerutils.project.dockerfile_words import expand
@@ -62,7 +62,7 @@ class Dockerfile:
     @property
     def secrets(self) -> set[str]:
         """The ids of the secrets that RUN instructions mount."""
-        mounts = (_fields(mount) for instruction in self._all("RUN") for mount in instruction.flag("mount"))
+        mounts = (fields(mount) for instruction in self._all("RUN") for mount in instruction.flag("mount"))
         return {
             mount.get("id") or os.path.basename(mount.get("target") or mount.get("dst") or mount.get("destination", ""))
             for mount in mounts
@@ -216,12 +216,7 @@ def _sources(instruction: Instruction) -> Iterator[str]:
     if instruction.keyword == "COPY":
         yield from instruction.flag("from")
     elif instruction.keyword == "RUN":
-        yield from (fields["from"] for fields in map(_fields, instruction.flag("mount")) if "from" in fields)
-
-
-def _fields(mount: str) -> dict[str, str]:
-    """Return the values in `RUN --mount=type=…,from=…` by their keys."""
-    return {key.lower(): value for key, _, value in (field.partition("=") for field in mount.split(","))}
+        yield from (mount["from"] for mount in map(fields, instruction.flag("mount")) if "from" in mount)
 
 
 def _fault(instruction: Instruction, escape: str) -> str:
