@@ -9,8 +9,7 @@ from typing import NamedTuple
 from dockerutils.core import console, process, shell_words
 from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
 from dockerutils.core.process import Command
-from dockerutils.docker import builder, engine, invocation, options
-from dockerutils.docker.options import BUILD
+from dockerutils.docker import builder, engine, invocation
 from dockerutils.images import parallel, pip_conf, platforms
 from dockerutils.images.parallel import Plan, Step
 from dockerutils.project import build_order, checkouts, dockerfile, version_file
@@ -71,7 +70,8 @@ def build(
             for step in steps[image.name]:
                 process.run(step.command, dry_run=True)
         return
-    _require_store(project, needs, request)
+    for image in needs:
+        platforms.require_store(project.build_options(image, request.options))
     _warn_of_checkouts(project, needs, by)
     if version_file.applies(project.root):
         version_file.generate(project.root)
@@ -105,19 +105,6 @@ def _warn_of_checkouts(project: Project, images: Iterable[Image], by: str) -> No
     for image in images:
         if root := checkouts.other(project, image):
             console.warn(by, checkouts.warning(image, root))
-
-
-def _require_store(project: Project, images: Iterable[Image], request: Request) -> None:
-    """Raise DockerutilsError if an image is for several platforms, and the engine's image store holds only one."""
-    for image in images:
-        given = project.build_options(image, request.options)
-        wanted = next((each for each in options.values(given, BUILD, "platform") if "," in each), "")
-        is_stored = not any({"builder", "output", "push"} & set(option.names) for option in options.parse(given, BUILD))
-        if wanted and is_stored and (store := engine.image_store()) != engine.CONTAINERD:
-            raise DockerutilsError(
-                f"{wanted} are several platforms, and the engine's image store, {store}, holds one of an image; "
-                f"name one (--platform {wanted.partition(',')[0]}), or let the engine use the containerd image store"
-            )
 
 
 def requested(project: Project, request: Request) -> list[Image]:
@@ -207,10 +194,10 @@ def _run(
     try:
         parallel.run(plans, at_once, to_stderr=to_stderr)
     except CommandFailed as error:
-        raise CommandFailed(error.status, _lack_of_buildkit(project, images) or str(error)) from None
+        raise CommandFailed(error.status, _missing_buildkit(project, images) or str(error)) from None
 
 
-def _lack_of_buildkit(project: Project, images: Iterable[Image]) -> str:
+def _missing_buildkit(project: Project, images: Iterable[Image]) -> str:
     """Return why the classic builder cannot build one of these images; "" if it can, or if docker uses BuildKit."""
     needing = ((image, _content(project, image).needs_buildkit) for image in images)
     image, what = next(((image, what) for image, what in needing if what), (None, ""))

@@ -13,6 +13,8 @@ from dockerutils.project.project import Image, Project
 
 # BuildKit adds attestations and writes OCI manifests into the containerd store. The classic store writes neither.
 _DOCKER_MANIFEST = ("--provenance=false", "--sbom=false", "--output", "type=image,oci-mediatypes=false")
+# Options of docker build with which the result can go elsewhere.
+_ELSEWHERE = {"builder", "output", "push"}
 
 
 def manifest_options(project: Project, image: Image, words: Sequence[str]) -> list[str]:
@@ -20,11 +22,8 @@ def manifest_options(project: Project, image: Image, words: Sequence[str]) -> li
 
     `words` are the other options of its build.
     """
-    given = {name for option in options.parse(words, BUILD) for name in option.names}
     wanted = ",".join(options.values(words, BUILD, "platform")).split(",")
-    is_wanted = project.has_docker_manifest(image, wanted)
-    # With a builder or an output of its own, the result goes elsewhere.
-    return [*_DOCKER_MANIFEST] if is_wanted and not given & {"builder", "output", "push"} else []
+    return [*_DOCKER_MANIFEST] if project.has_docker_manifest(image, wanted) and _is_stored(words) else []
 
 
 def manifest_options_of_store(project: Project, image: Image, words: Sequence[str], *, dry_run: bool) -> list[str]:
@@ -39,6 +38,21 @@ def manifest_options_of_store(project: Project, image: Image, words: Sequence[st
         if not dry_run:
             raise
         return found
+
+
+def require_store(words: Sequence[str]) -> None:
+    """Raise DockerutilsError if these options of docker build need an image store that holds several platforms."""
+    wanted = next((each for each in options.values(words, BUILD, "platform") if "," in each), "")
+    if wanted and _is_stored(words) and (store := engine.image_store()) != engine.CONTAINERD:
+        raise DockerutilsError(
+            f"{wanted} are several platforms, and the engine's image store, {store}, holds one of an image; "
+            f"name one (--platform {wanted.partition(',')[0]}), or let the engine use the containerd image store"
+        )
+
+
+def _is_stored(words: Sequence[str]) -> bool:
+    """Return whether a build with these options puts its result into the engine's image store."""
+    return not any(_ELSEWHERE.intersection(option.names) for option in options.parse(words, BUILD))
 
 
 def require_bases(
