@@ -83,7 +83,7 @@ def parser() -> program.Parser:
     script = parser.add_action(
         "completion", "print a script that makes the shell complete commands, images and docks", _COMPLETION
     )
-    script.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
+    script.add_argument("shell", metavar="SHELL", choices=completion.SHELLS, help="bash, zsh or fish")
     return parser
 
 
@@ -156,7 +156,7 @@ def print_bake_file(project: Project) -> None:
 
     file, left_out = bake.definition(project)
     for each in left_out:
-        console.warn("dockerutils", each)
+        console.warn(_NAME, each)
     print(json.dumps(file, indent=2))
 
 

@@ -17,17 +17,13 @@ _EXAMPLES = """\
   find-image org/tools                                  org/tools:26.11.20
   find-image org/tools --remote                         also ask Docker Hub
   docker run --rm "$(find-image org/tools)" ls          run the newest version"""
-_ENVIRONMENT = """\
-  DOCKER_USERNAME, DOCKER_PASSWORD   login for Docker Hub, or for DOCKER_REGISTRY (default: docker's own logins)
-  DOCKER_REGISTRY                    registry of that login, host[:port] (default: docker.io)
-  AWS_PROFILE, AWS_REGION ...        for ECR, as for the aws command"""
 
 _warn = partial(console.warn, "find-image")
 
 
 def parser() -> program.Parser:
     """Return the parser of find-image."""
-    parser = program.Parser("find-image", f"{__doc__}", _EXAMPLES, environment=_ENVIRONMENT)
+    parser = program.Parser("find-image", f"{__doc__}", _EXAMPLES, environment=credentials.ENVIRONMENT)
     parser.add_argument("name", metavar="NAME", help="image name without a tag")
     parser.add_argument("--remote", action="store_true", help="also ask the registry in the name (default: docker.io)")
     parser.add_argument("--all", action="store_true", help="print all versions, newest first")

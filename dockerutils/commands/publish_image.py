@@ -30,10 +30,6 @@ _EXAMPLES = """\
   publish-image prod                  push what publication_tag names
   publish-image prod -t 1.2           publish <project>-prod:1.2
   publish-image prod --dry-run        print the commands"""
-_ENVIRONMENT = """\
-  DOCKER_USERNAME, DOCKER_PASSWORD   login for Docker Hub, or for DOCKER_REGISTRY (default: docker's own logins)
-  DOCKER_REGISTRY                    registry of that login, host[:port] (default: docker.io)
-  AWS_PROFILE, AWS_REGION ...        for ECR, as for the aws command"""
 
 _HUB_NAMES = ("docker_hub", "docker", HUB)
 
@@ -60,7 +56,7 @@ class Destination(NamedTuple):
 
 def parser() -> program.Parser:
     """Return the parser of publish-image."""
-    parser = program.Parser("publish-image", f"{__doc__}", _EXAMPLES, environment=_ENVIRONMENT)
+    parser = program.Parser("publish-image", f"{__doc__}", _EXAMPLES, environment=credentials.ENVIRONMENT)
     parser.add_image()
     parser.add_argument("-i", "--image-name", metavar="NAME", help="publish the image with this name")
     parser.add_argument("-t", "--image-tag", metavar="TAG", help="publish the image with this tag")

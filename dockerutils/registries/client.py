@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.client import responses
+from http.client import FORBIDDEN, NOT_FOUND, OK, TOO_MANY_REQUESTS, UNAUTHORIZED, responses
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urljoin, urlsplit
 from urllib.request import parse_http_list, parse_keqv_list
@@ -39,6 +39,7 @@ _SINGLE = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
+_REFUSED = {UNAUTHORIZED, FORBIDDEN}
 _MANIFESTS = {"Accept": ", ".join((*_INDEXES, *_SINGLE))}
 
 
@@ -96,8 +97,8 @@ class Client:
         """
         with self._explaining_urls():
             answer = self._fetch(urljoin(self._repository(), "/v2/"))
-            if answer.status != 401 or push_needs_one:  # noqa: PLR2004
-                return answer.status == 401  # noqa: PLR2004
+            if answer.status != UNAUTHORIZED or push_needs_one:
+                return answer.status == UNAUTHORIZED
             try:
                 self._get("/v2/")
             except Refused:
@@ -152,10 +153,10 @@ class Client:
         answer = self._fetch(
             url, method=method, headers=headers, authorization=self._authorization if self._is_own(url) else ""
         )
-        if answer.status == 401 and self._is_own(answer.url):  # noqa: PLR2004
+        if answer.status == UNAUTHORIZED and self._is_own(answer.url):
             self._authorization = self._log_in(answer)
             answer = self._fetch(url, method=method, headers=headers, authorization=self._authorization)
-        if answer.status != 200:  # noqa: PLR2004
+        if answer.status != OK:
             raise self._refusal(answer)
         return answer
 
@@ -192,7 +193,7 @@ class Client:
             query = "&".join(filter(None, [urlsplit(realm).query, urlencode(fields)]))
             url = urlsplit(realm)._replace(query=query).geturl()
             answer = self._fetch(url, authorization=self._login.basic if self._login else "")
-        if answer.status != 200:  # noqa: PLR2004
+        if answer.status != OK:
             raise self._refusal(answer)
         content = _object(answer, "token")
         token = content.get("token") or content.get("access_token")
@@ -205,8 +206,8 @@ class Client:
 
         def attempt() -> Answer:
             answer = self._connection.fetch(url, **request)
-            if answer.status == 429 or answer.status // 100 == 5:  # noqa: PLR2004
-                where, text = urlsplit(answer.url).netloc, f"{answer.status} {responses.get(answer.status, '')}".strip()
+            if answer.status == TOO_MANY_REQUESTS or answer.status // 100 == 5:  # noqa: PLR2004
+                where, text = urlsplit(answer.url).netloc, _shown(answer.status)
                 after = answer.headers.get("Retry-After", "")
                 seconds = int(after) if re.fullmatch(r"[0-9]{1,6}", after) else 0
                 raise TemporaryFailure(f"{where} answers {text}; try again later", retry_after=seconds)
@@ -218,20 +219,24 @@ class Client:
         """Return what an answer other than 200 means: what is wrong; what to do."""
         host, status = urlsplit(answer.url).netloc, answer.status
         remedy = how_to_log_in(self._host)
-        if status in {401, 403} and host != self._server:
-            return Refused(f"{host} refuses the login for {self._host} ({status}); {how_to_log_in(self._host)}")
-        if status in {401, 403}:
+        if status in _REFUSED and host != self._server:
+            return Refused(f"{host} refuses the login for {self._host} ({status}); {remedy}")
+        if status in _REFUSED:
             whose = "with this login" if self._login else "without a login"
             return Refused(f"{self._host} shows no {self._name} {whose} ({status}); correct the name, or {remedy}")
-        if status == 404:  # noqa: PLR2004
+        if status == NOT_FOUND:
             return DockerutilsError(
                 f"{self._host} has no {self._name} (404); correct the name, or publish the image first"
             )
         if status // 100 == 3:  # noqa: PLR2004
             where = f"{urlsplit(answer.url).scheme}://{host}"
             return DockerutilsError(f"{self._host} redirects to {where} without end; {_REPORT}")
-        text = f"{status} {responses.get(status, '')}".strip()
-        return DockerutilsError(f"{host} answers {text}; check that it is a registry")
+        return DockerutilsError(f"{host} answers {_shown(status)}; check that it is a registry")
+
+
+def _shown(status: int) -> str:
+    """Return a status with its meaning, such as 404 Not Found."""
+    return f"{status} {responses.get(status, '')}".strip()
 
 
 def _media_type(answer: Answer) -> str:

@@ -14,13 +14,19 @@ from dockerutils.core import process
 from dockerutils.core.errors import DockerutilsError, UserError
 from dockerutils.docker.references import HUB, is_registry
 
+# For the help of commands that log in.
+ENVIRONMENT = """\
+  DOCKER_USERNAME, DOCKER_PASSWORD   login for Docker Hub, or for DOCKER_REGISTRY (default: docker's own logins)
+  DOCKER_REGISTRY                    registry of that login, host[:port] (default: docker.io)
+  AWS_PROFILE, AWS_REGION ...        for ECR, as for the aws command"""
+
 # The user name of a login whose secret is not a password but a refresh token.
 IDENTITY_TOKEN = "<token>"  # noqa: S105
 
 # The key of Docker Hub's credentials in docker's file.
 HUB_KEY = "https://index.docker.io/v1/"
 _HUB_HOSTS = (HUB, f"index.{HUB}", f"registry-1.{HUB}", "registry.hub.docker.com")
-_FILE = "config.json"
+FILE = "config.json"
 _NOT_FOUND = "credentials not found"
 
 
@@ -89,7 +95,7 @@ def stored(host: str, environ: Mapping[str, str]) -> Login | None:
 
 def configuration_file(environ: Mapping[str, str]) -> str:
     """Return the path of the user's docker configuration file, whether it exists or not."""
-    return os.path.join(os.path.abspath(environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")), _FILE)
+    return os.path.join(os.path.abspath(environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")), FILE)
 
 
 def read(path: str) -> dict[str, Any] | None:

@@ -18,10 +18,10 @@ from typing import IO, Any
 
 from dockerutils.core.errors import Terminated
 from dockerutils.docker.references import HUB
-from dockerutils.registries.credentials import HUB_KEY, configuration_file, read
+from dockerutils.registries.credentials import FILE, HUB_KEY, configuration_file, read
 
 _PREFIX = "dockerutils-login-"
-_FILE, _LOCK = "config.json", ".lock"
+_LOCK = ".lock"
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def _fill(directory: str, users_file: str, registries: list[str]) -> None:
     users_own = os.path.dirname(users_file)
     if os.path.isdir(users_own):
         for name in os.listdir(users_own):
-            if name not in (_FILE, _LOCK):
+            if name not in (FILE, _LOCK):
                 os.symlink(os.path.join(users_own, name), os.path.join(directory, name))
     settings = read(users_file)
     if settings is None and not registries:
@@ -86,7 +86,7 @@ def _fill(directory: str, users_file: str, registries: list[str]) -> None:
         # An empty helper name means the file itself.
         own = {HUB_KEY if each == HUB else each: "" for each in registries}
         settings["credHelpers"] = {**(settings.get("credHelpers") or {}), **own}
-    _write(os.path.join(directory, _FILE), settings)
+    _write(os.path.join(directory, FILE), settings)
 
 
 def _write(path: str, settings: Mapping[str, Any]) -> None:
