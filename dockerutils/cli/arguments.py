@@ -85,7 +85,8 @@ class _Reader:
     def short(self, word: str) -> None:
         """Read a letter, or a cluster of letters, the last of which can have a value.
 
-        A cluster of switches alone is always that: `-it` is docker's, even where `-t` takes a value.
+        A cluster in which each letter can be a switch is a cluster of switches: `-it` is docker's, even if our `-t`
+        takes a value.
         """
         letters = word[1:]
         if len(letters) > 1 and all(map(self._is_switch, letters)):

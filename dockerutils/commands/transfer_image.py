@@ -38,7 +38,9 @@ def parser() -> program.Parser:
     parser.add_argument("image", metavar="IMAGE", help="image of the project, or NAME[:TAG] of any other")
     parser.add_argument("destinations", metavar="DEST", nargs="+", help="dock, or [USER@]HOST[:PORT]")
     parser.add_argument(
-        "--platform", metavar="PLATFORM", help="send an image for PLATFORM to any host: one can have emulation"
+        "--platform",
+        metavar="PLATFORM",
+        help="send the image for PLATFORM, even to a host that needs emulation",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="say why an image takes a slower way")
     parser.add_dry_run()

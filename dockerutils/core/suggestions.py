@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 
 def nearest(word: str, known: Iterable[str], *, at_least: float = 0.6) -> str:
-    """Return the known word that resembles `word` most, an empty string if none does.
+    """Return the known word that is most similar to `word`, an empty string if none is similar enough.
 
-    `at_least` is the resemblance that counts, from 0 to 1: the ratio of difflib.
+    `at_least` is the minimum similarity, from 0 to 1: the ratio of difflib.
     """
     import difflib  # late: only mistakes need it
 

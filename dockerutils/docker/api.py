@@ -38,7 +38,7 @@ class Api:
         self._connection.auto_open = 0
 
     def close(self) -> None:
-        """Close the connection: the engine gives up what it still does for it."""
+        """Close the connection: the engine cancels what it is still doing for it."""
         self._connection.close()
 
     def abort(self) -> None:
@@ -79,12 +79,12 @@ class Api:
             raise Disconnected(str(error)) from error
 
     def _work(self, path: str, **query: str) -> None:
-        """Have the engine do something long, which reports its progress in lines of JSON."""
+        """Start a long operation of the engine and wait for its end; the engine reports progress in lines of JSON."""
         errors = []
         try:
             response = self._open("POST", path, _NO_LOGIN, query)
             rest = b""
-            # Not by lines: http.client takes the end of the connection for the end of the answer then.
+            # Not by lines: http.client would not see that the connection broke before the end of the answer.
             while data := response.read1(_CHUNK):
                 *lines, rest = (rest + data).split(b"\n")
                 errors += [error for line in lines if line.strip() and (error := json.loads(line).get("error"))]

@@ -1,4 +1,4 @@
-"""Which builder `docker build` uses: BuildKit, or the classic one, which lacks the newer features of Dockerfiles.
+"""Which builder `docker build` uses: BuildKit, or the classic one, without the newer features of Dockerfiles.
 
 https://docs.docker.com/build/buildkit/#getting-started: DOCKER_BUILDKIT decides; without it, clients from version 23 on
 use BuildKit if its plugin is installed.

@@ -50,8 +50,8 @@ def has_image(reference: str, environ: Mapping[str, str]) -> bool:
 def platforms_of(reference: str) -> tuple[str | None, str]:
     """Return the platform of an image and that of the engine, such as linux/amd64 and linux/x86_64.
 
-    That of the image is None if the engine does not have it; that of the engine can be unknown, "". DockerutilsError if
-    no engine answers.
+    The platform of the image is None if the engine does not have it; that of the engine is "" if unknown.
+    DockerutilsError if no engine answers.
     """
     records = _records([reference], process.capture(_inspection([reference])))
     if not records:
@@ -169,7 +169,7 @@ def missing_platforms(reference: str, record: Record, wanted: Iterable[str]) -> 
 def manifest_digest(reference: str, record: Record, platform: str) -> str:
     """Return the digest of the manifest that an image has for a platform, by default that of its record.
 
-    An empty string if docker, before 28, does not tell.
+    An empty string if docker, before 28, does not show it.
     """
     import json  # late, as socket
 

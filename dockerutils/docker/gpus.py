@@ -36,7 +36,7 @@ def ask() -> tuple[list[str], str]:
 
 
 def choose(info: dict[str, Any]) -> tuple[list[str], str]:
-    """Return the same by the answer of `docker info`."""
+    """Return the same from what `docker info` prints as JSON; KeyError if that is not an answer of an engine."""
     devices = [str(device["ID"]) for device in info.get("DiscoveredDevices") or ()]
     has_gpus = any(device.partition("=")[0].endswith("/gpu") for device in devices)
     major = str(info["ServerVersion"]).partition(".")[0]

@@ -15,7 +15,7 @@ from dockerutils.core.suggestions import nearest
 
 _WRITE_THE_OPTION = "write the option before it, as in -e NAME=value"
 FALSE = {"0", "f", "F", "false", "FALSE", "False"}  # strconv.ParseBool in Go
-_RESEMBLES = 0.75  # difflib's ratio
+_SIMILAR = 0.75  # difflib's ratio
 
 
 class Table(NamedTuple):
@@ -140,9 +140,9 @@ def fault(words: Sequence[str], table: Table, advice: str = _WRITE_THE_OPTION) -
 
 
 def unknown(words: Sequence[str], table: Table) -> list[tuple[str, str]]:
-    """Return the options that the docker command does not have, each with the one that it resembles.
+    """Return the options that the docker command does not have, each with a similar one, or "".
 
-    A long option that resembles none is left out: it can be one of another version of docker, or of podman.
+    A long option without a similar one is left out: it can be an option of another version of docker, or of podman.
     """
     known = table.valued | table.switches
     found = []
@@ -151,7 +151,7 @@ def unknown(words: Sequence[str], table: Table) -> list[tuple[str, str]]:
             if name in known:
                 continue
             is_letter = len(name) == 1
-            near = "" if is_letter else nearest(name, sorted(known), at_least=_RESEMBLES)
+            near = "" if is_letter else nearest(name, sorted(known), at_least=_SIMILAR)
             if is_letter or near:
                 found.append((f"-{name}" if is_letter else f"--{name}", near and f"--{near}"))
     return found

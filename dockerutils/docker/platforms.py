@@ -46,7 +46,7 @@ def normal(platform: str) -> str:
 def runs(engine: str, image: str) -> bool:
     """Return whether an engine of one platform runs an image for another one, without emulation.
 
-    Emulation cannot be seen from outside. Nobody knows about an empty platform: the answer is yes.
+    Emulation is not visible from outside. If a platform is unknown, an empty string, the answer is True.
     """
     system, architecture, variant = _parts(engine)
     wanted_system, wanted, wanted_variant = _parts(image)

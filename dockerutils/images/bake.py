@@ -92,7 +92,7 @@ class _Writer:
             self.left_out.append(f"{image.dockerfile}: bake does not copy {pip_conf.TEMPLATE}; {advice}")
 
     def _contexts(self, image: Image) -> dict[str, str]:
-        """Return the targets that stand for what an image is built from."""
+        """Return the targets that replace the bases of an image, by their references."""
         return {
             base.reference: f"target:{_target(base.image.name)}{'-builder' * (base.reference == base.image.builder)}"
             for base in build_order.bases(self._project, image)
@@ -100,7 +100,7 @@ class _Writer:
         }
 
     def _attributes(self, image: Image, given: Sequence[Option]) -> dict[str, Any]:
-        """Return what options of docker build are as attributes of a target."""
+        """Return options of docker build as attributes of a target."""
         found: dict[str, Any] = {}
         for option in given:
             for name in option.names or option.words:

@@ -26,8 +26,8 @@ _AT_ONCE_DOCKED = 2
 class Request(NamedTuple):
     """What to build, and how.
 
-    `images` are the names of images with a Dockerfile, or ALL. `with_base` builds the image `base` too, first if the
-    others need it. `pull` pulls newer versions of the FROM images. `repository`, for one image, and `tag` replace those
+    `images` are the names of images with a Dockerfile, or ALL. `with_base` also builds the image `base`, before those
+    that need it. `pull` pulls newer versions of the FROM images. `repository`, for one image, and `tag` replace those
     of the project. `options` are further options of docker build. `with_missing` also builds images of the project
     that these are built from and that the engine does not have. `at_once` is the number of builds that run at the same
     time, None for the number of CPUs, but at least AT_ONCE, and in a docked shell 2.

@@ -1,4 +1,4 @@
-"""What builds that run at the same time show: live lines on a terminal, elsewhere their output with prefixed lines."""
+"""Output of builds that run at the same time: live lines on a terminal, elsewhere lines prefixed with the image."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from dockerutils.core.progress import Lines
 
 
 def report(*, to_stderr: bool) -> Report:
-    """Return what shows the progress of builds here; with `to_stderr`, it writes nothing to stdout."""
+    """Return the report for this stderr, a terminal or not; with `to_stderr`, it writes nothing to stdout."""
     return LiveLines(to_stderr=to_stderr) if sys.stderr.isatty() else PrefixedLines(to_stderr=to_stderr)
 
 
 class PrefixedLines:
-    """Each line of a build goes where the build wrote it, whole, with the name of the image before it."""
+    """Complete lines of builds, prefixed with the name of the image, on the stream that the build wrote to."""
 
     def __init__(self, *, to_stderr: bool) -> None:
         self._to_stderr = to_stderr
@@ -37,7 +37,7 @@ class PrefixedLines:
         self._unfinished[job.name, stream] = rest
         self._print(job, stream, lines)
 
-    def end(self, job: Job, failure: Failure | None) -> None:  # noqa: ARG002 - the same for both
+    def end(self, job: Job, failure: Failure | None) -> None:  # noqa: ARG002 - part of Report
         """Print a last line without a line end."""
         self._finish_lines(job)
 
@@ -58,7 +58,7 @@ class PrefixedLines:
 class LiveLines:
     """One line per running build, with its last line of output.
 
-    When a build ends, what it wrote to stdout is printed, or if it failed, all that its last command wrote.
+    When a build ends, its stdout is printed; if it failed, all output of its last command.
     """
 
     def __init__(self, *, to_stderr: bool) -> None:

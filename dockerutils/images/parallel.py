@@ -37,12 +37,12 @@ class Plan(NamedTuple):
 
 
 def run(plans: Mapping[str, Plan], at_once: int, *, to_stderr: bool) -> None:
-    """Build images, at most `at_once` at a time. `plans` are theirs by their names, in build order.
+    """Build images, at most `at_once` at a time. `plans` has the plan of each image by its name, in build order.
 
-    Where only one image can be built at a time, docker writes to our streams itself. An image with a script is built
-    while no other one is: the script can change files of the context. When a build fails, those that run go on to their
-    end, no other one starts, and an error with the status of the first one that failed is raised. With `to_stderr` all
-    output goes to stderr.
+    If only one image can be built at a time, docker writes to our streams itself. An image with a script is never built
+    at the same time as another one: the script can change files of the context. If a build fails, running builds
+    continue to their end, no other build starts, and CommandFailed has the status of the first failure. With
+    `to_stderr` all output goes to stderr.
     """
     is_chain = all(before in plans[after].needs for before, after in pairwise(plans))
     if at_once == 1 or is_chain:
@@ -80,10 +80,9 @@ def _run_at_once(plans: Mapping[str, Plan], at_once: int, *, to_stderr: bool) ->
 
 
 def _failure(failed: Sequence[tuple[str, Step, DockerutilsError]], rest: Sequence[str]) -> DockerutilsError:
-    """Return the error of images that failed, with the status of the first one; `rest` are those not built for it.
+    """Return the error for images that failed, with the status of the first one; `rest` are those that were not built.
 
-    Its message is empty if docker has printed its own and there is nothing to add. A script can have failed without
-    one.
+    Its message is empty if docker has printed its own and there is nothing to add. A script can fail without a message.
     """
     name, step, error = failed[0]
     text = str(error)

@@ -1,4 +1,4 @@
-"""What a build for a platform, or of a Docker v2 manifest, needs: of the engine's image store, and of its bases."""
+"""What builds for a platform, or with a Docker v2 manifest, need: an image store for them, and suitable bases."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def manifest_options(project: Project, image: Image, words: Sequence[str]) -> li
 
 
 def manifest_options_of_store(project: Project, image: Image, words: Sequence[str], *, dry_run: bool) -> list[str]:
-    """Return those of `manifest_options` that the engine needs: in the classic store every manifest is Docker's.
+    """Return `manifest_options` if the engine needs them: in the classic store every manifest is Docker's.
 
     For a dry run without an engine, the image store is containerd.
     """

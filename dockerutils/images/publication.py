@@ -1,4 +1,4 @@
-"""The form in which an image is published: checked on the engine before the push, and at the registry after it."""
+"""The form in which an image is published: checked on the engine before the push, and at the registry afterwards."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 
 class Form(NamedTuple):
-    """What to publish of an image: its `platforms`, none for those that it has, and whether with a Docker v2 manifest.
+    """The form to publish an image in: its `platforms`, () for those that it has; whether with a Docker v2 manifest.
 
-    `selected` is the one platform of --platform, which docker selects from those of the image. `remedy` builds the
-    image in this form.
+    `selected` is the platform of --platform if that names only one: docker pushes the image's manifest for it. `remedy`
+    is the command line that builds the image in this form.
     """
 
     platforms: tuple[str, ...]
@@ -46,7 +46,7 @@ class Target(NamedTuple):
 
 
 def form(project: Project, image: Image, given: str | None) -> Form:
-    """Return the form of the section of an image; `given` are the platforms of --platform."""
+    """Return the form that the section of an image asks for; `given` is the value of --platform."""
     platforms = project.platforms(image, given)
     is_docker = project.has_docker_manifest(image, platforms)
     selected = platforms[0] if given is not None and len(platforms) == 1 else ""

@@ -131,8 +131,8 @@ def _is_removed(run: invocation.Run, given: Sequence[str], *, keep: bool) -> boo
 def require_image(project: Project, image: Image, run: invocation.Run) -> None:
     """Raise DockerutilsError, with the command that builds the image, if the engine does not have it.
 
-    So also if a dock runs it only with emulation, unless an option names the platform: here docker itself warns. Docker
-    pulls a configuration-only image itself.
+    The same if a dock could run it only with emulation, unless an option names the platform; the local docker warns by
+    itself. A configuration-only image can be missing: docker pulls it.
     """
     if not project.docked or options.values(run.args, RUN, "platform"):
         has_image = engine.has_image(image.reference, project.environ)

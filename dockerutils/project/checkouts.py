@@ -1,7 +1,8 @@
-"""Which directory an image was built in last: two projects whose directories have the same name share their images.
+"""The directory that an image was last built in: projects in directories of the same name have the same image names.
 
 The record, `~/.docker/dockerutils-images.json`, has an object for each engine: image names, each with the tag of the
-last build and the root of its project. It is a help only: a command that cannot read or write it goes on without it.
+last build and the root of its project. Only a warning depends on it: commands ignore a record that cannot be read or
+written.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def record(project: Project, images: Iterable[Image]) -> None:
 
 
 def _engine(environ: Mapping[str, str]) -> str:
-    """Return what tells the engines of docker commands apart."""
+    """Return the name of the engine in the record."""
     return environ.get("DOCKER_HOST") or environ.get("DOCKER_CONTEXT") or "default"
 
 

@@ -1,4 +1,4 @@
-"""The part of the v2 registry protocol that lists tags and tells what they name.
+"""The part of the v2 registry protocol that lists tags, and shows what a tag names.
 
 The protocol: https://distribution.github.io/distribution/spec/api/; its logins:
 https://distribution.github.io/distribution/spec/auth/. Importing this module takes longer than most commands run:

@@ -89,7 +89,7 @@ class Facts(NamedTuple):
     docker_setting: str  # the setting that keeps docker/ out of the package; empty if docker/ stays out anyway
     has_dependencies: bool  # its metadata list what it needs; so can those of a project that is not a package
     metadata: list[str]  # its files of metadata.NAMES
-    lock: Lock | None  # its lock file, which counts instead of requirement files
+    lock: Lock | None  # its lock file, which replaces requirement files
     secrets: list[str]  # the variables with the credentials of its private package indexes
     unsupported: list[str]  # environments that the images cannot have, as a message names them
     has_pip_conf: bool  # it has a pip.conf.template, as in networks with their own package index

@@ -19,7 +19,7 @@ UV, POETRY, PDM, PIPENV = "uv", "poetry", "pdm", "pipenv"
 
 TEST_GROUPS = ("test", "tests", "testing", "dev")  # extras and dependency groups with test requirements
 
-# The first one counts. Where the project says which versions of the tool it is for, if it does.
+# By precedence: the tool, and the setting of the project with the versions of the tool that it supports.
 _TOOLS = {
     "uv.lock": (UV, "tool.uv.required-version"),
     "poetry.lock": (POETRY, "tool.poetry.requires-poetry"),
@@ -38,7 +38,7 @@ _UNSUPPORTED = {
     "pixi.lock": "the pixi environment in pixi.lock",
     "pylock.toml": "pylock.toml",
 }
-# Indexes that ask nobody for credentials.
+# Indexes without credentials.
 _PUBLIC = r"https://((test\.|files\.)?pypi\.org|pypi\.python\.org|download\.pytorch\.org|pypi\.nvidia\.com)(/|$)"
 _VERSIONS = r"\s*(?:(?:===?|~=|!=|<=|>=|<|>)\s*[\w.*+!-]+\s*,?\s*)+"
 
@@ -121,7 +121,7 @@ def _is_complete(root: str, name: str) -> bool:
 
 
 def _specifier(versions: list[str]) -> str:
-    """Return the versions of a tool that the project is for, if pip can read them."""
+    """Return the versions of a tool that the project supports, if pip can read them."""
     found = next(iter(versions), "")
     return found.replace(" ", "") if re.fullmatch(_VERSIONS, found) else ""
 

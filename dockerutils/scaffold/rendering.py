@@ -103,7 +103,7 @@ def _common(facts: Facts, *, buildkit: bool) -> _Values:
     editable = [f"./{path}" if path in members else '"$project"' for path in packages]
     return {
         "buildkit": buildkit,
-        # Only where Docker Hub is likely to answer: any BuildKit has the syntax of these Dockerfiles.
+        # Only where Docker Hub probably answers; every version of BuildKit knows the syntax of these Dockerfiles.
         "syntax": buildkit and not facts.has_pip_conf,
         "installer": "lock" if facts.lock else "pip",
         "lock": facts.lock is not None,

@@ -1,4 +1,4 @@
-"""Jobs: commands that run at the same time, each job after those that it needs. What they write is handed on."""
+"""Jobs: commands that run at the same time, each job after those that it needs. Their output goes to a report."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
 _CHUNK = 1 << 16
-# How often a command is run that fails for a cause that passes.
+# Runs of a command that fails for a temporary cause, at most.
 _ATTEMPTS = 3
-# Bytes of stderr that are kept to find out that cause, the last ones.
+# Size in bytes of the end of stderr, which shows the cause.
 _TAIL = 4096
 
 
@@ -46,13 +46,13 @@ class Failure(NamedTuple):
 
 
 class Report(Protocol):
-    """What is told of the progress of jobs, always in the main thread."""
+    """What receives the progress and the output of jobs. All methods are called in the main thread."""
 
     def begin(self, job: Job, command: Command) -> None:
         """Show a command that is about to run."""
 
     def write(self, job: Job, stream: int, data: bytes) -> None:
-        """Take what a command wrote to STDOUT or STDERR, in pieces of any length."""
+        """Receive output of a command, in pieces of any length; `stream` is STDOUT or STDERR."""
 
     def end(self, job: Job, failure: Failure | None) -> None:
         """Show that a job has succeeded or failed."""
@@ -64,11 +64,11 @@ class Report(Protocol):
 def run_jobs(
     jobs: Iterable[Job], at_once: int, report: Report, is_temporary: Callable[[bytes], bool] = lambda _: False
 ) -> tuple[list[Failure], list[Job]]:
-    """Run jobs, at most `at_once` at a time, the first one that can start first; return the failures and the rest.
+    """Run jobs, at most `at_once` at a time; return the failures and the jobs that were not started.
 
-    A command that fails is run again, twice at most, if `is_temporary` says so of the end of its stderr. After a
-    failure the jobs that run go on to their end, and no other one starts: those are the rest. The children read
-    nothing. When a signal ends this, all children have ended.
+    Of the jobs that can start, the first one in `jobs` starts first. A command that fails is run again, at most twice,
+    if `is_temporary` returns True for the end of its stderr. After a failure, running jobs continue to their end, and
+    no other job starts. Commands read nothing from stdin. If a signal interrupts this, all children end first.
     """
     with closing(_Run(jobs, at_once, report, is_temporary)) as run:
         try:
@@ -119,7 +119,7 @@ class _Run:
                 self._finish(active)
 
     def stop(self, grace: float) -> None:
-        """End all children; those that run on after `grace` seconds are terminated, and killed in the end."""
+        """End all children: terminate those that still run after `grace` seconds, and finally kill them."""
         with spawn.deferred_signals():  # a second Ctrl-C would leave some of them behind
             self._await_end(grace)
             for child in self._children():
@@ -165,7 +165,7 @@ class _Run:
             self._events.watch(stream, partial(self._transfer, active, stream))
 
     def _finish(self, active: _Active) -> None:
-        """Take the rest of the output of a command that has ended, and go on with its job, or run it again."""
+        """Read the rest of the output of a command that has ended, then continue its job, or run the command again."""
         assert active.child
         self._drain(active)
         status = spawn.status(active.child)
@@ -186,7 +186,7 @@ class _Run:
         self._report.end(active.job, self.failures[-1])
 
     def _transfer(self, active: _Active, stream: IO[bytes]) -> bool:
-        """Hand on what can be read from a pipe; return whether more can follow at once. Close it at its end."""
+        """Report what can be read from a pipe now; return whether to read again at once. Close the pipe at its end."""
         assert active.child
         try:
             data = os.read(stream.fileno(), _CHUNK)
@@ -202,7 +202,7 @@ class _Run:
         return bool(data)
 
     def _drain(self, active: _Active) -> None:
-        """Hand on what a child wrote before its end; what it left in the background can hold the pipes open."""
+        """Report what a child wrote before it ended, and close its pipes: background processes can hold them open."""
         for stream in filter(is_open, (active.child.stdout, active.child.stderr) if active.child else ()):
             while self._transfer(active, stream):
                 pass
@@ -217,8 +217,8 @@ class _Run:
         return [each.child for each in self._active if each.child and each.child.poll() is None]
 
     def _await_end(self, seconds: float) -> None:
-        """Wait until all children have ended, for a limited time; take their output: a full pipe would hold them up."""
+        """Wait until all children have ended, for a limited time; read their output: a full pipe would block them."""
         deadline = time.monotonic() + seconds
         while self._children() and time.monotonic() < deadline:
-            with suppress(OSError):  # nobody reads what we write any more
+            with suppress(OSError):  # the reader of our output is gone
                 self._events.wait()

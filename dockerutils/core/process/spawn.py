@@ -1,4 +1,4 @@
-"""The only place that starts a child or replaces this process. It also ends children and defers signals meanwhile."""
+"""The only place that starts a child or replaces this process. It also ends children, and defers signals."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def status(child: Popen[bytes]) -> int:
 
 
 def end(children: Iterable[Popen[bytes]], patience: float | None = None) -> None:
-    """Terminate children and wait for them; kill those that run on after `patience` seconds, PATIENCE by default."""
+    """Terminate children and wait for them; kill those that still run after `patience` seconds, by default PATIENCE."""
     from subprocess import TimeoutExpired
 
     running = [each for each in children if each.poll() is None]

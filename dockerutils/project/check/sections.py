@@ -23,7 +23,7 @@ def of_image(project: Project, name: str) -> Iterator[str]:
 
 
 def of_no_image(project: Project, names: Sequence[str]) -> Iterator[str]:
-    """Yield the sections that name no image but nearly do. Other sections are none of our business."""
+    """Yield the sections whose names are nearly those of images. Other sections can belong to other tools."""
     values = [project.config.peek(section) for section in (*project.config, *names)]
     used = {*RUN_SECTIONS, *names, *(each["env"].text for each in values if "env" in each)}
     near_names = {spelling: name for name in names for spelling in (name.lower(), f"{project.name}-{name.lower()}")}
