@@ -6,17 +6,14 @@ import contextlib
 import json
 import os
 import shutil
-import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
-from benchmarks.lab import environment, install, write
+from benchmarks.lab import Place, environment, installed, write
 from benchmarks.timing import Call, Row, Series, compare, milliseconds, note, run, verdict
 from tests.testbed import images, registry
 from tests.testbed.debian import modern_usr
-from tests.testbed.engine import Engine, running
+from tests.testbed.engine import CONTAINERD, running
 
 NAMES = [f"image{number}" for number in range(1, 8)]
 COLD, CACHED = 3, 7  # rounds
@@ -46,26 +43,14 @@ RUN echo app > /app
 """
 
 
-class Place(NamedTuple):
-    """A project on an engine with the containerd image store."""
-
-    bin: str  # the directory of the installed commands
-    project: str
-    env: Mapping[str, str]
-
-
 @contextlib.contextmanager
 def opened() -> Iterator[Place]:
-    """Make all of it, and remove it again."""
-    needed = ("debootstrap", "docker-registry", "busybox")
-    missing = [name for name in needed if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")]
-    if os.geteuid() or missing:
-        sys.exit(f"benchmarks: builds take root, and {', '.join(needed)}; missing: {', '.join(missing) or 'root'}")
+    """Yield a project on an engine with the containerd image store; remove all of it afterwards."""
     with contextlib.ExitStack() as stack:
-        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="dockerutils-benchmarks-"))
-        binaries = install(directory)
+        needed = installed("builds", "debootstrap", "docker-registry", "busybox")
+        directory, binaries = stack.enter_context(needed)
         note("starting a Docker Engine (the first time, Debian's is fetched)")
-        engine = stack.enter_context(_fresh())
+        engine = stack.enter_context(running(modern_usr(), **CONTAINERD))
         images.add_busybox(engine)
         env = {**environment(directory), **engine.client(f"{directory}/.docker"), "LOGNAME": "alice"}
         project = f"{directory}/app"
@@ -114,16 +99,12 @@ def caching(place: Place) -> list[Row]:
             note(f"a job on a fresh engine: {name}")
             write(f"{project}/docker/dockerutils.cfg", "" if name == "none" else _CACHED_CONFIGURATION)
             write(f"{project}/nonce", name)  # the jobs are of different commits
-            with _fresh() as engine, registry.shared(engine, there.host):
+            with running(modern_usr(), **CONTAINERD) as engine, registry.shared(engine, there.host):
                 env = {**place.env, **engine.client(f"{project}-{name}"), "CACHE": there.host}
                 taken[name] = milliseconds(Call((f"{place.bin}/build-image", "prod"), project, env)) / 1000
     none = Series("without a cache", [taken["none"]])
     jobs = {"a first CI job, which fills a registry cache": "first", "a second one, on a fresh engine": "second"}
     return [compare(Series(name, [taken[job]]), none, "s") for name, job in jobs.items()]
-
-
-def _fresh() -> contextlib.AbstractContextManager[Engine]:
-    return running(modern_usr(), features={"containerd-snapshotter": True})
 
 
 def _services() -> Iterator[tuple[str, object]]:

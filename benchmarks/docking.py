@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from statistics import median
 
-from benchmarks.lab import write
-from benchmarks.syncing import DELAY, Place
+from benchmarks.lab import Place, write
+from benchmarks.syncing import DELAY
 from benchmarks.timing import Call, Row, Series, compare, milliseconds, note, run, side_by_side, verdict
 from tests.testbed import aws
 

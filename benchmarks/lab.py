@@ -59,6 +59,14 @@ echo "$*" >>"$RECORD"
 """
 
 
+class Place(NamedTuple):
+    """An installation and a project to run its commands in."""
+
+    bin: str  # the directory of the installed commands
+    project: str
+    env: Mapping[str, str]
+
+
 class Lab(NamedTuple):
     """What the measurements use: the installation's commands, two projects, and environments to run them in."""
 
@@ -117,6 +125,19 @@ def opened() -> Iterator[Lab]:
         run(lab.command("build-image", "app"))
         stack.callback(run, lab.call("docker", "image", "rm", "--force", lab.reference))
         yield lab
+
+
+@contextlib.contextmanager
+def installed(what: str, *programs: str) -> Iterator[tuple[str, str]]:
+    """Install the project in a temporary directory; yield that directory and the one of the installed commands.
+
+    Exit if this is not root or a program is missing; the message says that `what`, such as builds, needs it.
+    """
+    missing = [name for name in programs if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")]
+    if os.geteuid() or missing:
+        sys.exit(f"benchmarks: {what} need root and {', '.join(programs)}; missing: {', '.join(missing) or 'root'}")
+    with tempfile.TemporaryDirectory(prefix="dockerutils-benchmarks-") as directory:
+        yield directory, install(directory)
 
 
 def install(directory: str) -> str:

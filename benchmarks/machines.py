@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from benchmarks.lab import environment, install, write
+from benchmarks.lab import environment, installed, write
 from benchmarks.timing import note
 from tests.testbed import host, registry
 from tests.testbed.debian import modern_usr
@@ -54,25 +52,13 @@ class Machines(NamedTuple):
         """Return what an engine has below that name: the digests of the layers."""
         return engine.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", reference)
 
-    def empty(self) -> None:
-        """Take all images from the far engine."""
-        images = set(self.there.docker("image", "ls", "--all", "--quiet").split())
-        if images:
-            self.there.docker("image", "rm", "--force", *images)
-
 
 @contextlib.contextmanager
 def opened() -> Iterator[Machines]:
     """Make all of it, and remove it again."""
-    needed = ("debootstrap", "sshd", "docker-registry", "nsenter")
-    missing = [name for name in needed if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")]
-    if os.geteuid() or missing:
-        sys.exit(
-            f"benchmarks: two machines take root, and {', '.join(needed)}; missing: {', '.join(missing) or 'root'}"
-        )
     with contextlib.ExitStack() as stack:
-        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="dockerutils-benchmarks-"))
-        binaries = install(directory)
+        needed = installed("transfers", "debootstrap", "sshd", "docker-registry", "nsenter")
+        directory, binaries = stack.enter_context(needed)
         note("starting two Docker Engines (the first time, Debian's is fetched)")
         here, there = (stack.enter_context(running(modern_usr())) for _ in range(2))
         far = stack.enter_context(host.serving(there))
@@ -87,6 +73,12 @@ def opened() -> Iterator[Machines]:
             links.append(Link(name, ssh, stack.enter_context(relay)))
         build(here)
         yield Machines(binaries, directory, env, here, there, *links)
+
+
+def remove_images(engine: Engine) -> None:
+    """Remove all images of an engine."""
+    if images := set(engine.docker("image", "ls", "--all", "--quiet").split()):
+        engine.docker("image", "rm", "--force", *images)
 
 
 def build(engine: Engine) -> None:

@@ -9,19 +9,17 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
-from statistics import median
 
 from benchmarks.lab import environment
-from benchmarks.machines import APP, CHANGED, REGISTRY_PORT, build
-from benchmarks.timing import Call, Row, note, verdict
-from benchmarks.transfers import MEMORY, watched
+from benchmarks.machines import APP, CHANGED, REGISTRY_PORT, build, remove_images
+from benchmarks.timing import Call, Row, Series, compare, note, verdict
+from benchmarks.transfers import BARE, OURS, REGISTRY, memory_row, watched
 from tests.testbed import host, registry
 from tests.testbed.debian import modern_usr
 from tests.testbed.engine import CONTAINERD, Engine, running
 from tests.testbed.relay import inside, relaying
 
 ROUNDS = 3
-OURS, BARE, REGISTRY = "transfer-image", "save, ssh load", "push, ssh pull"
 WAYS = (OURS, BARE, REGISTRY)
 # The image, its second version, and that again.
 SENDS = {"first": APP, "second": CHANGED, "nothing new": CHANGED}
@@ -55,8 +53,7 @@ class _Bed:
     @contextlib.contextmanager
     def prepared(self, way: str) -> Iterator[None]:
         """Take all images from the far side, and give it an empty registry when that is the way."""
-        if images := set(self.there.docker("image", "ls", "--all", "--quiet").split()):
-            self.there.docker("image", "rm", "--force", *images)
+        remove_images(self.there)
         if way != REGISTRY:
             yield
             return
@@ -93,7 +90,7 @@ def pulling(binaries: str) -> list[Row]:
             for way in (SAVE, SSH):
                 times[way, ""].append(watched(bed.call(way, CHANGED))[0])
             ways.reverse()
-    return [*_rows(times), Row("most memory: transfer-image", f"{max(memory):.1f} MB", wanted=_least(max(memory)))]
+    return [*_rows(times), memory_row(OURS, max(memory))]
 
 
 @contextlib.contextmanager
@@ -123,11 +120,4 @@ def _rows(times: dict[tuple[str, str], list[float]]) -> Iterator[Row]:
 
 
 def _row(send: str, ours: list[float], way: str, other: list[float]) -> Row:
-    added = median(own - its for own, its in zip(ours, other, strict=True))
-    ratio = median(own / its for own, its in zip(ours, other, strict=True))
-    its_value = f"{median(other):.2f} s"
-    return Row(f"{OURS}, {send}", f"{median(ours):.2f} s", way, its_value, f"{added:+.2f} s", f"{ratio:.2f}")
-
-
-def _least(memory: float) -> str:
-    return verdict(f"< {MEMORY:g} MB", met=memory < MEMORY)
+    return compare(Series(f"{OURS}, {send}", ours), Series(way, other), "s")

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterator
 
-from benchmarks.lab import environment, install, write
+from benchmarks.lab import Place, environment, installed, write
 from benchmarks.timing import Call, Row, Series, compare, note, run, side_by_side, verdict
 from tests.testbed import host
 from tests.testbed.debian import modern_usr
@@ -28,24 +23,11 @@ _PATTERNS = {
 }
 
 
-class Place(NamedTuple):
-    """A project of that many files, and a host that is known as two docks: beside us and far away."""
-
-    bin: str  # the directory of the installed commands
-    project: str
-    env: Mapping[str, str]
-
-
 @contextlib.contextmanager
 def opened() -> Iterator[Place]:
-    """Make all of it, and remove it again."""
-    needed = ("debootstrap", "sshd", "rsync", "nsenter")
-    missing = [name for name in needed if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")]
-    if os.geteuid() or missing:
-        sys.exit(f"benchmarks: a dock takes root, and {', '.join(needed)}; missing: {', '.join(missing) or 'root'}")
+    """Yield a project of FILES files, and a host that is registered as two docks, near and far."""
     with contextlib.ExitStack() as stack:
-        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="dockerutils-benchmarks-"))
-        binaries = install(directory)
+        directory, binaries = stack.enter_context(installed("docks", "debootstrap", "sshd", "rsync", "nsenter"))
         note("starting a Docker Engine and an sshd (the first time, Debian's engine is fetched)")
         far = stack.enter_context(host.serving(stack.enter_context(running(modern_usr()))))
         far.run("install -d -o dock /data/workspaces")

@@ -86,15 +86,19 @@ def side_by_side(calls: Mapping[str, Call], rounds: int, warm_up: int = 2) -> di
 
 
 def compare(ours: Series, theirs: Series, unit: str = "ms", at_most: float | None = None) -> Row:
-    """Set two series of one length beside each other: medians, and the medians of the pairs' differences and ratios."""
+    """Compare two series of the same length: medians, and the medians of the pairs' differences and ratios.
+
+    Milliseconds are shown with one decimal, seconds (the unit "s") with two.
+    """
     pairs = list(zip(ours.values, theirs.values, strict=True))
     added = median(a - b for a, b in pairs)
+    digits = 1 if unit == "ms" else 2
     return Row(
         ours.name,
-        f"{median(ours.values):.1f} {unit}",
+        f"{median(ours.values):.{digits}f} {unit}",
         theirs.name,
-        f"{median(theirs.values):.1f} {unit}",
-        f"{added:+.1f} {unit}",
+        f"{median(theirs.values):.{digits}f} {unit}",
+        f"{added:+.{digits}f} {unit}",
         f"{median(a / b for a, b in pairs):.2f}",
         "" if at_most is None else verdict(f"≤ +{at_most:g} {unit}", met=added <= at_most),
     )

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks.machines import APP, CHANGED, REGISTRY_PORT, Link, Machines
+from benchmarks.machines import APP, CHANGED, REGISTRY_PORT, Link, Machines, remove_images
 from benchmarks.timing import Call, Row, note, run, verdict
 from tests.testbed import registry
 
@@ -72,7 +72,7 @@ def measure(machines: Machines) -> Results:
 @contextlib.contextmanager
 def _prepared(machines: Machines, way: str) -> Iterator[None]:
     """Take all images from the far side, and give it an empty registry when that is the way."""
-    machines.empty()
+    remove_images(machines.there)
     if way != REGISTRY:
         yield
         return
@@ -205,9 +205,13 @@ def memory(results: Results) -> list[Row]:
     rows = []
     for way in (OURS, HIDDEN):
         most = max(sent.memory for key, each in results.items() if key[2] == way for sent in each)
-        wanted = verdict(f"< {MEMORY:g} MB", met=most < MEMORY)
-        rows.append(Row(f"most memory: {way}", f"{most:.1f} MB", wanted=wanted))
+        rows.append(memory_row(way, most))
     return rows
+
+
+def memory_row(way: str, most: float) -> Row:
+    """Return the row for the most memory, in MB, that our processes had in the sends of one way."""
+    return Row(f"most memory: {way}", f"{most:.1f} MB", wanted=verdict(f"< {MEMORY:g} MB", met=most < MEMORY))
 
 
 def described(machines: Machines, results: Results) -> str:
