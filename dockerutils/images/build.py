@@ -83,7 +83,11 @@ def build(
 
 def _at_once(project: Project, request: Request) -> int:
     """Return the number of builds that run at the same time."""
-    return request.at_once or (_AT_ONCE_DOCKED if project.docked else max(len(os.sched_getaffinity(0)), AT_ONCE))
+    if request.at_once or project.docked:
+        return request.at_once or _AT_ONCE_DOCKED
+    # macOS has no affinity.
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(cpus, AT_ONCE)
 
 
 def build_to_run(

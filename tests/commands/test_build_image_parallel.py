@@ -45,6 +45,14 @@ def _has(engine: Engine, image: str) -> bool:
     return bool(engine.docker("image", "ls", "-q", image).strip())
 
 
+def test_a_system_without_cpu_affinity(app, tmp_path, monkeypatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    program(tmp_path / "bin" / "docker", "exit 0")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    app.write({"docker/dev/Dockerfile": BASE})
+    assert app("dev").echoed == ["docker build -t app-dev:alice -f docker/dev/Dockerfile ."]
+
+
 def test_the_images_on_a_base_are_built_after_it_and_their_lines_have_names(built, app) -> None:
     app.write(FAMILY)
     outcome = app("all", "-j", "4")
