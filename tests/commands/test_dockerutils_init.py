@@ -320,12 +320,12 @@ def test_uv(app, tmp_path, monkeypatch) -> None:
 COPY pyproject.toml uv.lock ./
 ENV VIRTUAL_ENV=/venv
 # The engine keeps pip's cache for the next build. pip.conf is the project's pip.conf.template, if there is one: it names the
-# package index. It can hold a password, so it is mounted and is in no image.
+# package index. It can hold a password, so it is mounted, and no image contains it.
 RUN --mount=type=cache,target=/root/.cache/pip \\
     --mount=type=secret,id=pip.conf,target=/etc/pip.conf \\
     python3 -m venv /opt/uv && /opt/uv/bin/pip install uv
 ENV UV_PROJECT_ENVIRONMENT=/venv UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never
-# --locked fails if uv.lock does not suit pyproject.toml; then run uv lock.
+# --locked fails if uv.lock does not match pyproject.toml; then run uv lock.
 RUN --mount=type=cache,target=/root/.cache/uv \\
     --mount=type=secret,id=UV_INDEX_OWN_USERNAME \\
     --mount=type=secret,id=UV_INDEX_OWN_PASSWORD \\
@@ -356,7 +356,7 @@ def test_workspace_of_uv(app) -> None:
     assert app("init").status == 0
     assert """\
 COPY libs/one/pyproject.toml libs/one/
-# --locked fails if uv.lock does not suit pyproject.toml; then run uv lock.
+# --locked fails if uv.lock does not match pyproject.toml; then run uv lock.
 RUN \\
     /opt/uv/bin/uv sync --locked --no-install-local --all-packages --no-default-groups
 """ in dockerfile(app, "base")

@@ -130,7 +130,7 @@ def test_uv_with_a_private_index(modern_engine: Engine, build: Build, tools: Pat
             ["grep", "-ac", LOGIN[1]], stdin=save.stdout, capture_output=True, text=True, check=False
         )
     assert (save.returncode, found.stdout) == (0, "0\n")
-    # A lock file that does not suit the project is an error.
+    # A lock file that does not match the project is an error.
     manifest = project.root / "pyproject.toml"
     manifest.write_text(manifest.read_text().replace('["colorama"]', '["colorama", "iniconfig"]'))
     stale = script("build-image", "base", directory=project.root)
