@@ -57,7 +57,7 @@ def _run_in_turn(plans: Mapping[str, Plan], *, to_stderr: bool) -> None:
         for step in plans[name].steps:
             try:
                 process.run(step.command, to_stderr=to_stderr)
-            except CommandFailed as error:
+            except DockerutilsError as error:
                 raise _failure([(name, step, error)], names[number:]) from None
 
 
@@ -86,8 +86,8 @@ def _failure(failed: Sequence[tuple[str, Step, DockerutilsError]], rest: Sequenc
     """
     name, step, error = failed[0]
     text = str(error)
-    if step.script and isinstance(error, CommandFailed):
-        text = step.script.describe(f"exited with status {error.status}; fix the script and build again")
+    if step.script:
+        text = step.script.describe(text or f"exited with status {error.status}; fix the script and build again")
     others = [
         *([f"also failed: {', '.join(name for name, *_ in failed[1:])}"] if failed[1:] else []),
         *([f"not built: {', '.join(rest)}"] if rest else []),

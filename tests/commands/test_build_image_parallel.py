@@ -45,10 +45,30 @@ def _has(engine: Engine, image: str) -> bool:
     return bool(engine.docker("image", "ls", "-q", image).strip())
 
 
-def test_a_system_without_cpu_affinity(app, tmp_path, monkeypatch) -> None:
-    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+@pytest.fixture
+def docker(tmp_path, monkeypatch) -> None:
+    """Provide a docker that does nothing and succeeds."""
     program(tmp_path / "bin" / "docker", "exit 0")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_script_that_cannot_be_started(app, docker, jobs) -> None:
+    app.write({
+        "docker/api/Dockerfile": BASE,
+        "docker/web/Dockerfile": BASE,
+        "docker/dockerutils.cfg": "[api]\npre_build_script = ./wheels --all\n",
+    })  # fmt: skip
+    outcome = app("api", "web", "-j", jobs)
+    assert (outcome.status, outcome.err.splitlines()[-1]) == (
+        1,
+        "build-image: docker/dockerutils.cfg:2: [api] pre_build_script: ./wheels was not found; correct its path, "
+        "or make it executable (chmod +x); not built: web",
+    )
+
+
+def test_a_system_without_cpu_affinity(app, docker, monkeypatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
     app.write({"docker/dev/Dockerfile": BASE})
     assert app("dev").echoed == ["docker build -t app-dev:alice -f docker/dev/Dockerfile ."]
 
