@@ -51,7 +51,8 @@ class PrefixedLines:
 
     def _print(self, job: Job, stream: int, lines: list[bytes]) -> None:
         output = _output(stream, to_stderr=self._to_stderr)
-        output.write(b"".join(b"[%s] %s\n" % (job.name.encode(), line.removesuffix(b"\r")) for line in lines))
+        name = console.one_line(job.name).encode()
+        output.write(b"".join(b"[%s] %s\n" % (name, line.removesuffix(b"\r")) for line in lines))
         output.flush()
 
 

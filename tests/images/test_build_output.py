@@ -17,6 +17,12 @@ RULE = "=" * 80
 WEB, API = Job("web", [COMMAND]), Job("api", [COMMAND])
 
 
+def test_a_name_that_is_not_utf_8(capfd) -> None:
+    output = PrefixedLines(to_stderr=False)
+    output.write(Job("\udcff\n", [COMMAND]), STDOUT, b"x\n")
+    assert capfd.readouterr().out == "[\\udcff\\n] x\n"
+
+
 def test_lines_are_whole_and_prefixed(capfdbinary) -> None:
     output = PrefixedLines(to_stderr=False)
     output.write(WEB, STDERR, b"#7 [2/3] R")
