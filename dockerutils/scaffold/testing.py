@@ -21,7 +21,6 @@ PYTEST, UNITTEST, DJANGO = "pytest", "unittest", "django"
 
 _PYTEST_FILES = ("test_*.py", "*_test.py")
 _UNITTEST_FILES = "test*.py"  # for Django, too
-_USUAL = ("tests", "test", "testing")
 # Files here look like tests, but belong to something else.
 _ELSEWHERE = frozenset("bench benchmark benchmarks doc docs example examples scripts tools".split())
 # Options and settings of pytest's that come with plugins.
