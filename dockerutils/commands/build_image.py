@@ -23,7 +23,7 @@ def parser() -> program.Parser:
     """Return the parser of build-image."""
     parser = program.Parser(
         "build-image",
-        f"{__doc__} Other options go to docker build: --no-cache, --target STAGE.",
+        f"{__doc__} All other options go to docker build, such as --no-cache.",
         _EXAMPLES,
         docker=options.BUILD,
     )

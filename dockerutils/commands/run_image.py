@@ -20,27 +20,27 @@ _EXAMPLES = """\
   run-image dev -c 'pytest -x'               the same, as one argument"""
 
 _RULE = """\
-These, and all others of docker run, add to the section's. Where both set the same, the command line wins:
-a variable, a path or a port in the container, a setting that docker takes once."""
+All options of docker run work, and add to those of the section. The command line wins if both set the same
+variable, path or port of the container, or an option that docker takes once."""
 
 
 def parser() -> program.Parser:
     """Return the parser of run-image."""
     parser = program.Parser(
         "run-image",
-        f"{__doc__} Other options go to docker run: --shm-size 1g.",
+        f"{__doc__} All other options go to docker run, such as --shm-size 1g.",
         _EXAMPLES,
         docker=options.RUN,
         environment="  AWS_ACCESS_KEY_ID, AWS_REGION ...   passed to the container if set; on a dock only with --aws",
     )
     parser.add_image()
-    parser.add_command("COMMAND [ARG ...]", "run COMMAND instead of the key cmd; everything behind it belongs to it")
+    parser.add_command("COMMAND [ARG ...]", "run COMMAND instead of the key cmd; all words after it belong to it")
     parser.add_argument("--build", action="store_true", help="build the image first, with the bases that are missing")
     section = parser.add_argument_group("instead of keys of the section")
     section.add_argument("-t", "--tag", metavar="TAG", help="run the image with this tag (for a terminal, write -it)")
     section.add_argument("-c", "--command", metavar="COMMAND", help="run COMMAND, one argument; no shell reads it")
     section.add_argument("-a", "--args", metavar="ARGS", help="use these options instead of the key args")
-    section.add_argument("-g", "--use-gpu", action="store_true", help="use the GPUs, all without the key gpu")
+    section.add_argument("-g", "--use-gpu", action="store_true", help="use the GPUs: as the key gpu says, or all")
     section.add_argument("-k", "--keep", action="store_true", help="keep the container and run it detached")
     added = parser.add_argument_group("docker run options", _RULE)
     add = program.add_docker_option

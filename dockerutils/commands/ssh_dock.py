@@ -25,7 +25,7 @@ def parser() -> program.Parser:
     """Return the parser of ssh-dock."""
     parser = program.Parser("ssh-dock", f"{__doc__}", _EXAMPLES)
     parser.add_dock(here=True)
-    parser.add_command("COMMAND [ARG ...]", "run COMMAND; everything behind it belongs to it")
+    parser.add_command("COMMAND [ARG ...]", "run COMMAND; all words after it belong to it")
     parser.add_dry_run()
     return parser
 

@@ -1,4 +1,4 @@
-"""Stop docks on AWS. Their disks stay, and only the disks cost."""
+"""Stop docks on AWS; you then pay only for their disks."""
 
 from __future__ import annotations
 
