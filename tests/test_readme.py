@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.sessions import Session, Step, follow, steps
+from tests.test_architecture import COMMANDS
+from tests.testbed import jupyter
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -64,3 +67,86 @@ def test_the_sessions_of_a_page(page, checkout, monkeypatch) -> None:
         follow(session, steps(page), "/home/alice/dockerutils")
     finally:
         session.close()
+
+
+class Installation:
+    """A shell of a new user who has pipx and uv. The URL of the README leads to a checkout; packages are wheels here."""
+
+    def __init__(self, checkout: Path, tools: Path, wheels: Path) -> None:
+        self.home = Path(os.environ["HOME"])
+        self.bin = self.home / ".local" / "bin"
+        self._git = ["git", "-C", str(checkout), "-c", "user.name=Alice", "-c", "user.email=alice@example.com"]
+        self._environ = {
+            **os.environ,
+            "PATH": f"{self.bin}:{tools}:{os.environ['PATH']}",
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": f"url.{checkout}.insteadOf",
+            "GIT_CONFIG_VALUE_0": "https://git.example.com/you/dockerutils",
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(wheels),
+            "PIPX_DEFAULT_PYTHON": sys.executable,
+            "UV_NO_INDEX": "1",
+            "UV_FIND_LINKS": str(wheels),
+            "UV_PYTHON": sys.executable,
+        }
+
+    def commit(self) -> None:
+        """Commit everything in the checkout, or an empty change."""
+        subprocess.run([*self._git, "add", "--all"], check=True)
+        subprocess.run([*self._git, "commit", "--quiet", "--allow-empty", "-m", "Change"], check=True)
+
+    def run(self, line: str) -> str:
+        """Run a command line in bash, and return its output."""
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=self.home, env=self._environ, capture_output=True, text=True, check=False, timeout=300
+        )  # fmt: skip
+        assert done.returncode == 0, f"$ {line}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+
+def _pip(*words: str | Path) -> None:
+    pip = [sys.executable, "-m", "pip", "--quiet", *words]
+    done = subprocess.run(pip, env={**os.environ, **jupyter.environment()}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with what dockerutils needs, and what it is built with."""
+    there = tmp_path_factory.mktemp("wheels")
+    _pip("download", "--dest", there, "boto3", "versioneer", "setuptools>=77")
+    return there
+
+
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory with the commands pipx and uv."""
+    there = tmp_path_factory.mktemp("tools")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", there], check=True)
+    _pip("--python", there / "bin" / "python", "install", "--no-compile", "pipx", "uv")
+    return there / "bin"
+
+
+@pytest.mark.parametrize("tool", ["pipx", "uv tool"])
+def test_the_installation(tool, checkout, tools, wheels) -> None:
+    text = " ".join(README.read_text().split())
+    [install] = re.findall(rf"\$ ({tool} install git\S+)", text)
+    assert f"`{tool} upgrade dockerutils`" in text
+    assert f"`{tool} uninstall dockerutils`" in text
+    user = Installation(checkout, tools, wheels)
+    user.commit()
+    user.run(install)
+    before = user.run("run-image --version")
+    assert {path.name for path in user.bin.iterdir()} == {*(name.replace("_", "-") for name in COMMANDS), "dock"}
+    user.run("register-dock 203.0.113.7 gpu")
+    docked = 'set -eu; source dock gpu; echo "$DOCKER_HOST"; castoff'
+    assert user.run(docked) == "ssh://dock-gpu\n"
+    assert user.run(f"zsh -c '{docked}'") == "ssh://dock-gpu\n"
+    assert "run-image" in user.run("source <(dockerutils completion bash); complete -p run-image")
+    user.commit()
+    user.run(f"{tool} upgrade dockerutils")
+    assert user.run("run-image --version") != before
+    user.run("unregister-dock gpu")
+    user.run(f"{tool} uninstall dockerutils")
+    assert list(user.bin.iterdir()) == []
+    assert not (user.home / ".ssh" / "config").exists()
