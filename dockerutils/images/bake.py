@@ -48,7 +48,7 @@ def definition(project: Project) -> Definition:
     """
     writer = _Writer(project)
     images = build.requested(project, build.Request([build.ALL]))
-    for image in build_order.in_order(project, images):
+    for image in build_order.graph(project, images):
         writer.add(image)
     file = {
         **({"variable": {name: {"default": None} for name in sorted(writer.variables)}} if writer.variables else {}),

@@ -78,11 +78,6 @@ def graph(project: Project, images: Iterable[Image], options: Sequence[str] = ()
     return ordered
 
 
-def in_order(project: Project, images: Iterable[Image], options: Sequence[str] = ()) -> list[Image]:
-    """Return the images in their build order; see `graph`."""
-    return list(graph(project, images, options))
-
-
 def repositories(project: Project, image: Image) -> dict[str, set[str]]:
     """Return what the other sub-directories of `docker/` build: the names of the image and of its builder stage.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dockerutils.core.errors import UserError
-from dockerutils.project.build_order import in_order
+from dockerutils.project.build_order import graph
 
 
 def _files(**froms: str) -> dict[str, str]:
@@ -18,13 +18,13 @@ def test_order_follows_the_from_lines_and_begins_with_base(make_project) -> None
         z="FROM x AS builder",
     )  # fmt: skip
     project = make_project(files)
-    images = in_order(project, project.images())
+    images = graph(project, project.images())
     assert [image.name for image in images] == ["base", "c", "b", "a", "z", "dev"]
 
 
 def test_base_comes_after_what_it_is_built_from(make_project) -> None:
     project = make_project(_files(base="FROM app-dev:alice"))
-    assert [image.name for image in in_order(project, project.images())] == ["dev", "base"]
+    assert [image.name for image in graph(project, project.images())] == ["dev", "base"]
 
 
 def test_order_reads_build_args(make_project) -> None:
@@ -33,7 +33,7 @@ def test_order_reads_build_args(make_project) -> None:
         "docker/dockerutils.cfg": "[a]\nbuild_args = --build-arg B={project}-z:{user}",
     }
     project = make_project(files)
-    assert [image.name for image in in_order(project, project.images())] == ["dev", "z", "a"]
+    assert [image.name for image in graph(project, project.images())] == ["dev", "z", "a"]
 
 
 def test_order_reads_the_platform(make_project) -> None:
@@ -43,9 +43,9 @@ def test_order_reads_the_platform(make_project) -> None:
     }
     project = make_project(files)
     images = [project.image(name) for name in ("a", "arm64", "s390x")]
-    assert [image.name for image in in_order(project, images)] == ["arm64", "s390x", "a"]
+    assert [image.name for image in graph(project, images)] == ["arm64", "s390x", "a"]
     options = ["--platform", "linux/arm64"]
-    assert [image.name for image in in_order(project, images, options)] == ["arm64", "a", "s390x"]
+    assert [image.name for image in graph(project, images, options)] == ["arm64", "a", "s390x"]
 
 
 def test_order_reads_tabs_and_defaults_that_name_other_arguments(make_project) -> None:
@@ -56,13 +56,13 @@ def test_order_reads_tabs_and_defaults_that_name_other_arguments(make_project) -
         z="FROM x",
     )
     project = make_project(files)
-    assert [image.name for image in in_order(project, project.images())] == ["z", "a", "b", "dev"]
+    assert [image.name for image in graph(project, project.images())] == ["z", "a", "b", "dev"]
 
 
 def test_images_that_are_built_from_each_other(make_project) -> None:
     project = make_project(_files(a="FROM app-b", b="FROM app-a"))
     with pytest.raises(UserError) as error:
-        in_order(project, project.images())
+        graph(project, project.images())
     assert str(error.value) == (
         "docker/a/Dockerfile, docker/b/Dockerfile: these images are built from each other; remove one of the FROM lines"
     )

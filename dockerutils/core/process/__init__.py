@@ -5,11 +5,10 @@
 """
 
 from dockerutils.core.process.command import Command, Input, replace, run
-from dockerutils.core.process.probes import LIMIT, TIMED_OUT, TOO_LONG, Captured, capture, capture_all, capture_within
+from dockerutils.core.process.probes import TIMED_OUT, TOO_LONG, Captured, capture, capture_all, capture_within
 from dockerutils.core.process.spawn import PIPE, STDERR, STDOUT, deferred_signals
 
 __all__ = [
-    "LIMIT",
     "PIPE",
     "STDERR",
     "STDOUT",

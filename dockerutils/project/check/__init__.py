@@ -35,7 +35,7 @@ def report(project: Project, *, has_docks: bool = False, with_engine: bool = Tru
     problems += sections.of_no_image(project, names)
     problems += sections.of_same_image(project, images)
     built = [image for image in images if image.kind == DIRECTORY]
-    problems += errors_of(lambda: build_order.in_order(project, built))
+    problems += errors_of(build_order.graph, project, built)
     note = ""
     if with_engine:
         found = build_checks.run(project, [image for image in built if not dockerfiles.faults(project, image)])
