@@ -9,7 +9,7 @@ import http.client
 import io
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -49,8 +49,7 @@ class Api:
 
     def image(self, name: str) -> dict[str, Any]:
         """Return what `docker image inspect` prints of an image."""
-        found: dict[str, Any] = json.loads(self._call("GET", f"/images/{quote(name)}/json"))
-        return found
+        return _object(self._call("GET", f"/images/{quote(name)}/json"))
 
     def manifests(self, name: str) -> bytes:
         """Return the images with this name and their manifests as JSON; engines before API 1.47 list no manifests."""
@@ -87,8 +86,9 @@ class Api:
             # Not by lines: http.client would not see that the connection broke before the end of the answer.
             while data := response.read1(_CHUNK):
                 *lines, rest = (rest + data).split(b"\n")
-                errors += [error for line in lines if line.strip() and (error := json.loads(line).get("error"))]
-        except (OSError, ValueError, http.client.HTTPException) as error:
+                errors += _errors(lines)
+            errors += _errors([rest])
+        except (OSError, http.client.HTTPException) as error:
             raise Disconnected(str(error)) from error
         if errors:
             raise ApiError(errors[-1])
@@ -102,9 +102,24 @@ class Api:
             text = response.read().decode(errors="replace")
             try:
                 raise ApiError(json.loads(text)["message"])
-            except (ValueError, LookupError, TypeError):
+            except (ValueError, LookupError, TypeError, RecursionError):
                 raise ApiError(text.strip() or f"status {response.status}") from None
         return response
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ApiError("the engine's answer is no JSON object")
+    return found
+
+
+def _errors(lines: Iterable[bytes]) -> list[str]:
+    """Return the errors in lines of progress."""
+    return [str(error) for line in lines if line.strip() and (error := _object(line).get("error"))]
 
 
 def local(path: str, seconds: float | None = None) -> Api:
