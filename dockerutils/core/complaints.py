@@ -60,8 +60,38 @@ _AT = r"(?: at (?P<at>\w+://[^\s\"';,]*[^\s\"';,.:]))?"
 # Characters of stderr that are read, the last ones, and of a line that are quoted.
 _LONGEST, _LONGEST_LINE = 1 << 16, 300
 
+# What the aws command writes when it carries the bytes of ssh through Session Manager.
+_SESSION_MANAGER = (
+    Complaint(
+        r"\(TargetNotConnected\)",
+        "Session Manager does not reach {host}",
+        "check that it runs, that its instance profile has the policy AmazonSSMManagedInstanceCore, and that its "
+        "subnet has a NAT gateway or the VPC endpoints of Systems Manager",
+    ),
+    Complaint(
+        r"SessionManagerPlugin is not found|not found: aws\b|\baws: (?:command )?not found",
+        "ssh to {host} goes through Session Manager, and this machine cannot use it: {message}",
+        "install AWS CLI 2 and session-manager-plugin, and put both on the PATH",
+    ),
+    Complaint(
+        r"\(Expired\w*\) when calling|(?i:sso .*(?:token|expired)|token has expired)",
+        "the AWS credentials have expired: {message}",
+        "renew the credentials: aws sso login, or a new AWS_SESSION_TOKEN",
+    ),
+    Complaint(
+        r"Unable to locate credentials|config profile \(.*\) could not be found",
+        "the aws command has no credentials: {message}",
+        "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run: aws configure",
+    ),
+    Complaint(
+        r"when calling the StartSession operation",
+        "AWS refused the connection to {host}: {message}",
+        "grant this IAM identity the permission ssm:StartSession",
+    ),
+)
 # The first row that matches applies.
 _TABLE = (
+    *_SESSION_MANAGER,
     # ssh
     Complaint(
         r"IDENTIFICATION HAS CHANGED",
@@ -269,7 +299,8 @@ def are_missing_images(stderr: str) -> bool:
 
 def is_refused_connection(stderr: str) -> bool:
     """Return whether sshd had too many connections before login (MaxStartups); another attempt can succeed."""
-    return re.search(r"kex_exchange_identification|banner exchange|Connection (?:closed|reset) by", stderr) is not None
+    is_cut = re.search(r"kex_exchange_identification|banner exchange|Connection (?:closed|reset) by", stderr)
+    return is_cut is not None and not any(re.search(row.pattern, stderr) for row in _SESSION_MANAGER)
 
 
 def _fields(stderr: str, host: Host | None, match: re.Match[str]) -> dict[str, str]:

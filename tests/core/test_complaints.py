@@ -30,6 +30,50 @@ def over_ssh(status: int, stderr: str, host: str = "dock-gpu") -> str:
     )
 
 
+# What ssh writes when its ProxyCommand ends before sshd has answered.
+CUT = "kex_exchange_identification: Connection closed by remote host\r\nConnection closed by UNKNOWN port 65535\r\n"
+THROUGH = "ssh to dock gpu goes through Session Manager, and this machine cannot use it"
+INSTALL = "install AWS CLI 2 and session-manager-plugin, and put both on the PATH"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "meaning"),
+    [
+        (
+            "\nAn error occurred (TargetNotConnected) when calling the StartSession operation: i-0ab is not connected.\n",
+            "Session Manager does not reach dock gpu; check that it runs, that its instance profile has the policy "
+            "AmazonSSMManagedInstanceCore, and that its subnet has a NAT gateway or the VPC endpoints of Systems Manager",
+        ),
+        (
+            "\nSessionManagerPlugin is not found. Please refer to SessionManager Documentation here: http://example.com\n",
+            f"{THROUGH}: SessionManagerPlugin is not found. Please refer to SessionManager Documentation here: "
+            f"http://example.com; {INSTALL}",
+        ),
+        ("/bin/sh: 1: exec: aws: not found\n", f"{THROUGH}: /bin/sh: 1: exec: aws: not found; {INSTALL}"),
+        ("zsh:1: command not found: aws\n", f"{THROUGH}: zsh:1: command not found: aws; {INSTALL}"),
+        (
+            "\nAn error occurred (ExpiredTokenException) when calling the StartSession operation: The token is expired\n",
+            "the AWS credentials have expired: An error occurred (ExpiredTokenException) when calling the StartSession "
+            "operation: The token is expired; renew the credentials: aws sso login, or a new AWS_SESSION_TOKEN",
+        ),
+        (
+            "\nThe config profile (work) could not be found\n",
+            "the aws command has no credentials: The config profile (work) could not be found; set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run: aws configure",
+        ),
+        (
+            "\nAn error occurred (AccessDeniedException) when calling the StartSession operation: User x is not authorized\n",
+            "AWS refused the connection to dock gpu: An error occurred (AccessDeniedException) when calling the "
+            "StartSession operation: User x is not authorized; grant this IAM identity the permission ssm:StartSession",
+        ),
+    ],
+)
+def test_what_the_aws_command_says_below_ssh(stderr: str, meaning: str) -> None:
+    assert complaints.explain_ssh(stderr + CUT, DOCK) == meaning
+    assert complaints.is_refused_connection(CUT)
+    assert not complaints.is_refused_connection(stderr + CUT)
+
+
 @pytest.mark.parametrize(
     ("stderr", "on_dock", "elsewhere"),
     [
