@@ -1,4 +1,4 @@
-"""List the docks with their state, engine, containers, free disk and uptime."""
+"""List the docks with their state, engine, containers, free disk, uptime and GPUs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from dockerutils.core import complaints, console, process
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.core.process import Captured
 from dockerutils.docker import platforms
-from dockerutils.docks import inventory, remote, ssh_config
+from dockerutils.docks import gpu_usage, inventory, remote, ssh_config
+from dockerutils.docks.gpu_usage import Gpu, Usage
 from dockerutils.docks.records import Dock
 
 _EXAMPLES = """\
@@ -29,6 +30,7 @@ _EXAMPLES = """\
 RUNNING, NO_ENGINE, UNREACHABLE, INCOMPLETE = "running", "no engine", "unreachable", "incomplete"
 
 _LIMIT = 1 << 16  # bytes of output that are read from a dock
+_USERS = 4  # users of a GPU that the table names
 
 # Free disk is that of the engine's data.
 _SCRIPT = "; ".join(
@@ -46,8 +48,8 @@ _SCRIPT = "; ".join(
 class Row(NamedTuple):
     """One dock: its running `containers`, `free_disk` in bytes on the disk of the engine's data, `uptime` in seconds.
 
-    `engine` is the version of its engine, and `platform` what that runs, such as linux/amd64.
-    `reason` says why the engine is not listed: what is wrong; what to do.
+    `engine` is the version of its engine, and `platform` what that runs, such as linux/amd64. `gpus` is None if the
+    dock was not asked. `reason` says why the engine or the GPUs are not listed: what is wrong; what to do.
     """
 
     moniker: str
@@ -58,6 +60,7 @@ class Row(NamedTuple):
     containers: int | None = None
     free_disk: int | None = None
     uptime: int | None = None
+    gpus: Sequence[Gpu] | None = None
     reason: str | None = None
 
 
@@ -102,15 +105,26 @@ def handle(args: argparse.Namespace) -> None:
 
 def _show(args: argparse.Namespace, rows: Sequence[Row]) -> None:
     if args.json:
-        print(json.dumps([row._asdict() for row in rows], indent=2))
+        print(json.dumps([_record(row) for row in rows], indent=2))
         return
     header = ("MONIKER", "ADDRESS", "STATE", "ENGINE", "CONTAINERS", "FREE", "UPTIME")
     print(console.table(header, [_cells(row) for row in rows]))
+    if gpus := [_gpu_cells(row, number, gpu) for row in rows for number, gpu in enumerate(row.gpus or ())]:
+        print("\n" + console.table(("MONIKER", "GPU", "MODEL", "MEMORY", "USED BY"), gpus))
     if not rows:
         console.note("ls-dock", "no docks yet; run: register-dock ADDRESS MONIKER, or create-dock NAME")
     for row in rows:
         if row.reason:
             console.warn("ls-dock", row.reason)
+
+
+def _record(row: Row) -> dict[str, object]:
+    """Return a row for JSON, which has no named tuples."""
+    record = row._asdict()
+    if row.gpus is not None:
+        users = [[usage._asdict() for usage in gpu.used_by] for gpu in row.gpus]
+        record["gpus"] = [gpu._asdict() | {"used_by": used_by} for gpu, used_by in zip(row.gpus, users, strict=True)]
+    return record
 
 
 def _incomplete(dock: Dock) -> Row:
@@ -141,7 +155,8 @@ def _probe(docks: Sequence[Dock], deadline: float) -> dict[Dock, Row]:
     """Ask docks over ssh; those that do not answer in time are missing."""
     seconds = max(0.0, deadline - time.monotonic())
     timeout = ("-o", f"ConnectTimeout={int(seconds) + 1}")
-    command = f"sh -c {shlex.quote(_SCRIPT)}"
+    # A third of the time for docker, and for each of the two calls of nvidia-smi.
+    command = f"sh -c {shlex.quote(f'{_SCRIPT}; {gpu_usage.probe(seconds / 3)}')}"
     probes = [["ssh", "-o", "BatchMode=yes", *timeout, dock.host, "--", command] for dock in docks]
     answers = process.capture_within(probes, seconds, _is_refused, limit=_LIMIT)
     return {dock: _read(dock, answer) for dock, answer in zip(docks, answers, strict=True) if answer}
@@ -162,7 +177,9 @@ def _read(dock: Dock, answer: Captured) -> Row:
         return row._replace(reason=host.explain(answer.stderr))
     disk = re.search(r"(?am)^disk=[^\n]*(?:\n[^\n]*?)?\s\d{1,18}\s+\d{1,18}\s+(\d{1,18})\s+\d{1,3}%", answer.stdout)
     uptime = re.search(r"(?am)^uptime=(\d{1,18})\b", answer.stdout)
+    gpus, fault = gpu_usage.read(answer.stdout, dock.moniker)
     row = row._replace(free_disk=int(disk[1]) * 1024 if disk else None, uptime=int(uptime[1]) if uptime else None)
+    row = row._replace(gpus=gpus, reason=fault)
     try:
         host.docker_in(answer.stdout)
     except DockerutilsError as error:
@@ -177,9 +194,28 @@ def _read(dock: Dock, answer: Captured) -> Row:
 
 def _cells(row: Row) -> tuple[str, ...]:
     containers = "" if row.containers is None else str(row.containers)
-    free = "" if row.free_disk is None else f"{row.free_disk / 1e9:.1f} GB"
+    free = _gigabytes(row.free_disk)
     uptime = "" if row.uptime is None else console.age(row.uptime)
     engine = row.engine or ""
     if row.platform not in {None, platforms.normal(f"linux/{os.uname().machine}")}:
         engine += f" {row.platform}"
     return row.moniker, row.address, row.state, engine, containers, free, uptime
+
+
+def _gpu_cells(row: Row, number: int, gpu: Gpu) -> tuple[str, ...]:
+    used, total = _gigabytes(gpu.memory_used), _gigabytes(gpu.memory_total)
+    memory = f"{used or '?'} of {total}" if total else used
+    users = [_shown(usage) for usage in gpu.used_by[:_USERS]]
+    if len(gpu.used_by) > _USERS:
+        users.append(f"{len(gpu.used_by) - _USERS} more")
+    return row.moniker, str(number), gpu.model, memory, ", ".join(users)
+
+
+def _shown(usage: Usage) -> str:
+    name = usage.container or usage.user or "unknown"
+    user = f" ({usage.user})" if usage.container and usage.user else ""
+    return f"{name}{user} {_gigabytes(usage.memory)}".rstrip()
+
+
+def _gigabytes(size: int | None) -> str:
+    return "" if size is None else f"{size / 1e9:.1f} GB"

@@ -22,8 +22,9 @@ from dockerutils.commands.ls_dock import main
 from dockerutils.docker import platforms
 from dockerutils.docks import inventory
 from dockerutils.docks.records import Dock
-from tests.support import Outcome, call, script, wait_for
+from tests.support import Outcome, call, program, script, wait_for
 from tests.testbed import aws as testbed
+from tests.testbed import nvidia
 from tests.testbed.host import serving
 
 OWN = platforms.normal(f"linux/{os.uname().machine}")
@@ -67,9 +68,82 @@ def test_a_dock_that_answers(ls, host, containerd_engine) -> None:
     assert abs(record.pop("free_disk") - free) < 1e9
     assert record == {
         "moniker": "far", "address": "far", "state": "running", "engine": version, "platform": OWN, "containers": 1,
-        "reason": None,
+        "gpus": [], "reason": None,
     }  # fmt: skip
     assert host.authentications() == 1
+
+
+def _in_control_group_of(container: str, pid: int) -> None:
+    """Put a process into the control group of a container, as if the container had started it."""
+    group = next(path for path, _, _ in os.walk("/sys/fs/cgroup") if container in path)
+    Path(group, "cgroup.procs").write_text(str(pid))
+
+
+def test_gpus_and_who_uses_them(ls, host, containerd_engine) -> None:
+    add("far", host.address, host.port)
+    add("by-sudo", host.address, host.port, "nodock")
+    label = "--label=dockerutils.user=alice"
+    run = ["run", "-d", "--rm", "--name", "alice_train", label, "local/busybox", "sleep", "1000"]
+    container = containerd_engine.docker(*run).strip()
+    # The engine's processes are not those of the host.
+    inside, outside = (int(host.run(f"sleep {n} >/dev/null 2>&1 & echo $!", "dock")) for n in (1001, 1002))
+    [pid] = [pid for pid, line in host.processes().items() if line == "sleep 1001"]
+    try:
+        _in_control_group_of(container, pid)
+        first, second = "GPU-5f4d0d4a-2b1c-0c4e-9a55-6f0f8b7d3e21", "GPU-0a3c77e1-91d4-4f2b-8f66-b3f1f2d6c9aa"
+        nvidia.write_smi(
+            Path(host.path("/usr/bin/nvidia-smi")),
+            f"{first}, 21450, 23028, NVIDIA A10G\n{second}, 0, 23028, NVIDIA A10G",
+            f"{first}, {inside}, 20000\n{first}, {outside}, 1400\n{first}, 4000000, [N/A]",
+        )
+        before = host.authentications()
+        table, records = ls(), json.loads(ls("--json").out)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not os.path.exists(f"/proc/{pid}"))
+        containerd_engine.docker("rm", "-f", container)
+    docks, gpus = table.out.split("\n\n")
+    assert [line.split()[2] for line in docks.splitlines()] == ["STATE", "running", "running"]
+    users = "alice_train (alice) 21.0 GB, dock 1.5 GB, unknown"
+    assert (
+        gpus
+        == f"""\
+MONIKER  GPU  MODEL        MEMORY              USED BY
+by-sudo  0    NVIDIA A10G  22.5 GB of 24.1 GB  {users}
+by-sudo  1    NVIDIA A10G  0.0 GB of 24.1 GB
+far      0    NVIDIA A10G  22.5 GB of 24.1 GB  {users}
+far      1    NVIDIA A10G  0.0 GB of 24.1 GB
+"""
+    )
+    assert table.err == ""
+    assert records[1]["gpus"][0] == {
+        "model": "NVIDIA A10G", "memory_used": 21450 << 20, "memory_total": 23028 << 20,
+        "used_by": [
+            {"container": "alice_train", "user": "alice", "memory": 20000 << 20},
+            {"container": None, "user": "dock", "memory": 1400 << 20},
+            {"container": None, "user": None, "memory": None},
+        ],
+    }  # fmt: skip
+    assert host.authentications() == before + 2  # one connection for each user
+
+
+def test_nvidia_smi_that_fails_or_hangs_costs_only_the_gpus(ls, host) -> None:
+    add("far", host.address, host.port)
+    smi = Path(host.path("/usr/bin/nvidia-smi"))
+    said = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver."
+    nvidia.write_smi(smi, f"{said}\n", status=9)
+    outcome = ls("-t", "20")
+    assert outcome.out.splitlines()[1].split()[2] == "running"
+    assert (len(outcome.out.splitlines()), outcome.err) == (
+        2,
+        f"ls-dock: warning: nvidia-smi on dock far failed: {said}; see why: ssh-dock far nvidia-smi\n",
+    )
+    program(smi, "exec sleep 100")
+    outcome = ls("-t", "4")
+    assert outcome.out.splitlines()[1].split()[2] == "running"
+    assert outcome.err == (
+        "ls-dock: warning: nvidia-smi on dock far did not answer in time; see why: ssh-dock far nvidia-smi\n"
+    )
 
 
 def test_sudo_and_a_user_without_rights(ls, host) -> None:
@@ -157,6 +231,8 @@ HOSTILE = [
     "printf 'dockerutils docker docker\\nengine=%s 1 x\\n' \"$(head -c 100000 /dev/zero | tr '\\0' 9)\"",
     "printf 'dockerutils refused \\033[8mhidden\\n'",
     "printf '\\377\\000\\n'",
+    "printf 'gpus=0\\n'; yes 'gpu=GPU-1, 1, 1, \\033[8mhidden' | head -n 1000",
+    "printf 'gpus=15\\ngpu=\\033[8m%0500d\\n'",
     "printf '\\033[8mhidden\\n' >&2; exit 255",
 ]
 
@@ -165,9 +241,8 @@ def test_a_dock_with_another_architecture(ls, containerd_engine, ssh_home) -> No
     with serving(containerd_engine, ForceCommand="/usr/local/bin/other") as host:
         host.admit(ssh_home)
         add("graviton", host.address, host.port)
-        program = Path(host.path("/usr/local/bin/other"))
-        program.write_text("#!/bin/sh\nprintf 'dockerutils docker docker\\nengine=28.5.2 3 linux/s390x /x\\n'\n")
-        program.chmod(0o755)
+        other = Path(host.path("/usr/local/bin/other"))
+        program(other, "printf 'dockerutils docker docker\\nengine=28.5.2 3 linux/s390x /x\\n'")
         assert ls().out.splitlines()[1].split() == ["graviton", "graviton", "running", "28.5.2", "linux/s390x", "3"]
         [record] = json.loads(ls("--json").out)
         assert (record["engine"], record["platform"]) == ("28.5.2", "linux/s390x")
@@ -179,12 +254,13 @@ def test_a_hostile_dock_costs_its_own_row(ls, host, containerd_engine, ssh_home)
         evil.admit(ssh_home)
         add("evil", evil.address, evil.port)
         for script_of_evil in HOSTILE:
-            program = Path(evil.path("/usr/local/bin/hostile"))
-            program.write_text(f"#!/bin/sh\n{script_of_evil}\n")
-            program.chmod(0o755)
+            program(Path(evil.path("/usr/local/bin/hostile")), script_of_evil)
             outcome = ls("-t", "5")
             assert outcome.status == 0
-            rows = {line.split()[0]: line.split()[2] for line in outcome.out.splitlines()[1:]}
+            docks, _, gpus = outcome.out.partition("\n\n")
+            assert all(map(str.isprintable, outcome.out.splitlines()))
+            assert len(gpus.splitlines()) < 50
+            rows = {line.split()[0]: line.split()[2] for line in docks.splitlines()[1:]}
             assert rows == {"evil": rows["evil"], "live": "running"}
             assert rows["evil"] != "running"
             [line] = outcome.err.splitlines()

@@ -1,11 +1,14 @@
-"""A stand-in for NVIDIA's container runtime: it records its calls and executes runc."""
+"""Stand-ins for NVIDIA's programs: a container runtime that records its calls and executes runc, and nvidia-smi."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from tests.support import program
 
 # Called as an OCI runtime: the bundle of a new container contains its configuration.
 _SCRIPT = """\
@@ -48,3 +51,25 @@ def runtime(directory: str) -> Runtime:
         file.write(_SCRIPT.format(log=made.log, runc=runc))
     os.chmod(made.program, 0o755)
     return made
+
+
+def write_smi(path: Path, gpus: str, processes: str = "", status: int = 0) -> None:
+    """Write an nvidia-smi that lists these GPUs and processes as the real one does, and exits with `status`.
+
+    It knows the two queries of ls-dock, and refuses all others, in the words of the real one.
+    """
+    form = "--format=csv,noheader,nounits"
+    script = f"""\
+case "$*" in
+    "--query-gpu=uuid,memory.used,memory.total,name {form}") cat <<'END'
+{gpus}
+END
+    ;;
+    "--query-compute-apps=gpu_uuid,pid,used_memory {form}") cat <<'END'
+{processes}
+END
+    ;;
+    *) echo 'Invalid combination of input arguments. Please run `nvidia-smi -h` for help.'; exit 2 ;;
+esac
+exit {status}"""
+    program(path, script)
