@@ -57,7 +57,7 @@ _TABLE = {
     },
     "image: a Docker image of the project": {
         "creation": ["build-image"],
-        "execution": ["run-image", "image-script"],
+        "execution": ["run-image", "attach-image", "image-script"],
         "notebook": ["run-notebook"],
         "utility": [
             *("publish-image", "transfer-image", "ls-image", "find-image"),
@@ -134,11 +134,9 @@ def _modules() -> list[tuple[str, Any]]:
 
 def check(project: Project, *, build_checks: bool) -> None:
     """Print every problem on stdout, and warnings on stderr; DockerutilsError has the number of problems."""
-    from dockerutils.docks import records  # late, for the start of the other actions, as the next one
-    from dockerutils.project import check
+    from dockerutils.project import check  # late, for the start of the other actions
 
-    has_docks = project.docked or bool(records.addresses(os.path.expanduser("~")))
-    problems, warnings, note = check.report(project, has_docks=has_docks, with_engine=build_checks)
+    problems, warnings, note = check.report(project, with_engine=build_checks)
     for warning in warnings:
         console.warn(_NAME, warning)
     if note:

@@ -1,4 +1,4 @@
-"""List the project's images."""
+"""List the project's images, and on a dock their runs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dockerutils.cli import program
 from dockerutils.core import console
 from dockerutils.docker import engine
-from dockerutils.project.project import LATEST, Image
+from dockerutils.project.project import LATEST, Image, Project
+
+if TYPE_CHECKING:
+    from dockerutils.docks.runs import Run
 
 _EXAMPLES = """\
   ls-image                      print a table
@@ -25,7 +28,7 @@ SIZE is that of docker image ls: with the containerd image store it includes the
 class Row(NamedTuple):
     """An image. `created` is when it was built, `size` is in bytes, `store` is where the engine keeps it.
 
-    They are None if it is not built.
+    They are None if it is not built. `runs` are the user's containers of it on a dock, running or kept.
     """
 
     image: str
@@ -36,6 +39,7 @@ class Row(NamedTuple):
     size: int | None
     store: str | None
     running: int
+    runs: list[Run]
 
 
 def parser() -> program.Parser:
@@ -53,28 +57,45 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def handle(args: argparse.Namespace) -> None:
     """Print a row for each image of the project."""
-    images = program.project().images()
+    project = program.project()
+    images = project.images()
     known, containers = engine.survey(image.reference for image in images if image.tag != LATEST)
-    rows = [_row(image, known.get(image.reference), containers.count(image.reference)) for image in images]
+    found = _runs(project) if project.docked else []
+    rows = [_row(image, known.get(image.reference), containers.count(image.reference), found) for image in images]
     if args.quiet:
         for reference in dict.fromkeys(row.reference for row in rows if row.built):
             print(reference)
     elif args.json:
-        print(json.dumps([row._asdict() for row in rows], indent=2))
+        print(json.dumps([{**row._asdict(), "runs": [run._asdict() for run in row.runs]} for row in rows], indent=2))
     else:
         now = datetime.now(timezone.utc)
         print(
             console.table(("IMAGE", "KIND", "NAME:TAG", "BUILT", "SIZE", "RUNNING"), [_cells(row, now) for row in rows])
         )
+        if found:
+            print(f"\n{_table(found)}")
         if sys.stderr.isatty() and any(row.store == engine.CONTAINERD for row in rows):
             console.note("ls-image", "sizes include the compressed layers: the engine has the containerd image store")
 
 
-def _row(image: Image, record: dict[str, Any] | None, running: int) -> Row:
+def _runs(project: Project) -> list[Run]:
+    from dockerutils.docks import runs  # late, for the start of a command that is not docked
+
+    return runs.of_project(project)
+
+
+def _table(found: Sequence[Run]) -> str:
+    from dockerutils.docks import runs  # late, as above
+
+    return runs.table(found)
+
+
+def _row(image: Image, record: dict[str, Any] | None, running: int, found: Sequence[Run]) -> Row:
     created, size, store = (
         (record["Created"], record["Size"], engine.image_store_of(record)) if record else (None, None, None)
     )
-    return Row(image.name, image.kind, image.reference, record is not None, created, size, store, running)
+    own = [run for run in found if run.image == image.name]
+    return Row(image.name, image.kind, image.reference, record is not None, created, size, store, running, own)
 
 
 def _cells(row: Row, now: datetime) -> tuple[str, ...]:

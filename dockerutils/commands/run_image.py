@@ -17,7 +17,8 @@ _EXAMPLES = """\
   run-image dev                              run <project>-dev:<user> with the options of its section
   run-image dev -e DEBUG=1 -v ~/data:/data   add options of docker run
   run-image dev pytest -x                    run another command in it
-  run-image dev -c 'pytest -x'               the same, as one argument"""
+  run-image dev -c 'pytest -x'               the same, as one argument
+  run-image train -k --sync                  on a dock: go on without this machine; attach-image train follows it"""
 
 _RULE = """\
 All options of docker run work, and add to those of the section. The command line wins if both set the same
@@ -58,7 +59,11 @@ def parser() -> program.Parser:
     dock.add_argument(
         "--aws", action="store_true", help="pass the AWS variables; other users of that engine can read them"
     )
-    dock.add_argument("--sync", action="store_true", help="sync the project up before the run and down after it")
+    syncing = dock.add_mutually_exclusive_group()
+    syncing.add_argument("--sync", action="store_true", help="sync the project up before the run and down after it")
+    syncing.add_argument("--no-sync", action="store_true", help="do not sync the project up, even if the run mounts it")
+    dock.add_argument("--adopt", action="store_true", help="take over the copy of another checkout")
+    dock.add_argument("-y", "--yes", action="store_true", help="do not ask before sending 1 GB or more of data")
     parser.add_dry_run()
     parser.add_quiet()
     return parser
@@ -87,12 +92,16 @@ def handle(args: argparse.Namespace) -> None:
         build.build_to_run(project, image, platform, by="run-image", dry_run=args.dry_run)
     elif not args.dry_run:
         run.require_image(project, image, container)
-    if project.docked:
-        for path in run.local_mounts(project, container):
-            console.warn(
-                "run-image", f"{path} is mounted from the dock, not from this machine; mount the project instead"
-            )
-    run.start(project, container, sync_project=args.sync, dry_run=args.dry_run)
+    if not project.docked:
+        run.start(project, container, dry_run=args.dry_run)
+        return
+    from dockerutils.images import run_docked  # late, for the start of a run that is not docked
+
+    for path in run_docked.local_mounts(project, container):
+        console.warn("run-image", f"{path} is mounted from the dock, not from this machine; mount the project instead")
+    up = True if args.sync else False if args.no_sync else None
+    syncing = run_docked.Syncing(up, args.sync, args.adopt, args.yes)
+    run_docked.start(project, image, container, syncing, dry_run=args.dry_run)
 
 
 def _warnings(project: Project, image: Image, args: argparse.Namespace) -> Iterator[str]:

@@ -13,10 +13,10 @@ from dockerutils.core import console, files, process
 from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
 from dockerutils.core.process import Command
 from dockerutils.docker import engine, invocation, references
-from dockerutils.docks import forwarding, inventory, records, remote, sync
+from dockerutils.docks import forwarding, inventory, project_copy, records, remote, sync
 from dockerutils.docks.records import Dock
-from dockerutils.images import build
-from dockerutils.images.run import Request, configure
+from dockerutils.images import build, run_docked
+from dockerutils.images.run import Request, configure, require_image
 from dockerutils.notebooks import server
 from dockerutils.notebooks.server import Visit
 from dockerutils.project.project import CONFIGURED, Image, Project
@@ -61,6 +61,7 @@ def parser() -> program.Parser:
         "--aws", action="store_true", help="mount ~/.aws, and on a dock pass the AWS variables of this shell"
     )
     parser.add_no_browser()
+    parser.add_yes("do not ask before sending 1 GB or more of data to a dock")
     parser.add_dry_run()
     return parser
 
@@ -120,7 +121,7 @@ def compose(project: Project, image: Image, port: int, args: argparse.Namespace,
     """
     run = configure(project, image, Request(use_gpu=args.use_gpu, aws=args.aws), by=_COMMAND)
     port_option = ["-p", f"{server.LOOPBACK}:{port}:{server.PORT}"]
-    mounts = {f"{_HOME}/project": sync.path(project) if project.docked else project.root}
+    mounts = {f"{_HOME}/project": project_copy.path(project) if project.docked else project.root}
     if args.aws:
         mounts[f"{_HOME}/.aws"] = f"{home}/.aws"
     mount_options = [word for inside, outside in mounts.items() for word in ("-v", f"{outside}:{inside}")]
@@ -135,27 +136,21 @@ def compose(project: Project, image: Image, port: int, args: argparse.Namespace,
 
 
 def provide(project: Project, image: Image, run: invocation.Run, *, dry_run: bool) -> None:
-    """Build the image, and its base if the engine does not have it, or pull it for the platform of the run.
+    """Build the image, with the bases that the engine does not have, or pull it for the platform of the run.
 
-    DockerutilsError if there is no image in the end; its message names the setting to change.
+    DockerutilsError if there is no image in the end; its message names the setting to change. So also if it is for
+    another platform than the dock.
     """
     if image.directory is not None:
-        tag = image.tag if image.tag != project.image(image.directory).tag else None
-        with_base = dry_run or not _has_base(project)
-        request = build.Request([image.directory], with_base=with_base, tag=tag)
-        build.build(project, request, by=_COMMAND, dry_run=dry_run, to_stderr=True)
+        build.build_to_run(project, image, by=_COMMAND, dry_run=dry_run)
     elif not project.environ.get(_DONT_PULL):
         pull(project, image, run.platform, dry_run=dry_run)
     elif not (dry_run or engine.has_image(image.reference, project.environ)):
         raise DockerutilsError(
             f"the engine does not have {image.reference}, and {_DONT_PULL} is set; unset it, or {_ADVICE}"
         )
-
-
-def _has_base(project: Project) -> bool:
-    if "base" not in project.directories():
-        return True
-    return engine.has_image(project.image("base").reference, project.environ)
+    if project.docked and not dry_run:
+        require_image(project, image, run, emulation=f"set args = --platform {{}} in [{_NAME}]")
 
 
 def pull(project: Project, image: Image, platform: Sequence[str], *, dry_run: bool) -> None:
@@ -219,7 +214,8 @@ def is_running(container: str) -> bool:
 
 def run_on_dock(project: Project, dock: Dock, run: invocation.Run, visit: Visit, args: argparse.Namespace) -> None:
     """Sync the project up, run the container on the dock with its port forwarded, and sync down at the end."""
-    sync.before_run(project, dock, dry_run=args.dry_run)
+    wanted = sync.Run("", *run_docked.mounted(project, run))
+    sync.before_run(project, dock, wanted, sync.Options(yes=args.yes, dry_run=args.dry_run))
     if not args.dry_run:
         files.write(_marker(project, dock), f"{run.name}\n", mode=0o600)
     ports = invocation.published([*run.ports, *run.args])

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 from dockerutils.cli import program
-from dockerutils.docks import inventory, sync
+from dockerutils.docks import inventory, project_copy, sync
 
 _EXAMPLES = """\
   sync-down                     fetch what has changed on the dock of this shell
@@ -16,7 +16,7 @@ _EXAMPLES = """\
 
 def parser() -> program.Parser:
     """Return the parser of sync-down."""
-    parser = program.Parser("sync-down", f"{__doc__}", _EXAMPLES, environment=sync.ENVIRONMENT)
+    parser = program.Parser("sync-down", f"{__doc__}", _EXAMPLES, environment=project_copy.ENVIRONMENT)
     parser.add_argument("--delete", action="store_true", help="also delete files here that the dock does not have")
     parser.add_yes("do not ask before --delete; required for it without a terminal")
     parser.add_argument("--adopt", action="store_true", help="take over the copy of another checkout")

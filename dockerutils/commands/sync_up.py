@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 from dockerutils.cli import program
-from dockerutils.docks import inventory, sync
+from dockerutils.docks import inventory, project_copy, sync
 
 _EXAMPLES = """\
   sync-up                       send what has changed to the dock of this shell
@@ -16,7 +16,7 @@ _EXAMPLES = """\
 
 def parser() -> program.Parser:
     """Return the parser of sync-up."""
-    parser = program.Parser("sync-up", f"{__doc__}", _EXAMPLES, environment=sync.ENVIRONMENT)
+    parser = program.Parser("sync-up", f"{__doc__}", _EXAMPLES, environment=project_copy.ENVIRONMENT)
     parser.add_argument("--delete", action="store_true", help="also delete files on the dock that are not here")
     parser.add_yes("do not ask before --delete; required for it without a terminal")
     parser.add_argument("--adopt", action="store_true", help="take over the copy of another checkout")

@@ -43,6 +43,7 @@ class Run(NamedTuple):
     reference: str
     name: str
     init: Sequence[str] = ()
+    labels: Sequence[str] = ()
     environment: Sequence[str] = ()
     interactive: Sequence[str] = ()
     gpu: Sequence[str] = ()
@@ -60,6 +61,7 @@ class Run(NamedTuple):
         return [
             *self.init,
             *("--name", self.name),
+            *self.labels,
             *self.environment,
             *(("--rm",) if self.remove else ()),
             *self.interactive,
@@ -206,10 +208,15 @@ def _container_ports(value: str) -> set[str]:
 
 def bound(words: Sequence[str]) -> list[str]:
     """Return the paths of the engine's host that options of `docker run` mount."""
-    volumes = [value.partition(":")[0] for value in options.values(words, RUN, "volume") if ":" in value]
     mounts = [options.fields(value) for value in options.values(words, RUN, "mount")]
     binds = [each.get("source", each.get("src", "")) for each in mounts if each.get("type") == "bind"]
-    return [path for path in (*volumes, *binds) if path.startswith("/")]
+    return [*bound_by_volume(words), *(path for path in binds if path.startswith("/"))]
+
+
+def bound_by_volume(words: Sequence[str]) -> list[str]:
+    """Return those of the paths that `-v` mounts: the engine creates a directory, as root, where there is none."""
+    volumes = [value.partition(":")[0] for value in options.values(words, RUN, "volume") if ":" in value]
+    return [path for path in volumes if path.startswith("/")]
 
 
 def _spelling(option: str, table: Table) -> str:

@@ -11,9 +11,11 @@ import os
 import re
 import shlex
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from dockerutils.core import console
+from dockerutils.core.errors import CommandFailed
 from dockerutils.core.process import Captured
 from dockerutils.core.process.children import children
 from dockerutils.docks import remote
@@ -26,7 +28,8 @@ _TOLERANCE = 2  # seconds; clocks that differ less are taken for the same
 _LONGEST = 4096  # characters of an answer
 
 _DOCKER_PS = remote.find_docker("ps --format {{.Names}}")
-# A script for `sh`, behind a line `copy=PATH`. Docker is asked only if there are runs to ask it about.
+# A script for `sh`, behind a line `copy=PATH`; its arguments are paths in the copy. Docker is asked only if there are
+# runs to ask it about.
 _SURVEY = f"""\
 echo "clock=$(date +%s)"
 if command -v rsync >/dev/null; then echo has=rsync; fi
@@ -42,6 +45,11 @@ if cd "$copy/{DIRECTORY}" 2>/dev/null; then
         printf 'running=%s\\n' $answer
     fi
 fi 2>/dev/null
+number=0
+for each; do
+    if [ ! -e "$copy/$each" ] && [ ! -L "$copy/$each" ]; then echo "missing=$number"; fi
+    number=$((number + 1))
+done
 while [ ! -e "$copy" ]; do copy=$(dirname "$copy"); done
 if [ -d "$copy" ] && [ -w "$copy" ]; then echo has=access; fi
 """
@@ -52,7 +60,7 @@ class State(NamedTuple):
 
     `origin` is empty for a copy that is not marked. `runs` are the containers whose files were not synced down,
     `running` those of them that still run. `ahead` is by how many seconds the dock's clock is ahead of this one; 0
-    if they agree.
+    if they agree. `missing` are the numbers of the paths asked for that are not there.
     """
 
     exists: bool = False
@@ -63,6 +71,7 @@ class State(NamedTuple):
     runs: tuple[str, ...] = ()
     running: tuple[str, ...] = ()
     ahead: int = 0
+    missing: tuple[int, ...] = ()
 
 
 def origin(root: str) -> str:
@@ -70,10 +79,14 @@ def origin(root: str) -> str:
     return console.one_line(f"{os.uname().nodename}:{os.path.realpath(root)}")
 
 
-def read(dock: Dock, path: str) -> State:
-    """Return the state of the copy at `path` on a dock; CommandFailed if the dock cannot be reached."""
+def read(dock: Dock, path: str, wanted: Sequence[str] = ()) -> State:
+    """Return the state of the copy at `path` on a dock, and which of the paths `wanted` are missing in it.
+
+    CommandFailed if the dock cannot be reached.
+    """
     before = time.time()
-    answer = remote.of(dock).capture(f"origin= runs= copy={shlex.quote(path)}\n{_SURVEY}")
+    arguments = shlex.join(["set", "--", *wanted])
+    answer = remote.of(dock).capture(f"origin= runs= copy={shlex.quote(path)}\n{arguments}\n{_SURVEY}")
     return parse(answer.stdout, before, time.time())
 
 
@@ -95,17 +108,34 @@ def parse(text: str, before: float, after: float) -> State:
         runs=runs,
         running=tuple(run for run in runs if run in running),
         ahead=_ahead(next(iter(values.get("clock", [])), ""), before, after),
+        missing=tuple(int(each) for each in values.get("missing", []) if re.fullmatch("[0-9]{1,4}", each)),
     )
 
 
-def claim(path: str, root: str, run: str = "") -> str:
+def create(dock: Dock, path: str, directories: Sequence[str]) -> None:
+    """Create directories of the copy at `path`; CommandFailed if that fails."""
+    if directories:
+        answer = remote.of(dock).capture(_creation(path, directories))
+        if answer.status:
+            raise CommandFailed(answer.status, f"dock {dock.moniker}: {answer.stderr.strip()}; correct its permissions")
+
+
+def _creation(path: str, directories: Sequence[str]) -> str:
+    """Return the line of shell that creates those directories of the copy at `path` that do not exist."""
+    script = 'for each; do test -e "$each" || test -L "$each" || mkdir -p "$each" || exit; done'
+    return shlex.join(["sh", "-c", script, "sh", *(f"{path}/{each}" for each in directories)])
+
+
+def claim(path: str, root: str, run: str = "", directories: Sequence[str] = ()) -> str:
     """Return the option of rsync that makes the copy at `path`, and marks it as that of a checkout here.
 
-    With `run`, the copy is also marked as one that this container writes to.
+    With `run`, the copy is also marked as one that this container writes to. Those of the `directories`, paths in the
+    copy, that do not exist are created.
     """
     directory = shlex.quote(f"{path}/{DIRECTORY}")
     steps = [f"mkdir -p {directory}", f"cd {directory}", f"printf %s {shlex.quote(origin(root))} >origin"]
     steps += [f"touch {shlex.quote(_RUN + run)}"] if run else []
+    steps += [_creation(path, directories)] if directories else []
     return f"--rsync-path={' && '.join([*steps, 'exec rsync'])}"
 
 

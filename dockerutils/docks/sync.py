@@ -9,32 +9,26 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from dockerutils.core import console, process
 from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
 from dockerutils.core.process import STDERR, STDOUT, Command
-from dockerutils.docks import copy_state, rsync_filters, sync_record
+from dockerutils.docks import copy_state, mounts, rsync, rsync_filters, sync_record
 from dockerutils.docks.copy_state import State
+from dockerutils.docks.project_copy import Copy
 from dockerutils.docks.records import Dock
 from dockerutils.docks.rsync_filters import Filter
 from dockerutils.project import dockerignore, version_file
 from dockerutils.project.project import Project
 
-WORKSPACES = "/data/workspaces"
-ENVIRONMENT = f"  DOCK_WORKSPACES    directory of projects on docks (default: {WORKSPACES})"  # for -h
-
-# Links, modes, times and holes are kept; names are safe from the dock's shell. The list of files is sent as a whole: in
-# parts, each few hundred files would cost a round trip.
-_RSYNC = ["rsync", "-rlptOzS", "--no-inc-recursive", "-s", "-e", "ssh"]
 _STATE = f"--exclude=/{copy_state.DIRECTORY}"
 _KEEP_GIT = "--filter=protect_.git"
 # What decides here about what is run at the next build, or sent at the next sync: a dock does not change it unasked.
 _DECIDING = [*map(rsync_filters.excluding, ("docker", dockerignore.NAME))]
 _KEPT_HERE = ["--exclude=.git"]  # its hooks and settings run commands
-_HERE, _NOWHERE = "./", "/nonexistent/"
 _DELETING = "deleting "
 
 
@@ -53,37 +47,16 @@ class Options(NamedTuple):
     dry_run: bool = False
 
 
-class Copy(NamedTuple):
-    """A project, and its copy on a dock."""
+class Run(NamedTuple):
+    """A run on the dock that a sync is for: its container, and the paths of the project, from the root, that it mounts.
 
-    project: Project
-    dock: Dock
+    With a `container`, the copy is marked until `after_run`: if that never comes, the next sync starts with what the
+    container wrote. `volumes` are those of the paths that docker would create as root, where they do not exist.
+    """
 
-    @property
-    def path(self) -> str:
-        """The directory on the dock."""
-        return path(self.project)
-
-    @property
-    def remote(self) -> str:
-        """The directory, as rsync takes it."""
-        return f"{self.dock.host}:{self.path}/"
-
-    @property
-    def records(self) -> str:
-        """The directory of this machine's records of the dock."""
-        return os.path.join(os.path.expanduser("~"), ".docker", self.dock.address)
-
-
-def path(project: Project) -> str:
-    """Return the directory of a project on any dock; UserError if DOCK_WORKSPACES is not an absolute path."""
-    workspaces = project.environ.get("DOCK_WORKSPACES") or WORKSPACES
-    if not workspaces.startswith("/") or not workspaces.isprintable():
-        raise UserError(
-            f"DOCK_WORKSPACES is {workspaces!r}, which is not an absolute path; set it to a directory on the dock, "
-            f"such as {WORKSPACES}"
-        )
-    return f"{workspaces.rstrip('/')}/{project.user}/code/{project.name}"
+    container: str = ""
+    mounts: Sequence[str] = ()
+    volumes: Sequence[str] = ()
 
 
 def up(project: Project, dock: Dock, options: Options) -> None:
@@ -98,46 +71,93 @@ def up(project: Project, dock: Dock, options: Options) -> None:
 def down(project: Project, dock: Dock, options: Options) -> None:
     """Bring back what is new in the copy on the dock, without what `.dockerignore` leaves out, and the version file.
 
-    Files that are newer here stay, and so do `.git`, `docker/` and `.dockerignore`. Raise DockerutilsError if there is
-    no copy or it belongs to another checkout, CommandFailed if rsync fails.
+    What runs have mounted comes back too, if `.dockerignore` leaves it out. Files that are newer here stay, and so do
+    `.git`, `docker/` and `.dockerignore`. Raise DockerutilsError if there is no copy or it belongs to another checkout,
+    CommandFailed if rsync fails.
     """
     copy = Copy(project, dock)
     state = _state_of(copy, options, fetches=True) if options.delete or not options.dry_run else State()
     _down(copy, state, options, to_stderr=False)
 
 
-def before_run(project: Project, dock: Dock, run: str = "", *, dry_run: bool = False) -> None:
-    """Sync up before a run, but keep the files on the dock that are newer there. rsync writes to stderr.
+def before_run(project: Project, dock: Dock, run: Run, options: Options) -> None:
+    """Sync up before a run, with all that it mounts, but keep the files on the dock that are newer there.
 
-    With `run`, the name of its container, the copy is marked until `after_run`: if that never comes, the next sync
-    starts with what the container wrote. Raise as `up` does.
+    rsync writes to stderr. Raise as `up` does, and UserError or DockerutilsError if the user does not agree to send
+    much data that `.dockerignore` leaves out; `options.yes` agrees.
     """
-    _up(Copy(project, dock), Options(dry_run=dry_run), run)
+    _up(Copy(project, dock), options, run)
 
 
-def after_run(project: Project, dock: Dock, run: str = "", *, dry_run: bool = False) -> None:
+def after_run(project: Project, dock: Dock, container: str = "", *, dry_run: bool = False) -> None:
     """Sync down after a run, and remove its mark unless its container still runs. rsync writes to stderr.
 
     Raise as `down` does.
     """
     copy, options = Copy(project, dock), Options(dry_run=dry_run)
-    try:
-        state = State(runs=(run,) if run else ()) if dry_run else _state_of(copy, options, fetches=True)
+    with _said_where_files_stay(dock):
+        state = State(runs=(container,) if container else ()) if dry_run else _state_of(copy, options, fetches=True)
         _down(copy, state, options, to_stderr=True)
+    if container in state.running:
+        console.warn("sync", f"{container} is still running on dock {dock.moniker}; run sync-down when it ends")
+
+
+def fetch_if_marked(project: Project, dock: Dock, container: str) -> None:
+    """Sync down after a run that has ended, if the copy is marked as one that its container writes to.
+
+    Raise as `down` does.
+    """
+    copy, options = Copy(project, dock), Options()
+    with _said_where_files_stay(dock):
+        state = copy_state.read(dock, copy.path)
+        if container in state.runs:
+            _require_syncable(copy, state, options, fetches=True)
+            _down(copy, state, options, to_stderr=True)
+
+
+def require(project: Project, dock: Dock, run: Run, command: str) -> None:
+    """Make sure that the copy on the dock has what a run mounts, without a sync.
+
+    What is neither there nor here is created, as the dock's user. DockerutilsError names the `command` that copies what
+    is missing; also if the copy belongs to another checkout.
+    """
+    copy = Copy(project, dock)
+    state = copy_state.read(dock, copy.path, run.mounts)
+    if not state.exists:
+        raise DockerutilsError(
+            f"dock {dock.moniker} has no {copy.path}, which is mounted, and this run does not sync; run: sync-up"
+        )
+    _require_origin(copy, state, "sync-up")
+    missing = [run.mounts[number] for number in state.missing if number < len(run.mounts)]
+    for path in missing:
+        if os.path.lexists(os.path.join(project.root, path)):
+            raise DockerutilsError(
+                f"dock {dock.moniker} has no {copy.path}/{path}, which is mounted, and this run does not sync; run: "
+                f"{command}"
+            )
+    copy_state.create(dock, copy.path, [path for path in missing if path in run.volumes])
+
+
+@contextmanager
+def _said_where_files_stay(dock: Dock) -> Iterator[None]:
+    try:
+        yield
     except DockerutilsError as failure:
         message = f"{failure}; the files of the container stay on dock {dock.moniker} until you run sync-down"
         raise CommandFailed(failure.status, message) from None
-    if run in state.running:
-        console.warn("sync", f"{run} is still running on dock {dock.moniker}; run sync-down when it ends")
 
 
-def _up(copy: Copy, options: Options, run: str | None) -> None:
-    """Sync up; `run` is None if a person asked for it, else the container that it is for, or nothing."""
+def _up(copy: Copy, options: Options, run: Run | None) -> None:
+    """Sync up; `run` is what it is for, None if a person asked for it."""
     project, automatic = copy.project, run is not None
-    rules = Filter(dockerignore.read(project.root))
+    ignore = dockerignore.read(project.root)
     state = _state_of(copy, options, fetches=False) if options.delete or not options.dry_run else State()
-    if state.runs and state.origin == copy_state.origin(project.root):
-        names = ", ".join(state.runs)
+    if run and not options.dry_run:
+        mounts.add(copy, ignore, run.mounts, yes=options.yes)
+    # A run fetches nothing while another one is writing: rsync would send back what is not complete.
+    pending = () if automatic and state.running else state.runs
+    if pending and state.origin == copy_state.origin(project.root):
+        names = ", ".join(pending)
         console.note(
             "sync", f"the files that {names} wrote on dock {copy.dock.moniker} come first: they were not synced down"
         )
@@ -145,23 +165,35 @@ def _up(copy: Copy, options: Options, run: str | None) -> None:
     version = _version_file(project)
     if version and not options.dry_run:
         version_file.generate(project.root)
-    filters = [_STATE, *_excluding(version), *rules.options(rsync_filters.entries_below(project.root))]
+    always = [_STATE, *_excluding(version)]
+    if options.delete and state.exists:
+        rules = Filter(ignore)
+        filters = [*always, *rules.options(rsync_filters.entries_below(project.root))]
+        _delete(copy, rules, filters, [rsync.HERE, copy.remote], options)
+    rules = Filter(ignore.keeping([*mounts.read(copy), *(run.mounts if run else ())]))
+    filters = [*always, *rules.options(rsync_filters.entries_below(project.root))]
     if options.delete:
-        if state.exists:
-            _delete(copy, rules, filters, [_HERE, copy.remote], options)
         filters = ["--force", _KEEP_GIT, *filters]
     how = [
-        *_output(to_stderr=automatic, skips=automatic),
-        *(_skipping(copy) if automatic else []),
-        *_backups(copy_state.REPLACED),
+        *rsync.output(to_stderr=automatic, skips=automatic),
+        *(rsync.skipping(copy) if automatic else []),
+        *rsync.backups(copy_state.REPLACED),
     ]
-    claim = copy_state.claim(copy.path, project.root, run or "")
+    claim = copy_state.claim(copy.path, project.root, *_marks(copy, run))
     with _recorded(copy, dry_run=options.dry_run):
-        _run(copy, [*how, claim, *filters, _HERE, copy.remote], dry_run=options.dry_run, to_stderr=automatic)
+        words = [*how, claim, *filters, rsync.HERE, copy.remote]
+        rsync.run(copy, words, dry_run=options.dry_run, to_stderr=automatic)
         if version:
             directory = shlex.quote(os.path.dirname(f"{copy.path}/{version}"))
             words = [f"--rsync-path=mkdir -p {directory} && exec rsync", version_file.NAME, copy.remote + version]
-            _run(copy, words, dry_run=options.dry_run, to_stderr=automatic)
+            rsync.run(copy, words, dry_run=options.dry_run, to_stderr=automatic)
+
+
+def _marks(copy: Copy, run: Run | None) -> tuple[str, list[str]]:
+    """Return the container of a run, and the directories that it mounts and that this machine does not have."""
+    if run is None:
+        return "", []
+    return run.container, [path for path in run.volumes if not os.path.lexists(os.path.join(copy.project.root, path))]
 
 
 def _down(copy: Copy, state: State, options: Options, *, to_stderr: bool) -> None:
@@ -169,22 +201,23 @@ def _down(copy: Copy, state: State, options: Options, *, to_stderr: bool) -> Non
     record = sync_record.read(project.name, copy.records, project.root)
     if not options.dry_run:
         _keep_conflicts(copy, record)  # of a sync that was killed
-    rules = Filter(dockerignore.read(project.root))
-    filters = [_STATE, *_KEPT_HERE, *([] if options.include_docker else _DECIDING), *_excluding(_version_file(project))]
-    filters += rules.options(_entries(copy, filters) if rules.needs_tree else rsync_filters.entries_among([]))
+    ignore = dockerignore.read(project.root)
+    kept = [_STATE, *_KEPT_HERE, *([] if options.include_docker else _DECIDING), *_excluding(_version_file(project))]
     if options.delete:
+        rules = Filter(ignore)
         if not (state.has_docker or rules.ignored(["docker/"])):
             raise DockerutilsError(
                 f"{copy.path} on dock {copy.dock.moniker} has no docker/, so it is not complete; run sync-up first, or "
                 "leave out --delete"
             )
-        _delete(copy, rules, filters, [copy.remote, _HERE], options)
-        filters = ["--force", *filters]
-    how = [*_output(to_stderr=to_stderr, skips=True), *_skipping(copy), *_backups(sync_record.BACKUPS)]
+        _delete(copy, rules, _filters(copy, kept, rules), [copy.remote, rsync.HERE], options)
+    filters = _filters(copy, kept, Filter(ignore.keeping(mounts.read(copy))))
+    filters = ["--force", *filters] if options.delete else filters
+    how = [*rsync.output(to_stderr=to_stderr, skips=True), *rsync.skipping(copy), *rsync.backups(sync_record.BACKUPS)]
     how += [copy_state.claim(copy.path, project.root)] if options.adopt else []
-    with _recorded(copy, dry_run=options.dry_run):
+    with _recorded(copy, dry_run=options.dry_run), mounts.fetching(copy):
         try:
-            _run(copy, [*how, *filters, copy.remote, _HERE], dry_run=options.dry_run, to_stderr=to_stderr)
+            rsync.run(copy, [*how, *filters, copy.remote, rsync.HERE], dry_run=options.dry_run, to_stderr=to_stderr)
         finally:
             if not options.dry_run:
                 _keep_conflicts(copy, record)
@@ -193,11 +226,20 @@ def _down(copy: Copy, state: State, options: Options, *, to_stderr: bool) -> Non
         process.run(command, dry_run=options.dry_run, escaped=[STDOUT, STDERR])
 
 
+def _filters(copy: Copy, kept: list[str], rules: Filter) -> list[str]:
+    """Return the filters for a sync down: what stays here anyway, and what `.dockerignore` leaves out."""
+    return [*kept, *rules.options(rsync.entries(copy, kept) if rules.needs_tree else rsync_filters.entries_among([]))]
+
+
 def _state_of(copy: Copy, options: Options, *, fetches: bool) -> State:
     """Ask the dock for the state of the copy; raise if it cannot be synced, and warn if the clocks differ."""
-    moniker = copy.dock.moniker
     state = copy_state.read(copy.dock, copy.path)
-    here = copy_state.origin(copy.project.root)
+    _require_syncable(copy, state, options, fetches=fetches)
+    return state
+
+
+def _require_syncable(copy: Copy, state: State, options: Options, *, fetches: bool) -> None:
+    moniker = copy.dock.moniker
     if not state.has_rsync:
         raise DockerutilsError(
             f"dock {moniker} has no rsync; install it there: ssh-dock {moniker} sudo apt-get install -y rsync"
@@ -210,11 +252,8 @@ def _state_of(copy: Copy, options: Options, *, fetches: bool) -> State:
             f"{copy.path} on dock {moniker} is not writable; run: ssh-dock {moniker} sudo install -d -o "
             f"{copy.dock.user} {own}; or set DOCK_WORKSPACES to a directory of yours"
         )
-    if state.origin not in ("", here) and not options.adopt:
-        raise DockerutilsError(
-            f"{copy.path} on dock {moniker} is the copy of {state.origin}, not of {here}; rename this project's "
-            f"directory, or take the copy over: {'sync-down' if fetches else 'sync-up'} --adopt"
-        )
+    if not options.adopt:
+        _require_origin(copy, state, "sync-down" if fetches else "sync-up")
     if state.ahead:
         which = "ahead of" if state.ahead > 0 else "behind"
         console.warn(
@@ -222,7 +261,15 @@ def _state_of(copy: Copy, options: Options, *, fetches: bool) -> State:
             f"the clock of dock {moniker} is {console.age(abs(state.ahead))} {which} this machine's, so the newer of "
             f"two files is uncertain; set it: ssh-dock {moniker} sudo timedatectl set-ntp true",
         )
-    return state
+
+
+def _require_origin(copy: Copy, state: State, command: str) -> None:
+    here = copy_state.origin(copy.project.root)
+    if state.origin not in ("", here):
+        raise DockerutilsError(
+            f"{copy.path} on dock {copy.dock.moniker} is the copy of {state.origin}, not of {here}; rename this "
+            f"project's directory, or take the copy over: {command} --adopt"
+        )
 
 
 def _keep_conflicts(copy: Copy, record: sync_record.Record) -> None:
@@ -251,59 +298,14 @@ def _excluding(version: str | None) -> list[str]:
     return [rsync_filters.excluding(version)] if version else []
 
 
-def _output(*, to_stderr: bool, skips: bool) -> list[str]:
-    """Return the options for rsync's output: progress on a terminal, elsewhere the name of each file."""
-    stream = sys.stderr if to_stderr else sys.stdout
-    skip = ",skip" if skips else ""
-    return ["-h", f"--info=progress2{skip}"] if stream.isatty() else [f"--info=name{skip}"]
-
-
-def _backups(directory: str) -> list[str]:
-    """Return the options to move what rsync replaces to a directory of the destination."""
-    return ["--backup", f"--backup-dir={directory}"]
-
-
-def _skipping(copy: Copy) -> list[str]:
-    """Return the options to skip files that are newer where rsync copies to, and to log their names."""
-    return ["-u", f"--log-file={sync_record.log(copy.project.name, copy.records)}", "--log-file-format="]
-
-
-def _run(copy: Copy, words: list[str], *, dry_run: bool, to_stderr: bool) -> None:
-    command = Command([*_RSYNC, *words], directory=copy.project.root)
-    try:
-        process.run(command, dry_run=dry_run, to_stderr=to_stderr, escaped=[STDERR])  # rsync escapes its stdout itself
-    except CommandFailed as failure:
-        raise CommandFailed(
-            failure.status, f"rsync failed with status {failure.status}; fix what it reports above, and try again"
-        ) from None
-
-
-def _capture(copy: Copy, words: list[str]) -> list[str]:
-    """Run rsync as a probe, and return the lines that it wrote."""
-    words = [os.path.join(copy.project.root, "") if word == _HERE else word for word in words]
-    answer = copy_state.probe([*_RSYNC, "-8", *words])
-    if answer.status:
-        console.relay(answer.stderr)
-        raise CommandFailed(
-            answer.status, f"rsync failed with status {answer.status}; fix what it reports above, and try again"
-        )
-    return answer.stdout.split("\n")
-
-
-def _entries(copy: Copy, filters: list[str]) -> rsync_filters.Entries:
-    """Ask for the paths in the copy on the dock."""
-    words = ["-n", "--out-format=%n", "--info=nonreg0", *filters, copy.remote, _NOWHERE]
-    return rsync_filters.entries_among(_unescaped(line) for line in _capture(copy, words) if line)
-
-
 def _delete(copy: Copy, rules: Filter, filters: list[str], direction: list[str], options: Options) -> None:
     """List what the source does not have and delete it if the user agrees; never what docker leaves out, or `.git`.
 
     UserError if there is no terminal to ask on, DockerutilsError if the answer is no.
     """
-    where = "here" if direction[-1] == _HERE else f"on dock {copy.dock.moniker}"
-    lines = _capture(copy, ["-n", "--delete", "--info=del", _KEEP_GIT, *filters, *direction])
-    extra = [_unescaped(line.removeprefix(_DELETING)) for line in lines if line.startswith(_DELETING)]
+    where = "here" if direction[-1] == rsync.HERE else f"on dock {copy.dock.moniker}"
+    lines = rsync.capture(copy, ["-n", "--delete", "--info=del", _KEEP_GIT, *filters, *direction])
+    extra = [rsync.unescaped(line.removeprefix(_DELETING)) for line in lines if line.startswith(_DELETING)]
     kept = _topmost(rules.ignored(extra))
     listed = [path for path in extra if not any(_overlap(path, each) for each in kept)]
     if not listed:
@@ -316,7 +318,7 @@ def _delete(copy: Copy, rules: Filter, filters: list[str], direction: list[str],
             raise DockerutilsError("nothing was deleted or copied; leave out --delete to copy without deleting")
     words = ["--info=del", "--delete", "--existing", "--ignore-existing", _KEEP_GIT]
     words += [*map(rsync_filters.excluding, kept), *filters, *direction]
-    _run(copy, words, dry_run=options.dry_run, to_stderr=False)
+    rsync.run(copy, words, dry_run=options.dry_run, to_stderr=False)
 
 
 def _topmost(paths: list[str]) -> list[str]:
@@ -333,7 +335,3 @@ def _overlap(one: str, other: str) -> bool:
     return one == other or any(
         above.endswith("/") and below.startswith(above) for above, below in ((one, other), (other, one))
     )
-
-
-def _unescaped(name: str) -> str:
-    return os.fsdecode(sync_record.unescaped(os.fsencode(name)))

@@ -1,4 +1,4 @@
-"""Run an image of a project: combine its section with a request, and start the container here or on the dock."""
+"""Run an image of a project: combine its section with a request, and start the container."""
 
 from __future__ import annotations
 
@@ -55,11 +55,13 @@ def configure(project: Project, image: Image, request: Request, *, by: str = "ru
     `by` names the command in warnings.
     """
     settings = project.settings(image.name)
-    given = _grouped(_from_here(project, request.options))
+    given = _grouped(_from(project.workdir, project, request.options))
     keep = request.keep or settings.boolean("keep_container")
     args = settings.options("args") if request.args is None else request.args
 
     def section(words: Sequence[str]) -> list[str]:
+        if project.docked:
+            words = options.join(_from(project.root, project, words))
         return invocation.without_overridden(words, request.options)
 
     run = invocation.Run(
@@ -77,24 +79,40 @@ def configure(project: Project, image: Image, request: Request, *, by: str = "ru
         ],
         ports=[*section(settings.options("ports")), *given["ports"]],
         args=[*section(args), *given["args"]],
+        labels=_labels(project, image) if project.docked else [],
         cmd=settings.command("cmd") if request.command is None else request.command,
     )
     return run._replace(remove=_is_removed(run, given["remove"], keep=keep))
 
 
-def _from_here(project: Project, words: Sequence[str]) -> Iterator[Option]:
-    """Yield options with their relative paths made absolute: docker runs at the root, not where the caller is."""
+def _from(directory: str, project: Project, words: Sequence[str]) -> Iterator[Option]:
+    """Yield options with their relative paths made absolute: docker runs at the root, not where the caller is.
+
+    On a dock, a relative path to mount is one of the project's copy.
+    """
     for option in options.parse(words, RUN):
         value = option.value or ""
-        is_path = (option.names == ("volume",) and value.startswith(".")) or (
-            len(option.names) == 1 and option.names[0] in _FILES and not value.startswith("/")
-        )
-        if not is_path or project.workdir == project.root:
+        is_volume = option.names == ("volume",) and value.startswith(".")
+        is_file = len(option.names) == 1 and option.names[0] in _FILES and not value.startswith("/")
+        is_right = directory == project.root and not (is_volume and project.docked)
+        if is_right or not (is_volume or is_file):
             yield option
             continue
-        path, colon, inside = value.partition(":") if option.names == ("volume",) else (value, "", "")
-        absolute = os.path.normpath(os.path.join(project.workdir, path)) + colon + inside
-        yield option._replace(value=absolute, words=(f"--{option.names[0]}", absolute))
+        path, colon, inside = value.partition(":") if is_volume else (value, "", "")
+        absolute = os.path.normpath(os.path.join(directory, path))
+        if is_volume and project.docked:
+            absolute = _in_copy(project, absolute)
+        value = absolute + colon + inside
+        yield option._replace(value=value, words=(f"--{option.names[0]}", value))
+
+
+def _in_copy(project: Project, path: str) -> str:
+    """Return a path of the project as one of its copy on a dock; other paths stay."""
+    from dockerutils.docks import project_copy  # late, for the start of a run that is not docked
+
+    if not f"{path}/".startswith(f"{project.root}/"):
+        return path
+    return project_copy.path(project) + path[len(project.root) :]
 
 
 def _grouped(given: Iterable[Option]) -> dict[str, list[str]]:
@@ -128,7 +146,7 @@ def _is_removed(run: invocation.Run, given: Sequence[str], *, keep: bool) -> boo
     return not keep and restart in ([], ["no"])
 
 
-def require_image(project: Project, image: Image, run: invocation.Run) -> None:
+def require_image(project: Project, image: Image, run: invocation.Run, *, emulation: str = "add --platform {}") -> None:
     """Raise DockerutilsError, with the command that builds the image, if the engine does not have it.
 
     The same if a dock could run it only with emulation, unless an option names the platform; the local docker warns by
@@ -139,14 +157,14 @@ def require_image(project: Project, image: Image, run: invocation.Run) -> None:
     else:
         for_platform, of_dock = engine.platforms_of(image.reference)
         has_image = for_platform is not None
-        _require_platform(project, image, for_platform or "", of_dock)
+        _require_platform(project, image, for_platform or "", of_dock, emulation)
     if not has_image and image.kind != CONFIGURED:
         raise DockerutilsError(
             f"{image.reference} is not built yet; run: {project.build_command(image)}, or add --build"
         )
 
 
-def _require_platform(project: Project, image: Image, for_platform: str, of_dock: str) -> None:
+def _require_platform(project: Project, image: Image, for_platform: str, of_dock: str, emulation: str) -> None:
     from dockerutils.docker import platforms  # late: most runs are not docked
 
     if platforms.runs(of_dock, for_platform):
@@ -157,45 +175,13 @@ def _require_platform(project: Project, image: Image, for_platform: str, of_dock
     command = build.command_for(project, image, platforms.normal(of_dock))
     raise DockerutilsError(
         f"{image.reference} is for {here}, and dock {dock} runs {platforms.normal(of_dock)}; run: {command}, or, if "
-        f"the dock has emulation, add --platform {here}"
+        f"the dock has emulation, {emulation.format(here)}"
     )
 
 
-def start(project: Project, run: invocation.Run, *, sync_project: bool = False, dry_run: bool = False) -> None:
-    """Run the container. Docker replaces this process, unless there is something to do afterwards on a dock.
-
-    On a dock the published ports are forwarded to this machine. With `sync_project` the project is synced up before
-    and down after the run. A failure of docker raises CommandFailed with its status.
-    """
-    command = invocation.run(run, project.root)
-    ports = invocation.published(run.options)
-    if not project.docked or not (ports or sync_project):
-        process.replace(command, dry_run=dry_run)
-        return
-    from dockerutils.docks import forwarding, inventory, sync  # late, for the start of a run that is not docked
-
-    dock = inventory.choose(None, project.environ, os.path.expanduser("~"))
-    detached = invocation.is_detached(run)
-    if not dry_run:
-        forwarding.require_free(dock, ports)
-    if sync_project:
-        sync.before_run(project, dock, run.name, dry_run=dry_run)
-    try:
-        with forwarding.forwarded(dock, ports, container=run.name if detached else "", dry_run=dry_run):
-            process.run(command, dry_run=dry_run)
-    finally:
-        if sync_project and not detached:  # a detached container still writes its files
-            sync.after_run(project, dock, run.name, dry_run=dry_run)
-
-
-def local_mounts(project: Project, run: invocation.Run) -> Iterator[str]:
-    """Yield the mounted paths that exist on this machine: on a dock, other files or none have these paths."""
-    from dockerutils.docks import sync  # late, as in start
-
-    copy = sync.path(project)
-    for path in invocation.bound(run.options):
-        if os.path.exists(path) and not f"{path}/".startswith(f"{copy}/"):
-            yield path
+def start(project: Project, run: invocation.Run, *, dry_run: bool = False) -> None:
+    """Run the container; docker replaces this process. In a docked shell, use run_docked."""
+    process.replace(invocation.run(run, project.root), dry_run=dry_run)
 
 
 def container_name(image: str, project: Project) -> str:
@@ -215,12 +201,14 @@ def _platform(project: Project, image: Image, request: Request) -> list[str]:
 
 def _fields_on_dock(project: Project) -> Fields:
     """Return the fields of local paths as paths of the project's copy on a dock."""
-    from dockerutils.docks import sync  # late, as in start
-
-    root = sync.path(project)
-    below = os.path.relpath(project.workdir, project.root)
-    workdir = root if below == os.curdir else f"{root}/{below}"
+    root, workdir = (_in_copy(project, path) for path in (project.root, project.workdir))
     return {"project_root": lambda: root, "root": lambda: root, "workdir": lambda: workdir}
+
+
+def _labels(project: Project, image: Image) -> list[str]:
+    from dockerutils.docks import runs  # late, as above
+
+    return runs.labels(project, image.name)
 
 
 def _environment(project: Project, image: Image, request: Request) -> list[str]:

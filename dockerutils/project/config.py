@@ -60,6 +60,7 @@ KEYS = (
     Key("args", "run", "options", "", "other docker run options"),
     Key("init", "run", "options", "--init", "options for the init process; empty for none"),
     Key("keep_container", "run", "boolean", "False", "keep the container and run it detached, like `-k`"),
+    Key("sync", "run", "boolean", "True", "sync the project up before a docked run that mounts it"),
     Key("cmd", "run", "command", "", "the container's command, verbatim"),
     Key("build_args", "build", "options", "", "docker build options"),
     Key("pull_FROM_on_force", "build", "boolean", "False", "pull the FROM images with `-f`"),

@@ -12,7 +12,7 @@ import itertools
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from dockerutils.core.errors import UserError
@@ -21,6 +21,8 @@ NAME = ".dockerignore"
 
 # White space as Go defines it; str.strip() removes more.
 _SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+
+_ANY_NAME = "a-name-that-no-pattern-names"
 
 LITERAL, STAR, ANY, CLASS, DEEP, REST, START = "literal", "*", "?", "[]", "**/", "**", "^"
 
@@ -110,6 +112,25 @@ class Ignore:
         for count in range(1, len(parts) + 1):
             judgement = self.judge("/".join(parts[:count]), judgement)
         return judgement
+
+    def keeping(self, paths: Iterable[str]) -> Ignore:
+        """Return these patterns, with exceptions for those of the paths that they leave out, or whose content.
+
+        An exception brings back the path and everything below it.
+        """
+        first = max((pattern.line for pattern in self.patterns), default=0) + 1
+        left = [path for path in dict.fromkeys(paths) if self.leaves_out(path)]
+        return Ignore([*self.patterns, *(self._exception(first + number, path) for number, path in enumerate(left))])
+
+    def leaves_out(self, path: str) -> bool:
+        """Return whether a path is left out, or everything below it."""
+        return any(self.judge_from_root(each).ignored for each in (path, f"{path}/{_ANY_NAME}"))
+
+    def _exception(self, line: int, path: str) -> Pattern:
+        """Return the exception for a path, whatever its characters, or for its content if only that is left out."""
+        is_itself = self.judge_from_root(path).ignored
+        rest = () if is_itself else (Token(LITERAL, "/"), Token(REST, ""))
+        return Pattern(line, True, (*(Token(LITERAL, char) for char in path), *rest), simple=True)
 
 
 def read(root: str) -> Ignore:

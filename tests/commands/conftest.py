@@ -15,6 +15,7 @@ import pytest
 from dockerutils.aws import ec2, readiness, resources
 from dockerutils.commands import create_dock
 from dockerutils.commands import transfer_image as transfer_image_command
+from dockerutils.core import process
 from dockerutils.docks import inventory
 from dockerutils.docks.records import Dock
 from tests.support import App, Main, Outcome, call, write_tree
@@ -202,6 +203,12 @@ def docked_shell(
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("DOCK_WORKSPACES", f"{host.home('dock')}/work")
         yield Docked(write_tree(tmp_path / "app", {"docker/dev/Dockerfile": "FROM scratch\n"}), host, capfd)
+
+
+@pytest.fixture
+def not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands wait for the docker that would replace this process."""
+    monkeypatch.setattr(process, "replace", process.run)
 
 
 @pytest.fixture(scope="session")

@@ -45,12 +45,14 @@ def app(tmp_path):
 
 @pytest.fixture
 def dry(app, capfd):
-    """Return a function that returns the line of a dry run, with NAME for the container's name."""
+    """Return a function that returns the line of a dry run, with NAME for the container's name, without labels."""
 
     def run(config: str, *argv: str, image: str = "dev") -> str:
         outcome = call(main, image, "--dry-run", *argv, directory=app(config), capfd=capfd)
         assert (outcome.status, outcome.err) == (0, "")
-        line, name = NAME.subn("--name NAME", outcome.out)
+        line, name = NAME.subn(
+            "--name NAME", re.sub(r" --label ('dockerutils[.][^']*'|dockerutils[.]\S+)", "", outcome.out)
+        )
         assert name == 1
         return line.removesuffix("\n")
 

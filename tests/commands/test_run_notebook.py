@@ -102,11 +102,10 @@ def test_the_configured_image(app, section, argv, reference):
     assert run.endswith(f" {reference}")
 
 
-def test_the_image_of_the_project_is_built_after_base(app):
+def test_the_image_of_the_project_is_built(app):
     app.write({"docker/base/Dockerfile": "FROM x\n", "docker/notebook/Dockerfile": "FROM x\n"})
     app.write({"docker/dockerutils.cfg": "[notebook]\nvolumes = -v {root}/d:/d\nports = -p 1:2\ngpu = --gpus all\n"})
     assert dry(app, "-g", "-p", "9000") == [
-        "docker build -t my-app-base:alice -f docker/base/Dockerfile .",
         "docker build -t my-app-notebook:alice -f docker/notebook/Dockerfile .",
         f"docker run --init --name NAME -e JUPYTER_TOKEN --rm --gpus all -v '{app.root}:/home/jovyan/project' "
         f"-v '{app.root}/d:/d' -p 127.0.0.1:9000:8888 -p 1:2 my-app-notebook:alice",

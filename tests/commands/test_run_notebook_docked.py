@@ -14,6 +14,7 @@ import pytest
 
 from dockerutils.commands import run_notebook
 from dockerutils.commands.run_notebook import main
+from dockerutils.docker import platforms
 from dockerutils.docks import inventory
 from tests.commands.conftest import Docked
 from tests.support import call, wait_for, write_tree
@@ -71,7 +72,8 @@ def test_a_dry_run_shows_all_commands(dock):
     assert up.endswith(f" ./ dock-gpu:{copy(dock)}/")
     assert forward == "ssh -O forward -L 127.0.0.1:9000:127.0.0.1:9000 dock-gpu"
     assert re.sub(r"--name \S+", "--name NAME", run) == (
-        f"docker run --init --name NAME -e JUPYTER_TOKEN --rm -v {copy(dock)}:/home/jovyan/project "
+        f"docker run --init --name NAME --label dockerutils.project=app --label dockerutils.image=notebook "
+        f"--label dockerutils.user=alice --label dockerutils.origin={os.uname().nodename}:{dock.root} -e JUPYTER_TOKEN --rm -v {copy(dock)}:/home/jovyan/project "
         f"-p 127.0.0.1:9000:8888 local/busybox:latest {shlex.join(shlex.split(WEB))}"
     )
     assert cancel == "ssh -O cancel -L 127.0.0.1:9000:127.0.0.1:9000 dock-gpu"
@@ -110,6 +112,34 @@ def test_a_failure_gives_its_status_and_the_files_return(dock):
     assert outcome.status == 7
     assert "run-notebook: docker exited with status 7 before Jupyter answered" in outcome.err
     assert (dock.root / "b").read_text() == "all\n"
+
+
+def test_an_image_for_another_platform_is_refused(dock):
+    own, other = platforms.normal(f"linux/{os.uname().machine}"), "linux/s390x"
+    dock.write({
+        "docker/notebook/Dockerfile": "FROM scratch\nCOPY docker /docker\nCMD ['/none']\n",
+        "docker/dockerutils.cfg": f"[notebook]\nplatform = {other}\n",
+    })  # fmt: skip
+    outcome = dock(main)
+    dock.host.engine.docker("image", "rm", "app-notebook:alice")
+    assert outcome.status == 1
+    assert outcome.err.splitlines()[-1] == (
+        f"run-notebook: app-notebook:alice is for {other}, and dock gpu runs {own}; run: build-image notebook --platform "
+        f"{own}, or, if the dock has emulation, set args = --platform {other} in [notebook]"
+    )
+    assert dock.there(copy(dock)) == set()
+    assert containers(dock) == []
+
+
+def test_data_of_the_section_are_there(dock):
+    dock.write({
+        ".dockerignore": "data\n",
+        "data/x": "data\n",
+        "docker/dockerutils.cfg": f"{BOX}volumes = -v {{root}}/data:/data\ncmd = sh -c 'cat /data/x; echo more >/data/y'\n",
+    })  # fmt: skip
+    outcome = dock(main)
+    assert "\ndata\n" in outcome.err
+    assert (dock.root / "data/y").read_text() == "more\n"
 
 
 def test_a_port_in_use_on_the_dock_is_skipped(dock, start):

@@ -16,6 +16,9 @@ has=rsync
 has=copy
 has=docker
 origin=laptop:/home/alice/my app
+missing=0
+missing=2
+missing=x
 run=alice_dev_1
 run=alice_dev_2
 running=alice_dev_2
@@ -26,7 +29,7 @@ has=access
 
 def test_an_answer() -> None:
     runs = ("alice_dev_1", "alice_dev_2")
-    expected = State(True, True, True, True, "laptop:/home/alice/my app", runs, ("alice_dev_2",), 0)
+    expected = State(True, True, True, True, "laptop:/home/alice/my app", runs, ("alice_dev_2",), 0, (0, 2))
     assert copy_state.parse(ANSWER, 999.5, 1001.5) == expected
 
 
@@ -67,3 +70,20 @@ def test_the_mark_is_written_by_any_shell(tmp_path, name) -> None:
     subprocess.run(["sh", "-c", copy_state.release(path, ("alice_dev_1",))], check=True)
     assert [each.name for each in directory.iterdir()] == ["origin"]
     assert shlex.quote(str(directory)) in option
+
+
+def test_directories_are_created_by_any_shell_where_there_is_nothing(tmp_path) -> None:
+    path = str(tmp_path / "my $(app)")
+    directories = ["out", "it's/b c", "file", "link"]
+    for _ in range(2):
+        option = copy_state.claim(path, "/home/app", directories=directories).removeprefix("--rsync-path=")
+        subprocess.run(["sh", "-c", option.removesuffix("exec rsync") + "true"], check=True)
+        assert (tmp_path / "my $(app)/out").is_dir()
+        (tmp_path / "my $(app)/file").rmdir()
+        (tmp_path / "my $(app)/file").touch()
+        (tmp_path / "my $(app)/link").rmdir()
+        (tmp_path / "my $(app)/link").symlink_to("nowhere")
+        subprocess.run(["sh", "-c", option.removesuffix("exec rsync") + "true"], check=True)
+        (tmp_path / "my $(app)/file").unlink()
+        (tmp_path / "my $(app)/link").unlink()
+    assert (tmp_path / "my $(app)/it's/b c").is_dir()

@@ -115,6 +115,36 @@ def test_ignored_paths_outside_of_the_tree() -> None:
     assert excluding("a/x*.log/") == "--exclude=/a/x\\*.log"
 
 
+@pytest.mark.parametrize(
+    ("text", "kept", "sent"),
+    [
+        ("a\n", ["a"], {"a/"}),
+        ("*\n!b\n", ["a"], {"a/", "b/"}),
+        # All that is below comes back, and nothing beside it.
+        ("a\n**/*.log\n**/f\n", ["a/b"], {"a/", "a/b/", "a/b/b.log", "a/b/f", "a/b/é/f"}),
+        ("a/*\n", ["a"], {"a/", "a/b/f", "a/f"}),
+        ("a/**\n!a/f\n", ["a"], {"a/b/f", "a/f"}),
+        ("a\n!a/f\n", ["a/b"], {"a/f", "a/b/f"}),
+        # It is not left out, so nothing changes below it.
+        ("**/*.log\n", ["a"], {"a/f"}),
+        ("b\n", ["a", "none"], {"a/"}),
+        ("*", ["[q]", "b*r", "s p"], {"[q]", "b*r", "s p"}),
+        ("*", ["a/b/é"], {"a/b/é/b*r"}),
+    ],
+)
+def test_what_is_kept_is_sent_all_the_same(tree, tmp_path, text, kept, sent) -> None:
+    ignore = dockerignore.parse(text)
+    (tree / ".dockerignore").write_text(text)
+    options = Filter(ignore.keeping(kept)).options(entries_below(str(tree)))
+    found = _sent(tree, options, tmp_path / "copy")
+    plain = _sent(tree, Filter(ignore).options(entries_below(str(tree))), tmp_path / "copy")
+    assert sent <= found
+    brought = found - plain
+    above = {f"{each[:end]}/" for each in kept for end in range(len(each)) if each[end] == "/"}
+    assert all(path in above or f"{path}/".startswith(tuple(f"{each}/" for each in kept)) for path in brought)
+    assert [ignore.leaves_out(each) for each in kept] == [bool(brought)] * len(kept)
+
+
 def test_names_that_are_not_utf_8(tree, tmp_path) -> None:
     for name in [b"caf\xe9", b"x\xe9[", b"cafe"]:
         (tree / os.fsdecode(name)).touch()

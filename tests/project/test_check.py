@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 
 from dockerutils.commands.dockerutils import main
-from dockerutils.docks import inventory
-from dockerutils.docks.records import Dock
 from tests.support import App
 
 CONFIG = "docker/dockerutils.cfg"
@@ -112,28 +110,6 @@ def test_images_with_the_same_name_and_tag(app) -> None:
     assert _check(app, f"[web]\n{shared}[api]\n{shared}tag = api\n") == [
         "docker/dev/Dockerfile: app-dev:alice is also the image of Dev; give one of them another name or tag",
     ]
-
-
-@pytest.mark.parametrize("docked", [False, True])
-def test_a_mount_that_a_dock_does_not_have(docked: bool, app, monkeypatch) -> None:
-    app.write({
-        ".dockerignore": "data\nlogs\n!logs/keep\n",
-        CONFIG: "[dev]\nvolumes = -v {project_root}:/a -v {root}/src:/src -v {root}/data/x:/x -v {root}/logs:/l -v /data:/d\n",
-    })  # fmt: skip
-    assert app("check", "--no-build-checks") == (0, NO_PROBLEMS, "")
-    if docked:
-        monkeypatch.setenv("DOCK_MONIKER", "gpu")
-    else:
-        inventory.register(Dock("gpu", "10.0.0.1", "dock", "10.0.0.1", "10.0.0.1", 22), str(app.root.parent))
-        monkeypatch.setenv("HOME", str(app.root.parent))
-    assert app("check", "--no-build-checks") == (
-        0,
-        NO_PROBLEMS,
-        f"dockerutils: warning: {CONFIG}:2: [dev] volumes: .dockerignore keeps data/x out of the copies on docks, "
-        "so a run there mounts nothing; copy it to the dock, and set volumes_docked\n",
-    )
-    app.write({CONFIG: "[dev]\nvolumes = -v {root}/data:/data\nvolumes_docked = -v /data/app:/data\n"})
-    assert app("check", "--no-build-checks") == (0, NO_PROBLEMS, "")
 
 
 def test_a_secret_in_a_build_argument(app, monkeypatch) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from dockerutils.project import build_order, checkouts
-from dockerutils.project.check import build_checks, dockerfiles, mounts, sections
+from dockerutils.project.check import build_checks, dockerfiles, sections
 from dockerutils.project.check.sections import errors_of
 from dockerutils.project.project import DIRECTORY, LATEST, Image, Project
 
@@ -19,11 +19,10 @@ class Report(NamedTuple):
     note: str
 
 
-def report(project: Project, *, has_docks: bool = False, with_engine: bool = True) -> Report:
+def report(project: Project, *, with_engine: bool = True) -> Report:
     """Check the configuration and the Dockerfiles of a project.
 
-    `has_docks` also looks for mounts that would be empty on a dock. `with_engine` asks the Docker Engine to check the
-    Dockerfiles too.
+    `with_engine` asks the Docker Engine to check the Dockerfiles too.
     """
     problems = [*project.config.file.faults, *project.config.file.default.faults]
     names: list[str] = []
@@ -43,7 +42,6 @@ def report(project: Project, *, has_docks: bool = False, with_engine: bool = Tru
         problems += [problem for problem in found.problems if _place(problem) not in places]
         note = found.left_out
     warnings = [checkouts.warning(image, root) for image in built if (root := checkouts.other(project, image))]
-    warnings += [line for name in names for line in mounts.missing_on_docks(project, name)] if has_docks else []
     return Report(list(dict.fromkeys(problems)), list(dict.fromkeys(warnings)), note)
 
 
