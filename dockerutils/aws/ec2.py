@@ -49,10 +49,6 @@ class Instance(NamedTuple):
         """The public address if there is one, else the private one."""
         return self.public or self.private
 
-    def is_of(self, user: str) -> bool:
-        """Whether create-dock made it for this user."""
-        return self.tags.get("tool") == TOOL and self.tags.get("user") == user
-
 
 class Ec2:
     """EC2 in one region, by default the session's."""
