@@ -22,6 +22,12 @@ from dockerutils.core.shell_words import Word
 # https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/
 UBUNTU = "24.04"
 _PARAMETER = "/aws/service/canonical/ubuntu/server/{}/stable/current/{}/hvm/ebs-gp3/ami-id"
+# The defaults are 10 sessions on one connection, and logins refused at random beyond 10 at once. Over ssh://, docker
+# takes three sessions for each container that is attached. See sshd_config(5).
+_SSHD = {
+    "path": "/etc/ssh/sshd_config.d/10-dockerutils.conf",
+    "content": "MaxSessions 100\nMaxStartups 100:30:200\n",
+}
 _ARCHITECTURE = "contains(InstanceTypes[0].ProcessorInfo.SupportedArchitectures,'arm64')&&'arm64'||'amd64'"
 
 
@@ -159,14 +165,16 @@ def _remedy(wanted: Specification) -> Any:
 def user_data(login: str, autostop_hours: float = 0.0) -> Word:
     """Return what cloud-init does at the first start of an instance.
 
-    It installs Docker Engine and what sync-up and transfer-image use, autostop unless 0 hours, and finally lets the
-    user use docker. JSON is YAML: https://cloudinit.readthedocs.io/en/latest/reference/modules.html
+    It installs Docker Engine and what sync-up and transfer-image use, raises the limits of sshd, installs autostop
+    unless 0 hours, and finally lets the user use docker. JSON is YAML: https://cloudinit.readthedocs.io/en/latest/reference/modules.html
     """
     install = f"{autostop.encoded(autostop.installation(autostop_hours))} | sh" if autostop_hours else ""
     steps = {
         "package_update": True,
         "packages": ["docker.io", "rsync", "zstd"],
+        "write_files": [_SSHD],
         "runcmd": [
+            ["systemctl", "try-reload-or-restart", "ssh"],
             ["apt-get", "install", "-y", "docker-buildx"],  # some releases do not have it
             ["install", "-d", "-o", login, "/data/workspaces"],
             *([["sh", "-c", install]] if install else []),

@@ -582,6 +582,19 @@ def test_the_user_data_installs_docker() -> None:
     assert config["runcmd"][-1] == ["usermod", "-aG", "docker", "ubuntu"]
 
 
+def test_the_user_data_raises_the_limits_of_sshd() -> None:
+    from dockerutils.aws.launch import user_data
+
+    config = json.loads(user_data("ubuntu").split("\n")[1])
+    assert config["write_files"] == [
+        {
+            "path": "/etc/ssh/sshd_config.d/10-dockerutils.conf",
+            "content": "MaxSessions 100\nMaxStartups 100:30:200\n",
+        }
+    ]
+    assert ["systemctl", "try-reload-or-restart", "ssh"] in config["runcmd"]
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
