@@ -6,17 +6,18 @@ import argparse
 import os
 import re
 import shlex
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from dockerutils.cli import program
-from dockerutils.core import console, process
+from dockerutils.core import console, process, shell_words
 from dockerutils.core.errors import CommandFailed, DockerutilsError
 from dockerutils.core.process.children import children
 from dockerutils.docker.invocation import Port
-from dockerutils.docks import forwarding, inventory, remote, ssh_config
+from dockerutils.docks import forwarding, inventory, jupyter, remote, ssh_config
 from dockerutils.docks.records import Dock
 from dockerutils.notebooks import server
 from dockerutils.notebooks.server import Visit
@@ -86,18 +87,38 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def handle(args: argparse.Namespace) -> None:
-    """Join a running Jupyter on the dock, or start one."""
+    """Join a running Jupyter on the dock, or start one; install it there if the user agrees."""
     dock = inventory.choose(args.dock, os.environ, os.path.expanduser("~"))
     found = survey(dock)
+    if not (found.running or found.programs):
+        _install(dock, dry_run=args.dry_run)
+        found = survey(dock)
     if found.running:
         join(dock, found.running[0], args)
     elif found.programs:
         start(dock, found, args)
     else:
-        raise DockerutilsError(
-            f"dock {dock.moniker} has no Jupyter on its PATH or in a usual place; install it: ssh-dock "
-            f"{dock.moniker} sh -c 'python3 -m venv ~/.venv && ~/.venv/bin/pip install jupyterlab'"
-        )
+        raise DockerutilsError(_missing(dock))
+
+
+def _install(dock: Dock, *, dry_run: bool) -> None:
+    """Install JupyterLab on a dock, if the user agrees on the terminal; DockerutilsError has the line that does it."""
+    can_ask = sys.stdin.isatty() and sys.stderr.isatty() and not dry_run
+    if not can_ask or not console.agreed(f"Dock {dock.moniker} has no Jupyter. Install JupyterLab in ~/.venv there?"):
+        raise DockerutilsError(_missing(dock))
+    command = process.Command(["ssh", dock.host, "--", f"sh -c {shlex.quote(jupyter.INSTALL)}"])
+    try:
+        process.run(command, escaped=[process.STDOUT, process.STDERR])
+    except CommandFailed as error:
+        venv = f"ssh-dock {dock.moniker} sudo apt-get install -y python3-venv"
+        raise CommandFailed(
+            error.status, f"JupyterLab was not installed, see above; if python3-venv is missing there, run: {venv}"
+        ) from None
+
+
+def _missing(dock: Dock) -> str:
+    install = shell_words.render(["ssh-dock", dock.moniker, "sh", "-c", jupyter.INSTALL])
+    return f"dock {dock.moniker} has no Jupyter on its PATH or in a usual place; install it: {install}"
 
 
 def survey(dock: Dock) -> Found:

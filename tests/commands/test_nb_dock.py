@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
+import zipfile
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from dockerutils.commands import nb_dock
@@ -134,6 +137,67 @@ def test_a_dock_without_jupyter(docked: Docked) -> None:
         "nb-dock: dock gpu has no Jupyter on its PATH or in a usual place; install it: ssh-dock gpu sh -c "
         "'python3 -m venv ~/.venv && ~/.venv/bin/pip install jupyterlab'\n"
     )
+
+
+def index(docked: Docked, jupyterlab: str) -> None:
+    """Let pip on the host find only a package jupyterlab that leads to the JupyterLab of the tests."""
+    name = "jupyterlab-1.0"
+    program = f'#!/bin/sh\nexec {jupyterlab}/bin/jupyter-lab "$@"\n'
+    files = {
+        f"{name}.data/scripts/jupyter-lab": program,
+        f"{name}.dist-info/METADATA": "Metadata-Version: 2.1\nName: jupyterlab\nVersion: 1.0\n",
+        f"{name}.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{name}.dist-info/RECORD"] = "".join(f"{path},,\n" for path in files)
+    home = Path(docked.host.home("dock"))
+    with zipfile.ZipFile(home / f"{name}-py3-none-any.whl", "w") as wheel:
+        for path, text in files.items():
+            entry = zipfile.ZipInfo(path)
+            entry.external_attr = 0o100755 << 16
+            wheel.writestr(entry, text)
+    Path(docked.host.path("/etc/pip.conf")).write_text(f"[global]\nno-index = true\nfind-links = {home}\n")
+
+
+def on_a_terminal(docked: Docked, *argv: str) -> pexpect.spawn:
+    """Run nb-dock on a terminal."""
+    command = str(Path(sys.executable).parent / "nb-dock")
+    options = {"encoding": "utf-8", "timeout": 60, "cwd": docked.root, "dimensions": (24, 300)}
+    return pexpect.spawn(command, [*argv], env=dict(os.environ), **options)
+
+
+def test_jupyterlab_is_installed_if_the_user_agrees(docked: Docked, jupyterlab: str) -> None:
+    index(docked, jupyterlab)
+    child = on_a_terminal(docked, "gpu", "--no-browser")
+    child.expect_exact("Dock gpu has no Jupyter. Install JupyterLab in ~/.venv there? [y/N] ")
+    child.sendline("n")
+    child.expect_exact(": dock gpu has no Jupyter on its PATH or in a usual place; install it: ssh-dock gpu sh -c")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert (child.exitstatus, os.path.exists(f"{docked.host.home('dock')}/.venv")) == (1, False)
+    child = on_a_terminal(docked, "gpu", "--no-browser")
+    child.expect_exact("[y/N] ")
+    child.sendline("y")
+    child.expect_exact("Successfully installed jupyterlab-1.0")
+    child.expect(r"http://127\.0\.0\.1:\d+/\?token=\w+")
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 130
+
+
+def test_jupyterlab_that_cannot_be_installed(docked: Docked) -> None:
+    Path(docked.host.path("/etc/pip.conf")).write_text("[global]\nno-index = true\n")
+    child = on_a_terminal(docked)
+    child.expect_exact("[y/N] ")
+    child.sendline("y")
+    child.expect_exact("No matching distribution found for jupyterlab")
+    child.expect_exact(
+        "JupyterLab was not installed, see above; if python3-venv is missing there, run: ssh-dock gpu sudo apt-get "
+        "install -y python3-venv"
+    )
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 1
 
 
 @pytest.mark.parametrize("where", ["login", "notebook"])
