@@ -13,6 +13,7 @@ engines of `containerd_engine` and `engine`. Prefer `containerd_engine` where a 
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import re
 import signal
@@ -25,7 +26,7 @@ import pytest
 
 from dockerutils.project import project as projects
 from dockerutils.project.project import Project
-from tests.support import write_tree
+from tests.support import Terminal, write_tree
 from tests.testbed import debian, images, nvidia
 from tests.testbed.engine import CONTAINERD, Engine, running
 from tests.testbed.host import Host, at_home, serving
@@ -69,6 +70,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for need, names in _NEEDS.items():
             if fixtures & names:
                 item.add_marker(need)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector skip what all tests share, which takes it longer than anything that a test creates."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -213,6 +220,20 @@ def _point_docker_at(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
     for name, value in engine.client(os.environ["DOCKER_CONFIG"]).items():
         monkeypatch.setenv(name, value)
     return engine
+
+
+@pytest.fixture
+def terminal() -> Terminal:
+    """Return a terminal to redirect stderr to."""
+    return Terminal()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the seconds that the clock of progress shows; the test changes them."""
+    now = [100.0]
+    monkeypatch.setattr("dockerutils.core.progress.time.monotonic", lambda: now[0])
+    return now
 
 
 @pytest.fixture

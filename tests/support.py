@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
 import pytest
@@ -37,6 +41,22 @@ class Outcome(NamedTuple):
         return [lines[n + 1] for n, line in enumerate(lines) if line == rule and lines[n - 1] == lines[n + 2] == ""]
 
 
+class Terminal(io.TextIOWrapper):
+    """A stream that is a terminal, with a buffer for bytes as stderr has it."""
+
+    def __init__(self) -> None:
+        self._written = io.BytesIO()
+        super().__init__(self._written, "utf-8", write_through=True)
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+    def getvalue(self) -> str:
+        """Return what was written."""
+        return self._written.getvalue().decode()
+
+
 def write_tree(root: Path, files: Mapping[str, str]) -> Path:
     """Write files by their path under `root`; dedent their text."""
     for path, text in files.items():
@@ -52,6 +72,12 @@ def program(path: Path, script: str) -> Path:
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     return path
+
+
+def answering_docker(directory: Path, version: str, buildx: str) -> str:
+    """Write a docker whose `docker version` and `docker buildx` run these lines of shell, and return a PATH with it."""
+    program(directory / "docker", f"case $1 in version) {version};; buildx) {buildx};; *) exit 9;; esac")
+    return f"{directory}:/bin:/usr/bin"
 
 
 def clone(directory: Path) -> Path:
@@ -78,10 +104,12 @@ def script(name: str, *argv: str, directory: Path, stdin: str = "", **options: A
 
 def wait_for(condition: Callable[[], T], seconds: float = 60) -> T:
     """Poll until `condition()` is true and return its value; AssertionError after the deadline."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"no result of {condition} within {seconds} s"
-        time.sleep(0.01)
+        passed = time.monotonic() - began
+        assert passed < seconds, f"no result of {condition} within {seconds} s"
+        # The longer it takes, the less an immediate answer matters; what is waited for needs the processor, too.
+        time.sleep(min(0.01 + passed / 20, 0.2))
     return value
 
 
@@ -108,10 +136,29 @@ def call(main: Main, *argv: str, directory: Path, capfd: pytest.CaptureFixture[s
     return Outcome(status, out, err)
 
 
-def first_line(child: subprocess.Popen[str]) -> str:
-    """Wait for the first line on the stdout of a child, which means that it is ready."""
+class Child(subprocess.Popen[str]):
+    """A child in a session of its own. It is killed if the block fails, because waiting for it could take for ever."""
+
+    def __init__(self, argv: Sequence[str], **options: Any) -> None:
+        super().__init__(argv, text=True, start_new_session=True, **options)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind and self.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
+        super().__exit__(kind, error, trace)
+
+
+def first_line(child: subprocess.Popen[str], seconds: float = 120) -> str:
+    """Wait for the next line on the stdout of a child, which is killed after the deadline."""
     assert child.stdout
-    return child.stdout.readline()
+    deadline = threading.Timer(seconds, child.kill)
+    deadline.start()
+    try:
+        return child.stdout.readline()
+    finally:
+        deadline.cancel()
 
 
 class App:

@@ -18,6 +18,7 @@ import pytest
 
 from dockerutils.aws import autostop
 from dockerutils.shell import busy_kernels
+from tests.support import program
 
 SCRIPT = Path(busy_kernels.__file__).parent / "autostop"
 KERNELS = Path(busy_kernels.__file__)
@@ -33,15 +34,11 @@ class Dock:
             self.set_output(name, "")
         for name in ("awk", "cat", "timeout"):
             (directory / "bin" / name).symlink_to(str(shutil.which(name)))
-        python = directory / "bin" / "python3"
-        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-        python.chmod(0o755)
+        program(directory / "bin" / "python3", f'exec {sys.executable} "$@"')
 
     def set_output(self, name: str, text: str, status: int = 0) -> None:
-        path = self.directory / "bin" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"#!/bin/sh\necho \"$0 $*\" >>{self.directory}/asked\nprintf %s '{text}'\nexit {status}\n")
-        path.chmod(0o755)
+        script = f"echo \"$0 $*\" >>{self.directory}/asked\nprintf %s '{text}'\nexit {status}"
+        program(self.directory / "bin" / name, script)
 
     def server(self, port: int, **more: object) -> None:
         runtime = self.directory / "home/alice/.local/share/jupyter/runtime"
@@ -55,7 +52,6 @@ class Dock:
             "AUTOSTOP_NOW": str(hour * 3600),
             "AUTOSTOP_HOMES": f"{self.directory}/home/*",
         }
-        environ |= {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
         argv = ["/bin/sh", str(SCRIPT), "2", "22", str(self.state), str(KERNELS)]
         done = subprocess.run(argv, env=environ, check=False, capture_output=True, text=True)
         assert (done.stderr, done.returncode in (0, 1)) == ("", True)

@@ -8,7 +8,7 @@ import pytest
 
 from dockerutils.commands import build_image, image_script, run_image, ssh_dock
 from dockerutils.core.errors import UserError
-from tests.support import write_tree
+from tests.support import program
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,7 @@ def test_a_command_can_be_required(line: str, capsys) -> None:
 def docker(tmp_path, monkeypatch) -> None:
     """Put a docker on PATH that has options of its own."""
     text = "Options:\\n  -z, --zoom          Look closely\\n      --depth string  How deep\\n"
-    write_tree(tmp_path, {"docker": f'#!/bin/sh\n[ "$*" != "run --help" ] || printf "{text}"\n'})
-    (tmp_path / "docker").chmod(0o755)
+    program(tmp_path / "docker", f'[ "$*" != "run --help" ] || printf "{text}"')
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from dockerutils.commands import transfer_image as transfer_image_command
 from dockerutils.core import process
 from dockerutils.docks import inventory
 from dockerutils.docks.records import Dock
-from tests.support import App, Main, Outcome, call, write_tree
+from tests.support import App, Main, Outcome, call, program, write_tree
 from tests.testbed import aws as testbed_aws
 from tests.testbed import debian, layered_images
 from tests.testbed.aws import Aws, Front
@@ -58,7 +60,7 @@ class Cloud:
             f"ecdsa-sha2-nistp256 AAAAE2Vj= root@ip\r\n{self.key} root@ip\r\n-----END SSH HOST KEY KEYS-----\r\n"
         )
 
-    @property
+    @cached_property
     def ec2(self) -> Any:
         """A second client, past the front."""
         return boto3.client("ec2", endpoint_url=self.front.behind)
@@ -266,6 +268,15 @@ def use_engine(
     yield point
     for name, engine in used.items():
         layered_images.remove(engine, but=name)
+
+
+@pytest.fixture
+def docker_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a file that records the docker subcommands that are run here; docker itself runs too."""
+    log = tmp_path / "docker.log"
+    docker = program(tmp_path / "bin" / "docker", f'echo "$1" >>{log}\nexec {shutil.which("docker")} "$@"')
+    monkeypatch.setenv("PATH", str(docker.parent), prepend=os.pathsep)
+    return log
 
 
 @pytest.fixture

@@ -31,10 +31,11 @@ def test_buildkit_sends_changes_only(docked_shell: Docked) -> None:
         assert docked_shell(main, "dev").status == 0
         first = link.sent
         docked_shell.write({"note": "two\n"})
-        assert docked_shell(main, "dev").status == 0
+        # Another tag: containerd could delete a layer of an image that has lost its name, while the build reuses it.
+        assert docked_shell(main, "dev", "-t", "two").status == 0
         assert first > size
         assert link.sent - first < size / 20
-    assert docked_shell.host.engine.docker("run", "--rm", "app-dev:alice", "cat", "/note") == "two\n"
+    assert docked_shell.host.engine.docker("run", "--rm", "app-dev:two", "cat", "/note") == "two\n"
 
 
 def test_a_project_is_built_on_the_dock(docked_shell: Docked) -> None:

@@ -25,6 +25,7 @@ from dockerutils.commands.create_dock import main
 from dockerutils.core.process import Captured
 from dockerutils.docks import inventory, ssh_config
 from dockerutils.docks.records import Dock
+from tests import support
 from tests.commands.conftest import Cloud
 from tests.support import Outcome, call, script, wait_for
 from tests.testbed import aws as testbed
@@ -511,8 +512,7 @@ def test_without_docker_here(create, cloud, tmp_path, monkeypatch) -> None:
 
 
 def test_docker_refuses_a_context(create, cloud, tmp_path, monkeypatch) -> None:
-    (tmp_path / "docker").write_text("#!/bin/sh\nexit 3\n")
-    (tmp_path / "docker").chmod(0o755)
+    support.program(tmp_path / "docker", "exit 3")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert (create("gpu").status, cloud.left()) == (3, [])
 

@@ -250,7 +250,7 @@ _BROKEN = st.one_of(
 )
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 @given(_BROKEN)
 def test_broken_configurations_cause_no_traceback(tmp_path_factory, content: bytes) -> None:
     root = tmp_path_factory.getbasetemp() / "broken"

@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import signal
-import stat
 import subprocess
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from dockerutils.commands.dockerutils import main
 from dockerutils.core import files
 from dockerutils.core.shell_words import quote
 from dockerutils.project import dockerignore
-from tests.support import App, Outcome, call, write_tree
+from tests.support import App, Outcome, answering_docker, call, write_tree
 
 SCRIPT = {"main.py": ""}
 ALL = {"setup.py": "setup(packages=[])\n", "a.ipynb": "", "requirements.txt": "x\n", "tests/test_a.py": ""}
@@ -269,17 +268,8 @@ def test_files_of_others_stay(app, monkeypatch) -> None:
     assert list(tree(app.root)) == ["docker", "docker/base", "docker/base/theirs", "main.py"]
 
 
-def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, buildx: str) -> None:
-    """Put a docker on PATH that answers like one of some version."""
-    program = tmp_path / "bin" / "docker"
-    program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\ncase $1 in version) {version};; buildx) {buildx};; *) exit 9;; esac\n")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{program.parent}:/bin:/usr/bin")
-
-
 def test_buildkit_keeps_the_cache_of_pip(app, tmp_path, monkeypatch) -> None:
-    docker(tmp_path, monkeypatch, "echo 28.2.2 26.1.5", "exit 0")
+    monkeypatch.setenv("PATH", answering_docker(tmp_path / "bin", "echo 28.2.2 26.1.5", "exit 0"))
     app.write({"requirements.txt": "x\n"})
     assert app("init").status == 0
     assert """\
@@ -295,7 +285,7 @@ def dockerfile(app: App, name: str) -> str:
 
 
 def test_syntax_comes_from_docker_hub_unless_the_project_has_an_index_of_its_own(app, tmp_path, monkeypatch) -> None:
-    docker(tmp_path, monkeypatch, "echo 28.2.2 26.1.5", "exit 0")
+    monkeypatch.setenv("PATH", answering_docker(tmp_path / "bin", "echo 28.2.2 26.1.5", "exit 0"))
     app.write(
         {
             "setup.py": "setup(extras_require={})\n",
@@ -312,7 +302,7 @@ def test_syntax_comes_from_docker_hub_unless_the_project_has_an_index_of_its_own
 
 
 def test_uv(app, tmp_path, monkeypatch) -> None:
-    docker(tmp_path, monkeypatch, "echo 28.2.2 26.1.5", "exit 0")
+    monkeypatch.setenv("PATH", answering_docker(tmp_path / "bin", "echo 28.2.2 26.1.5", "exit 0"))
     app.write({**LOCKED, "uv.lock": '[[package]]\nname = "pytest"\n', "requirements.txt": "not-installed\n"})
     assert app("init").err == NEXT
     assert """\
@@ -585,7 +575,7 @@ LOCKED = {
 )
 def test_templates_leave_no_trace(app, tmp_path, monkeypatch, project, buildkit) -> None:
     if buildkit:
-        docker(tmp_path, monkeypatch, "echo 28.2.2 26.1.5", "exit 0")
+        monkeypatch.setenv("PATH", answering_docker(tmp_path / "bin", "echo 28.2.2 26.1.5", "exit 0"))
     app.write(project)
     assert app("init").status == 0
     written = [

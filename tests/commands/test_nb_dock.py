@@ -18,6 +18,7 @@ from dockerutils.core.process import Captured
 from dockerutils.docks.records import Dock
 from dockerutils.docks.remote import RemoteHost
 from dockerutils.notebooks import server
+from tests import support
 from tests.commands.conftest import Docked
 from tests.support import wait_for
 from tests.testbed.jupyter import Running, program
@@ -60,9 +61,7 @@ def jupyters(docked: Docked) -> list[str]:
 def fake(docked: Docked, text: str) -> None:
     """Have another program in the place of Jupyter."""
     docked.host.run("mkdir -p ~/.venv/bin", "dock")
-    path = Path(docked.host.home("dock"), ".venv", "bin", "jupyter-lab")
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
+    support.program(Path(docked.host.home("dock"), ".venv", "bin", "jupyter-lab"), text)
 
 
 def test_jupyter_runs_on_the_dock_and_ends_with_the_command(dock: Docked, start) -> None:

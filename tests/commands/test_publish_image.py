@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -21,7 +22,7 @@ import pytest
 
 from dockerutils.commands.publish_image import main
 from dockerutils.core import retries
-from tests.support import App, Outcome, script, wait_for
+from tests.support import App, Outcome, program, script, wait_for
 from tests.testbed import front, registry, relay, web
 from tests.testbed.aws import ACCOUNT, PASSWORD, answering
 from tests.testbed.engine import running
@@ -254,7 +255,6 @@ def test_the_printed_commands_can_be_pasted(built, app, monkeypatch) -> None:
 
 
 HELPER = """\
-#!/bin/sh
 cat >/dev/null
 echo "$1" >>{log}
 echo '{{"ServerURL": "x", "Username": "dave", "Secret": "helpers-secret"}}'
@@ -263,9 +263,7 @@ echo '{{"ServerURL": "x", "Username": "dave", "Secret": "helpers-secret"}}'
 
 def test_a_credential_helper_s_logins_are_used_and_new_ones_not_given_to_it(built, app, monkeypatch, tmp_path) -> None:
     log, bin_ = tmp_path / "log", tmp_path / "bin"
-    bin_.mkdir()
-    (bin_ / "docker-credential-mine").write_text(HELPER.format(log=log))
-    (bin_ / "docker-credential-mine").chmod(0o755)
+    program(bin_ / "docker-credential-mine", HELPER.format(log=log))
     monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
     config = Path(os.environ["DOCKER_CONFIG"], "config.json")
     config.write_text('{"credsStore": "mine"}')
@@ -472,10 +470,7 @@ def test_an_interrupted_push_leaves_no_credentials(
     _give_credentials(monkeypatch)
     command = [str(Path(sys.executable).parent / "publish-image"), "dev"]
     bin_ = tmp_path / "bin"
-    bin_.mkdir()
-    docker = subprocess.run(["which", "docker"], capture_output=True, text=True, check=True).stdout.strip()
-    (bin_ / "docker").write_text(f'#!/bin/sh\n[ "$1" != push ] || exec sleep 76543\nexec {docker} "$@"\n')
-    (bin_ / "docker").chmod(0o755)
+    program(bin_ / "docker", f'[ "$1" != push ] || exec sleep 76543\nexec {shutil.which("docker")} "$@"')
     path = os.environ["PATH"]
     monkeypatch.setenv("PATH", f"{bin_}:{path}")
     with (

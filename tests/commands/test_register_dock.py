@@ -11,7 +11,7 @@ import pytest
 from dockerutils.commands.register_dock import main
 from dockerutils.docks import inventory
 from dockerutils.docks.records import Dock
-from tests.support import Outcome, call, script
+from tests.support import Outcome, call, program, script
 
 
 @pytest.fixture
@@ -100,8 +100,7 @@ def test_without_docker(register, ssh_home, tmp_path) -> None:
 
 
 def test_docker_fails(register, tmp_path) -> None:
-    (tmp_path / "docker").write_text("#!/bin/sh\nexit 3\n")
-    (tmp_path / "docker").chmod(0o755)
+    program(tmp_path / "docker", "exit 3")
     outcome = register("203.0.113.7", "gpu", env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
     assert outcome.status == 3
 

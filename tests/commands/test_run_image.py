@@ -17,7 +17,7 @@ import pytest
 from dockerutils.commands.run_image import main
 from dockerutils.docks import inventory
 from dockerutils.docks.records import Dock
-from tests.support import call, first_line, processes, script, wait_for, write_tree
+from tests.support import Child, call, first_line, processes, script, wait_for, write_tree
 
 BIN = Path(sys.executable).parent
 BUSYBOX = "[box]\nname = local/busybox:latest\nprefix = False\n"
@@ -408,15 +408,14 @@ def test_no_secret_is_in_the_arguments_of_any_process(each_engine, app) -> None:
     secret = f"{SECRET}-{token_hex(8)}"  # no other process of this machine has it
     environ = {**os.environ, "TOKEN": secret, "AWS_SECRET_ACCESS_KEY": secret}
     command = [str(BIN / "run-image"), "box", "-e", "TOKEN", "-c", "sh -c 'echo $URL $AWS_SECRET_ACCESS_KEY; exec cat'"]
-    with subprocess.Popen(
-        command, cwd=root, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as child:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with Child(command, cwd=root, env=environ, **pipes) as child:
         assert first_line(child) == f"http://{secret}@h {secret}\n"
         arguments = b""
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):  # the process has ended
                 arguments += path.read_bytes()
-        _, err = child.communicate()
+        _, err = child.communicate(timeout=60)
     assert b"docker\0run" in arguments
     assert secret.encode() not in arguments
     assert secret not in err
@@ -424,13 +423,12 @@ def test_no_secret_is_in_the_arguments_of_any_process(each_engine, app) -> None:
 
 def test_docker_replaces_the_process(each_engine, app) -> None:
     command = [str(BIN / "run-image"), "box", "--", "sh", "-c", "echo ready; exec cat"]
-    with subprocess.Popen(
-        command, cwd=app(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as child:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with Child(command, cwd=app(), **pipes) as child:
         assert first_line(child) == "ready\n"
         arguments = Path(f"/proc/{child.pid}/cmdline").read_bytes().split(b"\0")
         children = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text()
-        child.communicate()
+        child.communicate(timeout=60)
     assert arguments[:2] == [b"docker", b"run"]
     assert children == ""
 
@@ -444,9 +442,8 @@ def test_a_signal_reaches_the_container_and_it_is_removed(each_engine, app) -> N
         "-c",
         "trap 'echo got; exit 4' TERM; echo ready; while :; do sleep 0.1; done",
     ]
-    with subprocess.Popen(
-        command, cwd=app(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as child:
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with Child(command, cwd=app(), **pipes) as child:
         assert first_line(child) == "ready\n"
         child.send_signal(signal.SIGTERM)
         out, _ = child.communicate(timeout=60)

@@ -301,7 +301,7 @@ def test_an_interrupted_sync_can_be_run_again(docked: Docked) -> None:
     ) as child:
         wait_for(lambda: any(path.endswith(".bin") for path in docked.there()))
         docked.host.cut()
-        lines = child.communicate()[1].splitlines()
+        lines = child.communicate(timeout=60)[1].splitlines()
     assert child.returncode != 0
     assert lines[-1].startswith("sync-up: ")
     # The next call opens a new connection.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,18 +21,6 @@ from tests.testbed.relay import relaying
 OVERHEAD = 60_000
 # Bytes that are sent to measure the bandwidth, at most.
 MEASUREMENTS = 4_500_000
-
-
-@pytest.fixture
-def docker_log(tmp_path, monkeypatch) -> Path:
-    """Return a file that records the docker subcommands that are run here; docker itself runs too."""
-    log = tmp_path / "docker.log"
-    docker = tmp_path / "bin" / "docker"
-    docker.parent.mkdir()
-    docker.write_text(f'#!/bin/sh\necho "$1" >>{log}\nexec {shutil.which("docker")} "$@"\n')
-    docker.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{docker.parent}:{os.environ['PATH']}")
-    return log
 
 
 def _check_image(engine: Engine, source: Engine, reference: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -45,18 +44,6 @@ class Bed(NamedTuple):
         listing = ("image", "ls", "--format", "{{.Repository}}")
         names = [name for engine in (self.here, self.there) for name in engine.docker(*listing).split()]
         return [name for name in names if "127.0.0.1" in name or "dockerutils" in name]
-
-
-@pytest.fixture
-def docker_log(tmp_path, monkeypatch) -> Path:
-    """Return a file that records the docker subcommands that are run here; docker itself runs too."""
-    log = tmp_path / "docker.log"
-    docker = tmp_path / "bin" / "docker"
-    docker.parent.mkdir()
-    docker.write_text(f'#!/bin/sh\necho "$1" >>{log}\nexec {shutil.which("docker")} "$@"\n')
-    docker.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{docker.parent}:{os.environ['PATH']}")
-    return log
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from dockerutils.commands.unregister_dock import main
 from dockerutils.docks import inventory
 from dockerutils.docks.records import Dock
-from tests.support import call, wait_for
+from tests.support import call, program, wait_for
 
 GPU = Dock("gpu", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7")
 
@@ -130,8 +130,7 @@ def test_without_docker(unregister, tmp_path, monkeypatch, home) -> None:
 
 
 def test_docker_fails(unregister, tmp_path, monkeypatch) -> None:
-    (tmp_path / "docker").write_text('#!/bin/sh\n[ "$2" = inspect ] && echo ssh://dock-gpu || exit 3\n')
-    (tmp_path / "docker").chmod(0o755)
+    program(tmp_path / "docker", '[ "$2" = inspect ] && echo ssh://dock-gpu || exit 3')
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert unregister("gpu").status == 3
 

@@ -15,7 +15,8 @@ from dockerutils.core import process
 from dockerutils.core.errors import CommandFailed, DockerutilsError
 from dockerutils.core.process import Command, Input
 from dockerutils.core.process.children import Child, children
-from tests.support import processes, wait_for
+from tests import support
+from tests.support import first_line, processes, wait_for
 
 RULE = "=" * 80
 
@@ -249,7 +250,7 @@ def test_error_of_arguments_that_are_too_long() -> None:
         )
 
 
-def _child(code: str) -> subprocess.Popen[str]:
+def _child(code: str) -> support.Child:
     """Start Python with `code` in a process group of its own, as a terminal does."""
     setup = (
         "import os, signal, sys\n"
@@ -257,13 +258,7 @@ def _child(code: str) -> subprocess.Popen[str]:
         "from dockerutils.core import process\n"
         "from dockerutils.core.process import Command\n"
     )
-    return subprocess.Popen(
-        [sys.executable, "-c", setup + code],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return support.Child([sys.executable, "-c", setup + code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def test_stdin_of_a_probe() -> None:
@@ -273,14 +268,14 @@ def test_stdin_of_a_probe() -> None:
 
 def test_replace_takes_the_place_of_this_process() -> None:
     with _child("process.replace(Command(['sh', '-c', 'echo $$; echo $A; pwd; exit 5'], {'A': '1'}, '/'))") as child:
-        out, _ = child.communicate()
+        out, _ = child.communicate(timeout=20)
     assert out.split() == [str(child.pid), "1", "/"]
     assert child.returncode == 5
 
 
 def test_replace_restores_the_signal_that_python_ignores() -> None:
     with _child("process.replace(Command(['grep', 'SigIgn', '/proc/self/status']))") as child:
-        out, _ = child.communicate()
+        out, _ = child.communicate(timeout=20)
     ignored = int(out.split()[1], 16)
     assert not ignored & 1 << signal.SIGPIPE - 1
 
@@ -336,8 +331,7 @@ sys.exit(program.main(parser, lambda args: process.run(Command(["sh", "-c", {_TR
 )
 def test_signals_reach_the_child(number: int, group: bool, output: list[str], status: int) -> None:
     with _child(_MAIN) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
+        assert first_line(child) == "ready\n"
         (os.killpg if group else os.kill)(child.pid, number)
         out, _ = child.communicate(timeout=20)
     assert out.split() == output
@@ -347,9 +341,8 @@ def test_signals_reach_the_child(number: int, group: bool, output: list[str], st
 def test_a_child_that_ignores_sigterm_is_killed(monkeypatch) -> None:
     code = "process.spawn.PATIENCE = 0.2\n" + _MAIN.replace("trap 'echo TERM; exit 9' TERM", "trap '' TERM; echo $$")
     with _child(code) as child:
-        assert child.stdout is not None
-        pid = int(child.stdout.readline())
-        assert child.stdout.readline() == "ready\n"
+        pid = int(first_line(child))
+        assert first_line(child) == "ready\n"
         child.terminate()
         child.communicate(timeout=20)
     assert child.returncode == 143

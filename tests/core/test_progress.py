@@ -1,29 +1,12 @@
 from __future__ import annotations
 
-import io
 import os
 from contextlib import redirect_stderr
 
 import pytest
 
 from dockerutils.core.progress import Lines, Meter, amount
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    now = [100.0]
-    monkeypatch.setattr("dockerutils.core.progress.time.monotonic", lambda: now[0])
-    return now
-
-
-@pytest.fixture
-def terminal() -> Terminal:
-    return Terminal()
+from tests.support import Terminal
 
 
 def test_without_a_terminal_few_updates_are_printed(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:

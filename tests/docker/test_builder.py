@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import stat
-from pathlib import Path
-
 import pytest
 
 from dockerutils.docker import builder
 from dockerutils.docker.builder import BUILDKIT, CLASSIC, UNKNOWN
-
-
-def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, buildx: str) -> None:
-    """Put a docker on PATH that answers like one of some version."""
-    program = tmp_path / "bin" / "docker"
-    program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\ncase $1 in version) {version};; buildx) {buildx};; *) exit 9;; esac\n")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{program.parent}:/bin:/usr/bin")
+from tests.support import answering_docker
 
 
 @pytest.mark.parametrize(
@@ -34,7 +23,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, buildx
     ],
 )
 def test_builder(tmp_path, monkeypatch, version, buildx, environ, expected) -> None:
-    docker(tmp_path, monkeypatch, version, buildx)
+    monkeypatch.setenv("PATH", answering_docker(tmp_path / "bin", version, buildx))
     assert builder.find(environ) == expected
 
 

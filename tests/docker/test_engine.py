@@ -9,6 +9,7 @@ import pytest
 
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.docker import engine
+from tests.support import program
 from tests.testbed import debian
 from tests.testbed.engine import Engine, running
 
@@ -80,8 +81,7 @@ def test_an_engine_of_another_generation(request, monkeypatch, fixture, version,
 @pytest.mark.parametrize("answer", ["", "{", "[1]", "[{}]", "[[]]", "null", "1", "[" * 100_000])
 def test_an_answer_that_is_not_json_is_one_line(answer, tmp_path, monkeypatch) -> None:
     (tmp_path / "answer").write_text(answer)
-    (tmp_path / "docker").write_text(f"#!/bin/sh\nexec cat {tmp_path}/answer\n")
-    (tmp_path / "docker").chmod(0o755)
+    program(tmp_path / "docker", f"exec cat {tmp_path}/answer")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(DockerutilsError) as caught:
         engine.inspect(["x:y"])
@@ -94,7 +94,6 @@ def test_nothing_is_asked_about_no_image(monkeypatch) -> None:
 
 
 PODMAN = """\
-#!/bin/sh
 case "$*" in
 "image inspect"*nothing*) echo '[]'; echo 'Error: inspecting object: nothing:x: image not known' >&2; exit 125;;
 "image inspect"*) cat <<'X'
@@ -110,8 +109,7 @@ esac
 @pytest.fixture
 def podman(tmp_path, monkeypatch) -> None:
     """Put a docker on PATH that writes what podman 4.3 writes."""
-    (tmp_path / "docker").write_text(PODMAN)
-    (tmp_path / "docker").chmod(0o755)
+    program(tmp_path / "docker", PODMAN)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
 

@@ -14,6 +14,7 @@ from dockerutils.core.shell_words import substitute
 from dockerutils.docker import invocation
 from dockerutils.docker.invocation import Run
 from dockerutils.docker.options import RUN
+from tests.support import program
 
 ENVIRON = {"U": "bob", "P": "s3cret", "TOKEN": "t0ken", "PATH": "/bin"}
 
@@ -225,9 +226,7 @@ def test_mounted_paths(options: str, paths: list[str]) -> None:
 def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a directory with a `docker` that prints its arguments and its environment."""
     directory = tmp_path_factory.mktemp("bin with a space")
-    docker = directory / "docker"
-    docker.write_text("#!/bin/sh\nfor word do printf '%s\\0' \"$word\"; done\nexec env -0\n")
-    docker.chmod(0o755)
+    program(directory / "docker", "for word do printf '%s\\0' \"$word\"; done\nexec env -0")
     return directory
 
 

@@ -25,7 +25,7 @@ _HASHES = st.text("0123456789abcdef", min_size=7, max_size=64).filter(
 )
 
 
-@settings(max_examples=1000)
+@settings(max_examples=300)
 @given(_TAGS | st.text("0123456789abcdevrcpost.-_", max_size=6))
 def test_a_tag_is_a_version_if_packaging_says_so(tag: str) -> None:
     try:
@@ -36,7 +36,7 @@ def test_a_tag_is_a_version_if_packaging_says_so(tag: str) -> None:
         assert version_tags.order(tag) is not None, expected
 
 
-@settings(max_examples=2000)
+@settings(max_examples=500)
 @given(_TAGS, _TAGS)
 def test_the_order_is_that_of_packaging(one: str, other: str) -> None:
     first, second = version_tags.order(one), version_tags.order(other)
@@ -44,7 +44,7 @@ def test_the_order_is_that_of_packaging(one: str, other: str) -> None:
         assert (first < second, first == second) == (Version(one) < Version(other), Version(one) == Version(other))
 
 
-@settings(max_examples=1000)
+@settings(max_examples=300)
 @given(_HASHES, st.sampled_from(["", "v", "26.11.20-", "1.0_", "20261120-"]))
 @example("1234567", "")
 @example("12345a6", "")
@@ -60,7 +60,7 @@ def _moments_close_together(draw: st.DrawFn) -> tuple[time.struct_time, time.str
     return time.gmtime(seconds), time.gmtime(seconds + draw(st.integers(0, 86400)))
 
 
-@settings(max_examples=1000)
+@settings(max_examples=300)
 @given(st.tuples(_MOMENTS, _MOMENTS) | _moments_close_together(), _FORMS, _FORMS)
 def test_dates_and_times_are_ordered_by_the_moment(moments, first_form, second_form) -> None:
     """A date counts as the start of its day, before any time of that day."""

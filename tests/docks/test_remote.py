@@ -16,7 +16,7 @@ from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
 from dockerutils.docks import inventory, remote
 from dockerutils.docks.records import Dock
 from dockerutils.docks.remote import Docker, RemoteHost
-from tests.support import wait_for
+from tests.support import first_line, program, wait_for
 from tests.testbed.engine import Engine
 from tests.testbed.host import Host, serving
 
@@ -183,9 +183,11 @@ def test_a_connection_that_does_not_answer_is_forgotten(host: Host, monkeypatch:
 def test_a_dead_link_to_an_address_is_given_up(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "KEEP_ALIVE", 1)
     there = remote.destination(host.destination(), {}, os.environ["HOME"], sockets=str(tmp_path), ask=False)
-    child = subprocess.Popen(there.argv("echo up; sleep 1000"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        there.argv("echo up; sleep 1000"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert child.stdout
-    child.stdout.readline()
+    first_line(child)
     connections = [pid for pid, line in host.processes().items() if line.startswith("sshd: ")]
     for pid in connections:
         os.kill(pid, signal.SIGSTOP)
@@ -200,10 +202,7 @@ def test_a_dead_link_to_an_address_is_given_up(host: Host, tmp_path: Path, monke
 def test_a_burst_of_interrupts_does_not_keep_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C at a terminal reaches the ssh that ends the connection, too."""
     log = tmp_path / "log"
-    ssh = tmp_path / "bin" / "ssh"
-    ssh.parent.mkdir()
-    ssh.write_text(f'#!/bin/sh\necho "$@" >>{log}\n[ $(wc -l <{log}) != 1 ] || kill -INT $$\n')
-    ssh.chmod(0o755)
+    ssh = program(tmp_path / "bin" / "ssh", f'echo "$@" >>{log}\n[ $(wc -l <{log}) != 1 ] || kill -INT $$')
     monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
     to("10.0.0.7").disconnect()
     assert [line.split()[-3:] for line in log.read_text().splitlines()] == [["-O", "exit", "10.0.0.7"]] * 2

@@ -6,17 +6,15 @@ import shutil
 
 import pytest
 
+from tests.support import program
 from tests.testbed import registry
 
 
 @pytest.fixture
 def curl(engine, tmp_path, monkeypatch):
     """Let curl see the ports that the engine publishes: as on a machine of one's own, but those are in its network."""
-    command = tmp_path / "bin" / "curl"
-    command.parent.mkdir()
     inside = f"nsenter --target={registry.daemon(engine)} --net"
-    command.write_text(f'#!/bin/sh\nexec env NO_PROXY="*" {inside} {shutil.which("curl")} "$@"\n')
-    command.chmod(0o755)
+    command = program(tmp_path / "bin" / "curl", f'exec env NO_PROXY="*" {inside} {shutil.which("curl")} "$@"')
     monkeypatch.setenv("PATH", str(command.parent), prepend=":")
 
 

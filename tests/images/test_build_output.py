@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from contextlib import redirect_stderr
-
-import pytest
 
 from dockerutils.core.errors import CommandFailed
 from dockerutils.core.process import STDERR, STDOUT, Command
@@ -44,21 +41,8 @@ def test_everything_can_go_to_stderr(capfdbinary) -> None:
     assert capfdbinary.readouterr() == (b"", b"[web] x\n")
 
 
-class Terminal(io.TextIOWrapper):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    now = [100.0]
-    monkeypatch.setattr("dockerutils.core.progress.time.monotonic", lambda: now[0])
-    return now
-
-
-def test_a_terminal_has_one_line_per_build_and_the_output_of_what_failed(clock, monkeypatch, capsys) -> None:
+def test_a_terminal_has_one_line_per_build_and_the_output_of_what_failed(clock, terminal, monkeypatch, capsys) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    terminal = Terminal(io.BytesIO(), "utf-8")
     with redirect_stderr(terminal):
         output = LiveLines(to_stderr=False)
         output.begin(WEB, COMMAND)
@@ -70,9 +54,8 @@ def test_a_terminal_has_one_line_per_build_and_the_output_of_what_failed(clock, 
         clock[0] += 1.25
         output.end(API, None)
         output.end(WEB, Failure(WEB, 0, CommandFailed(3)))
-    terminal.flush()
     echo = f"\n{RULE}\ndocker build .\n\n"
-    assert terminal.buffer.getvalue().decode().split("\x1b[") == [  # type: ignore[attr-defined]
+    assert terminal.getvalue().split("\x1b[") == [
         f"{echo}{echo}web: 0 s  #2 \\x1b[31mtwo\n",
         "1F", "Jweb: 0 s  #2 \\x1b[31mtwo\napi: 0 s  sha256:1\n",
         "2F", "Japi: done in 1.2 s\nweb: 0 s  #2 \\x1b[31mtwo\n",

@@ -79,7 +79,7 @@ def _faults(file: ini.File) -> list[str]:
     return [*file.faults, *(fault for section in (file.default, *file.sections.values()) for fault in section.faults)]
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(_FILES)
 @example("[a]\nk = 1\n  2\n\n  3\n# no\n  4\nK: v\n[DEFAULT]\nd = x\n")
 @example("[a]\n  k = 1\n k2 = 2\n    cont\n")

@@ -11,6 +11,7 @@ import pytest
 from dockerutils.core.errors import DockerutilsError, UserError
 from dockerutils.registries import credentials
 from dockerutils.registries.credentials import Login
+from tests.support import program
 
 
 @pytest.fixture
@@ -85,9 +86,7 @@ def helper(docker_config, tmp_path, monkeypatch):
     )
 
     def make(body: str) -> Path:
-        program = tmp_path / "docker-credential-mine"
-        program.write_text(f'#!/bin/sh\necho "$@: $(cat)" >{tmp_path}/log\n{body}\n')
-        program.chmod(0o755)
+        program(tmp_path / "docker-credential-mine", f'echo "$@: $(cat)" >{tmp_path}/log\n{body}')
         return tmp_path / "log"
 
     return make  # fmt: skip

@@ -16,7 +16,7 @@ import pytest
 from dockerutils.core import process
 from dockerutils.core.errors import DockerutilsError, Terminated
 from dockerutils.registries.private_config import private
-from tests.support import first_line
+from tests.support import first_line, program
 
 USERS = {
     "auths": {"other.example": {"auth": "YTpi"}},
@@ -101,11 +101,9 @@ def test_docker_sees_the_users_contexts_and_plugins(docker_config, monkeypatch) 
     create = ["docker", "context", "create", "far", "--docker", "host=tcp://far.example:2375"]
     assert process.capture(create).status == 0
     assert process.capture(["docker", "context", "use", "far"]).status == 0
-    (docker_config / "cli-plugins").mkdir()
-    plugin = docker_config / "cli-plugins" / "docker-hello"
     metadata = '{"SchemaVersion": "0.1.0", "Vendor": "x", "Version": "1", "ShortDescription": "x"}'
-    plugin.write_text(f"#!/bin/sh\n[ $1 = docker-cli-plugin-metadata ] && echo '{metadata}' || echo hi\n")
-    plugin.chmod(0o755)
+    script = f"[ $1 = docker-cli-plugin-metadata ] && echo '{metadata}' || echo hi"
+    program(docker_config / "cli-plugins" / "docker-hello", script)
     with private(os.environ, ["r.example"]) as env:
         docker = ["docker", "--config", env["DOCKER_CONFIG"]]
         assert process.capture([*docker, "context", "inspect", "-f", "{{.Name}}"]).stdout == "far\n"

@@ -61,8 +61,8 @@ def index(engine: Engine, wheels: Path) -> Iterator[str]:
 def pip_conf(address: str) -> str:
     """Return the text of a pip.conf for a package index."""
     host = address.partition(":")[0]
-    # Without no-compile, compiling takes longer than the rest of a build.
-    return f"[global]\nindex-url = http://{address}/simple\ntrusted-host = {host}\n[install]\nno-compile = true\n"
+    # Compiling takes longer than the rest of a build. pip reads a false value of this option as: do not compile.
+    return f"[global]\nindex-url = http://{address}/simple\ntrusted-host = {host}\n[install]\nno-compile = false\n"
 
 
 class BuiltProject:

@@ -60,7 +60,7 @@ def run(shell: list[str], script: str, *argv: str, **environ: str) -> Outcome:
 # Everything that a child would see, and the prompts.
 STATE = """
 state() {
-    env -0 | sort -z | tr '\\0' '\\n' | grep -v -E '^(_|SHLVL|PS1|OLDPWD|COVERAGE_PROCESS_CONFIG)='
+    env -0 | sort -z | tr '\\0' '\\n' | grep -v -E '^(_|SHLVL|PS1|OLDPWD)='
     printf 'PS1=%s old=%s\\n' "${PS1-none}" "${_OLD_VIRTUAL_PS1-none}"
 }
 """

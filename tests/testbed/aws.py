@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import http.server
 import json
 import os
@@ -28,6 +29,10 @@ from botocore import xform_name
 ACCOUNT = "123456789012"  # moto's
 PASSWORD = f"{ACCOUNT}-auth-token"  # of ECR, as moto has it
 _DEADLINE = 60.0
+
+# A session of botocore reads the models of the services, which takes a quarter of a second; the commands that tests call
+# in this process share them.
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import glob
+import http.client
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import IO, Any
+from urllib.parse import quote, urlencode
 
 _SCRIPT = os.path.join(os.path.dirname(__file__), "engine.sh")
 # Looked up now, because a test can put another docker on PATH.
@@ -65,20 +69,23 @@ class Engine:
             raise RuntimeError(f"docker {' '.join(args)}: status {done.returncode}\n{done.stderr}")
         return done.stdout
 
+    def api(self, method: str, path: str, **query: object) -> Any:
+        """Call the engine's API, which is ten times as fast as docker, and return the answer; RuntimeError has its error.
+
+        `filters` in the query is an object: https://docs.docker.com/reference/api/engine/.
+        """
+        texts = {name: value if isinstance(value, (str, int)) else json.dumps(value) for name, value in query.items()}
+        with contextlib.closing(_connect(f"{self.directory}/docker.sock")) as connection:
+            connection.request(method, f"{quote(path, safe='/:')}?{urlencode(texts)}")
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        if answer.status >= http.client.BAD_REQUEST:
+            raise RuntimeError(f"{method} {path}: status {answer.status}\n{text}")
+        return json.loads(text) if text.startswith(("{", "[")) else text
+
     def processes(self) -> dict[int, str]:
         """Return the command lines, by pid, of its processes, containers and builds."""
-        parents = {}
-        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
-            with contextlib.suppress(OSError):  # the process has ended
-                parents[pid] = int(_read(f"/proc/{pid}/stat").rpartition(")")[2].split()[1])
-        found = {}
-        for pid in parents:
-            ancestor = pid
-            while ancestor not in (0, self.pid):
-                ancestor = parents.get(ancestor, 0)
-            if ancestor:
-                found[pid] = command_line(pid)
-        return found
+        return {pid: command_line(pid) for pid in (self.pid, *descendants(self.pid))}
 
     @property
     def dockerd(self) -> int:
@@ -94,17 +101,17 @@ class Engine:
         dockerd = self.dockerd
         os.kill(dockerd, signal.SIGKILL)
         deadline = time.monotonic() + _DEADLINE
-        while command_line(dockerd) or not self._answers():
+        while command_line(dockerd) or not self.answers():
             if time.monotonic() > deadline:
                 raise RuntimeError("the engine did not restart")
             time.sleep(0.05)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it answers."""
         try:
-            self.docker("version", timeout=_DEADLINE)
-        except RuntimeError:
+            return bool(self.api("GET", "/_ping") == "OK")
+        except (OSError, http.client.HTTPException, RuntimeError):
             return False
-        return True
 
     def is_running(self, command: str) -> bool:
         """Whether a process of its containers or builds has `command` in its command line."""
@@ -162,15 +169,39 @@ def _keeper(args: list[str], log: IO[str], environ: Mapping[str, str]) -> subpro
 def _await(engine: Engine, keeper: subprocess.Popen[bytes], log: IO[str]) -> None:
     """Return when the engine answers."""
     deadline = time.monotonic() + _DEADLINE
-    while True:
-        try:
-            engine.docker("version", timeout=_DEADLINE)
-            return
-        except (RuntimeError, subprocess.TimeoutExpired) as error:
-            if keeper.poll() is not None or time.monotonic() > deadline:
-                log.seek(0)
-                raise RuntimeError(f"the Docker Engine did not start; its log:\n{log.read()}") from error
+    while not engine.answers():
+        if keeper.poll() is not None or time.monotonic() > deadline:
+            log.seek(0)
+            raise RuntimeError(f"the Docker Engine did not start; its log:\n{log.read()}")
         time.sleep(0.05)
+
+
+def _connect(path: str) -> http.client.HTTPConnection:
+    """Return a connection to a Unix socket."""
+    connection = http.client.HTTPConnection("docker")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(_DEADLINE)
+    try:
+        connection.sock.connect(path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the pids of the children of a process, and of theirs."""
+    return [each for child in children(pid) for each in (child, *descendants(child))]
+
+
+def children(pid: int) -> list[int]:
+    """Return the pids of the children of a process."""
+    found = []
+    # Each thread has its own list.
+    for path in glob.glob(f"/proc/{pid}/task/*/children"):
+        with contextlib.suppress(OSError):  # the process has ended
+            found += [int(each) for each in _read(path).split()]
+    return found
 
 
 def command_line(pid: int | str) -> str:

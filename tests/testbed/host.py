@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import shutil
 import signal
@@ -15,7 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import IO
 
-from tests.testbed.engine import Engine, command_line
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from tests.testbed.engine import Engine, children, command_line, descendants
 from tests.testbed.registry import daemon
 from tests.testbed.relay import inside, relaying
 
@@ -102,16 +104,16 @@ class Host:
 
     def sessions(self) -> list[int]:
         """Return the pids of sshd's connections, including those not yet authenticated."""
-        return _children(self.sshd)
+        return children(self.sshd)
 
     def processes(self) -> dict[int, str]:
         """Return the command lines, by pid, of processes that connections started."""
-        lines = {pid: command_line(pid) for pid in _descendants(self.keeper) if pid not in self.own}
+        lines = {pid: command_line(pid) for pid in descendants(self.keeper) if pid not in self.own}
         return {pid: line for pid, line in lines.items() if line}  # ended meanwhile
 
     def cut(self) -> None:
         """Break all connections, as a crash would, by killing their processes; the host keeps running."""
-        held = {pid for session in self.sessions() for pid in (session, *_descendants(session)) if _is_sshd(pid)}
+        held = {pid for session in self.sessions() for pid in (session, *descendants(session)) if _is_sshd(pid)}
         for pid in held:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -200,6 +202,8 @@ UsePAM no
 PidFile none
 LogLevel VERBOSE
 PrintMotd no
+# The default key exchange takes several times as long.
+KexAlgorithms curve25519-sha256
 Subsystem sftp internal-sftp
 """
     with open(f"{directory}/sshd_config", "w", encoding="utf-8") as file:
@@ -207,11 +211,13 @@ Subsystem sftp internal-sftp
 
 
 def _generate(path: str) -> None:
-    """Create a key pair, replacing an existing one."""
-    for old in (path, f"{path}.pub"):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(old)
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "tests", "-f", path], check=True)
+    """Create a key pair, replacing an existing one, as ssh-keygen does, but without a process."""
+    pair = Ed25519PrivateKey.generate()
+    private = pair.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    public = pair.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b" tests\n"
+    for name, content, mode in ((path, private, 0o600), (f"{path}.pub", public, 0o644)):
+        with open(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+            file.write(content)
 
 
 @contextlib.contextmanager
@@ -256,17 +262,7 @@ def _await(keeper: subprocess.Popen[bytes], log: IO[str], directory: str) -> fro
             log.seek(0)
             raise RuntimeError(f"the host did not start; its log:\n{log.read()}")
         time.sleep(0.01)
-    return frozenset((keeper.pid, *_descendants(keeper.pid)))
-
-
-def _descendants(pid: int) -> list[int]:
-    return [each for child in _children(pid) for each in (child, *_descendants(child))]
-
-
-def _children(pid: int) -> list[int]:
-    # Each thread has its own list.
-    files = glob.glob(f"/proc/{pid}/task/*/children")
-    return [int(each) for file in files for each in _read(file, missing_ok=True).split()]
+    return frozenset((keeper.pid, *descendants(keeper.pid)))
 
 
 def _is_sshd(pid: int) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
+from tests.support import first_line
 from tests.testbed.debian import CACHE
 from tests.testbed.relay import inside
 
@@ -69,8 +70,7 @@ class Running:
 
     def url(self) -> str:
         """Wait for the URL and return it; AssertionError with the output if there is none."""
-        assert self.child.stdout
-        line = self.child.stdout.readline()
+        line = first_line(self.child)
         assert line.startswith("http://127.0.0.1:"), self.stderr
         return line.removesuffix("\n")
 

@@ -124,7 +124,7 @@ def _link(tar: tarfile.TarFile, name: str, kind: bytes, target: str) -> None:
 
 def layers(engine: Engine, reference: str) -> list[str]:
     """Return the diff ids of an image, as the engine lists them."""
-    found: list[str] = json.loads(engine.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", reference))
+    found: list[str] = engine.api("GET", f"/images/{reference}/json")["RootFS"]["Layers"]
     return found
 
 
@@ -157,13 +157,16 @@ def _open(tar: tarfile.TarFile, path: str) -> IO[bytes]:
 
 def remove(engine: Engine, but: str = "") -> None:
     """Remove these images from an engine, except those with tags that begin with `but`."""
-    if tags := [tag for tag in _tags(engine) if not (but and tag.startswith(f"{but}-"))]:
-        engine.docker("image", "rm", "-f", *(f"{NAME}:{tag}" for tag in tags))
-    engine.docker("image", "prune", "-f")
+    for tag in _tags(engine):
+        if not (but and tag.startswith(f"{but}-")):
+            engine.api("DELETE", f"/images/{NAME}:{tag}", force=1)
+    engine.api("POST", "/images/prune")
 
 
 def _tags(engine: Engine) -> list[str]:
-    return [tag for tag in engine.docker("image", "ls", "--format", "{{.Tag}}", NAME).split() if tag != "<none>"]
+    found = engine.api("GET", "/images/json", filters={"reference": [NAME]})
+    names = [name for image in found for name in image["RepoTags"] or []]
+    return [name.removeprefix(f"{NAME}:") for name in names if name.startswith(f"{NAME}:")]
 
 
 def stored_files(engine: Engine) -> dict[str, list[str]]:
@@ -174,7 +177,7 @@ def stored_files(engine: Engine) -> dict[str, list[str]]:
     found = {place: _names(f"{data}/{place}") for place in (*places, f"{content}/ingest", f"{content}/blobs/sha256")}
     # An engine that is killed while it starts leaves a directory with which it looks at the kernel.
     found["tmp"] = [name for name in found["tmp"] if not name.startswith("moby-detect-")]
-    return found | {"images": sorted(engine.docker("image", "ls", "-aq", "--no-trunc").split())}
+    return found | {"images": sorted(image["Id"] for image in engine.api("GET", "/images/json", all=1))}
 
 
 def _names(directory: str) -> list[str]:

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from tests.testbed import web
 from tests.testbed.aws import free_port
-from tests.testbed.engine import Engine
+from tests.testbed.engine import Engine, children
 from tests.testbed.relay import relaying
 
 # An address reserved for documentation: docker treats 127.0.0.0/8 as insecure and would not check the certificate.
@@ -171,7 +171,7 @@ def _running(command: Sequence[str], config: Mapping[str, Any], directory: str, 
             yield
         finally:
             # nsenter forks, setpriv execs.
-            for each in _children(child.pid) or [child.pid]:
+            for each in children(child.pid) or [child.pid]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(each, 15)
 
@@ -239,9 +239,3 @@ def _listens(pid: int, port: int) -> bool:
     with open(f"/proc/{pid}/net/tcp", encoding="ascii") as file:
         lines = [line.split() for line in file]
     return any(line[1].endswith(f":{port:04X}") and line[3] == _LISTENING for line in lines)
-
-
-def _children(pid: int) -> list[int]:
-    with contextlib.suppress(FileNotFoundError), open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-        return [int(each) for each in file.read().split()]
-    return []

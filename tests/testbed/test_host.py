@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import wait_for
+from tests.support import first_line, wait_for
 from tests.testbed import images
 from tests.testbed.engine import command_line
 from tests.testbed.host import USERS, Host, at_home, serving
@@ -255,8 +255,7 @@ with serving(Engine({engine.directory!r}, 0, None)) as host:
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True) as tests:
         try:
-            assert tests.stdout is not None
-            directory = tests.stdout.readline().strip()
+            directory = first_line(tests).strip()
             assert len(_traces(directory)) > 1
         finally:
             tests.kill()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import wait_for
+from tests.support import first_line, wait_for
 from tests.testbed import registry
 from tests.testbed.engine import command_line
 from tests.testbed.images import BUSYBOX
@@ -186,10 +186,9 @@ with relaying("127.0.0.9", {port}):
         return [line for line in lines if "relay.py" in line and f" 127.0.0.9 {port} " in line]
 
     command = [sys.executable, "-c", program]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE) as tests:
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True) as tests:
         try:
-            assert tests.stdout is not None
-            tests.stdout.readline()
+            first_line(tests)
             assert len(relays()) == 1
         finally:
             tests.kill()

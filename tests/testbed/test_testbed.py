@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import each_store, wait_for
+from tests.support import each_store, first_line, wait_for
 from tests.testbed import images
 from tests.testbed.engine import Engine, command_line, running
 
@@ -159,8 +159,7 @@ with running() as engine:
 """
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True) as tests:
-        assert tests.stdout is not None
-        directory, pid = tests.stdout.readline().split()
+        directory, pid = first_line(tests).split()
         engine = Engine(directory, int(pid), None)
         assert engine.docker(*_VERSION)
         tests.send_signal(signal.SIGKILL)
