@@ -23,6 +23,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from dockerutils.project import project as projects
 from dockerutils.project.project import Project
@@ -44,21 +45,54 @@ _NEEDS = {
 }
 
 
+# The files whose tests build on the image of Python. One process of pytest-xdist runs all of them: so each engine imports
+# that image once, and the builds of one test find the layers of another.
+_ON_PYTHON = (
+    "test_locked_projects.py",
+    "test_image.py",
+    "test_readme.py",
+    "test_docker_dir.py",
+    "test_patterns.py",
+    "test_flask_web.py",
+    "test_versioned_base.py",
+    "test_cpu_gpu.py",
+    "test_meteorites.py",
+    "test_testbed.py",
+    "test_docs.py",
+    "test_init.py",
+)
+
 # The files whose tests take longest, which start first, so that no process of pytest-xdist is busy alone in the end.
 _LONGEST = (
+    *_ON_PYTHON,
     "test_transfer_image_faults.py",
     "test_create_dock.py",
-    "test_image.py",
-    "test_init.py",
-    "test_publish_image.py",
-    "test_locked_projects.py",
+    "test_destroy_dock.py",
     "test_transfer_image.py",
-    "test_patterns.py",
-    "test_readme.py",
+    "test_publish_image.py",
+    "test_start_dock.py",
+    "test_transfer_image_by_pull.py",
+    "test_build_image.py",
+    "test_ls_dock.py",
+    "test_sync_up.py",
 )
 
 # Files whose tests use Jupyter's port 8888 of this machine: not at the same time.
 _NOTEBOOKS = {"test_nb_dock.py", "test_run_notebook_docked.py", "test_image.py"}
+
+
+class _Scheduling(LoadFileScheduling):  # type: ignore[misc]
+    """Give each process of pytest-xdist a file at a time, and all files on the image of Python to one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "Python" if os.path.basename(file) in _ON_PYTHON else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
+    """Return what distributes the tests."""
+    return _Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
