@@ -164,7 +164,7 @@ def nvidia_runtime(tmp_path_factory: pytest.TempPathFactory) -> nvidia.Runtime:
 
 @pytest.fixture(scope="session")
 def _classic(nvidia_runtime: nvidia.Runtime) -> Iterator[Engine]:
-    with running(**nvidia_runtime.settings) as engine:
+    with running(is_awaited=False, **nvidia_runtime.settings) as engine:
         images.add_busybox(engine)
         yield engine
 
@@ -178,14 +178,14 @@ def cdi_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def _modern(cdi_directory: Path) -> Iterator[Engine]:
     settings: dict[str, Any] = {"cdi-spec-dirs": [str(cdi_directory)]}
-    with running(debian.modern_usr(), **settings) as engine:
+    with running(debian.modern_usr(), is_awaited=False, **settings) as engine:
         images.add_busybox(engine)
         yield engine
 
 
 @pytest.fixture(scope="session")
 def _containerd() -> Iterator[Engine]:
-    with running(debian.modern_usr(), **CONTAINERD) as engine:
+    with running(debian.modern_usr(), is_awaited=False, **CONTAINERD) as engine:
         images.add_busybox(engine)
         yield engine
 

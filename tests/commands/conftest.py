@@ -215,25 +215,25 @@ def not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def _second() -> Iterator[Engine]:
-    with running(debian.modern_usr()) as engine:
+    with running(debian.modern_usr(), is_awaited=False) as engine:
         yield engine
 
 
 @pytest.fixture(scope="session")
 def _second_containerd() -> Iterator[Engine]:
-    with running(debian.modern_usr(), **CONTAINERD) as engine:
+    with running(debian.modern_usr(), is_awaited=False, **CONTAINERD) as engine:
         yield engine
 
 
 @pytest.fixture(scope="session")
 def _hidden() -> Iterator[Engine]:
-    with running(disk="1g") as engine:
+    with running(disk="1g", is_awaited=False) as engine:
         yield engine
 
 
 @pytest.fixture(scope="session")
 def _modern_hidden() -> Iterator[Engine]:
-    with running(debian.modern_usr(), disk="1g") as engine:
+    with running(debian.modern_usr(), disk="1g", is_awaited=False) as engine:
         yield engine
 
 

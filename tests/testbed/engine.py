@@ -120,12 +120,18 @@ class Engine:
 
 @contextlib.contextmanager
 def running(
-    usr: str | None = None, *, disk: str = "", environ: Mapping[str, str] = MappingProxyType({}), **settings: Any
+    usr: str | None = None,
+    *,
+    disk: str = "",
+    environ: Mapping[str, str] = MappingProxyType({}),
+    is_awaited: bool = True,
+    **settings: Any,
 ) -> Iterator[Engine]:
     """Start an engine, yield it when it answers, and stop it; RuntimeError contains its log if it does not start.
 
     `usr` is the /usr of another system whose engine to run; `disk` is the size of a separate disk for its data, such
     as 100m; `environ` are variables of dockerd, `settings` keys of its daemon.json. The image store is overlay2, with CONTAINERD it is containerd.
+    Unless `is_awaited`, its files are deleted later: that takes seconds, and no test comes after an engine of the session.
     """
     # A short path: that of a socket is limited to 107 bytes.
     directory = tempfile.mkdtemp(prefix="dockerutils-engine-", dir="/tmp")
@@ -145,25 +151,37 @@ def running(
     try:
         with open(f"{directory}/daemon.json", "w", encoding="utf-8") as file:
             json.dump(settings, file)
-        with tempfile.TemporaryFile("w+") as log, _keeper([directory, usr or "", disk], log, environ) as keeper:
+        with (
+            tempfile.TemporaryFile("w+") as log,
+            _keeper([directory, usr or "", disk], log, environ, is_awaited) as keeper,
+        ):
             engine = Engine(directory, keeper.pid, usr)
             _await(engine, keeper, log)
             yield engine
     finally:
         # The keeper script does the same, in case this process is killed.
-        shutil.rmtree(directory, ignore_errors=True)
+        if is_awaited:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
-def _keeper(args: list[str], log: IO[str], environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start the script that runs an engine. Leaving the context closes its stdin, which stops it, and waits.
+@contextlib.contextmanager
+def _keeper(
+    args: list[str], log: IO[str], environ: Mapping[str, str], is_awaited: bool
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the script that runs an engine. Leaving the context closes its stdin, which stops it, and waits if asked to.
 
     It runs in its own session, so that Ctrl-C does not reach it.
     """
     command = ["bash", _SCRIPT, *args]
     env = {"PATH": _PATH, **environ}
-    return subprocess.Popen(
+    with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=env, start_new_session=True
-    )
+    ) as keeper:
+        try:
+            yield keeper
+        finally:
+            if not is_awaited:
+                keeper.returncode = 0
 
 
 def _await(engine: Engine, keeper: subprocess.Popen[bytes], log: IO[str]) -> None:
