@@ -48,8 +48,8 @@ _NEEDS = {
 # The files whose tests build on the image of Python. One process of pytest-xdist runs all of them: so each engine imports
 # that image once, and the builds of one test find the layers of another.
 _ON_PYTHON = (
-    "test_locked_projects.py",
     "test_image.py",
+    "test_locked_projects.py",
     "test_readme.py",
     "test_docker_dir.py",
     "test_patterns.py",
