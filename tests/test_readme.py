@@ -138,10 +138,10 @@ def test_the_installation(tool, checkout, tools, wheels) -> None:
     user.run(install)
     before = user.run("run-image --version")
     assert {path.name for path in user.bin.iterdir()} == {*(name.replace("_", "-") for name in COMMANDS), "dock"}
-    user.run("register-dock 203.0.113.7 gpu")
-    docked = 'set -eu; source dock gpu; echo "$DOCKER_HOST"; castoff'
-    assert user.run(docked) == "ssh://dock-gpu\n"
-    assert user.run(f"zsh -c '{docked}'") == "ssh://dock-gpu\n"
+    user.run("mkdir -p ~/.docker/203.0.113.7; echo DOCK_MONIKER=gpu >~/.docker/203.0.113.7/connection_config.txt")
+    docked = 'set -eu; source dock gpu; echo "$DOCK_MONIKER"; castoff'
+    assert user.run(docked) == "gpu\n"
+    assert user.run(f"zsh -c '{docked}'") == "gpu\n"
     assert "run-image" in user.run("source <(dockerutils completion bash); complete -p run-image")
     user.commit()
     user.run(f"{tool} upgrade dockerutils")
