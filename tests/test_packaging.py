@@ -111,7 +111,7 @@ def test_the_commands_work_without_git_and_without_the_sources(made, tmp_path, m
     assert "run-image" in _run("dockerutils", "completion", "bash", directory=tmp_path)
     write_tree(tmp_path / "roman", {"roman.py": "print(2026)"})
     assert "wrote docker/base/Dockerfile\n" in _run("dockerutils", "init", directory=tmp_path / "roman")
-    _run("register-dock", "203.0.113.7", "gpu", directory=tmp_path)
+    _run("register-dock", "203.0.113.7", "gpu", "--no-connect", directory=tmp_path)
     # The sourced script, and the command that it asks.
     docked = 'set -eu; source dock gpu; echo "$DOCKER_HOST"; castoff'
     assert _run("bash", "-c", docked, directory=tmp_path) == "ssh://dock-gpu\n"

@@ -28,12 +28,16 @@ TICK, SETTLE = 1.0, 60.0
 
 _INSTANCE = (
     "InstanceId,State.Name,PublicIpAddress,PrivateIpAddress,StateReason.Message,SecurityGroups[].GroupId,"
-    "Tags[].[Key,Value]"
+    "Tags[].[Key,Value],[[PublicDnsName,PrivateDnsName],NetworkInterfaces[].Ipv6Addresses[].Ipv6Address,"
+    "NetworkInterfaces[].PrivateIpAddresses[].[PrivateIpAddress,Association.PublicIp][]][]"
 )
 
 
 class Instance(NamedTuple):
-    """An instance: its state as AWS names it, its addresses if it has any, security groups, tags and account."""
+    """An instance: its state as AWS names it, its addresses if it has any, security groups, tags and account.
+
+    `others` are the names of its addresses, and the addresses of all its network interfaces.
+    """
 
     id: str
     state: str
@@ -43,11 +47,17 @@ class Instance(NamedTuple):
     groups: Sequence[str] = ()
     tags: Mapping[str, str] = {}
     account: str | None = None
+    others: Sequence[str] = ()
 
     @property
     def address(self) -> str | None:
         """The public address if there is one, else the private one."""
         return self.public or self.private
+
+    @property
+    def addresses(self) -> set[str]:
+        """All its addresses, public and private, and their names."""
+        return {each for each in (self.public, self.private, *self.others) if each}
 
 
 class Ec2:
@@ -91,9 +101,9 @@ class Ec2:
         query = f"Reservations[].[OwnerId,Instances[].[{_INSTANCE}]]"
         reservations = self.call("describe-instances", {"Filters": filter_list(filters)}, query)
         found = [
-            Instance._make([*fields, tuple(groups or ()), dict(tags or ()), account])
+            Instance._make([*fields, tuple(groups or ()), dict(tags or ()), account, tuple(others)])
             for account, instances in reservations
-            for *fields, groups, tags in instances
+            for *fields, groups, tags, others in instances
         ]
         return {each.id: each for each in found}
 

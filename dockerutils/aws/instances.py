@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from dockerutils.aws.ec2 import RUN, TERMINATED, TOOL, Ec2, Instance, filter_list, is_ip
+from dockerutils.aws.ec2 import RUN, RUNNING, TERMINATED, TOOL, Ec2, Instance, filter_list, is_ip
 from dockerutils.aws.session import Session
 from dockerutils.core import console
 from dockerutils.core.errors import DockerutilsError, UserError
@@ -98,6 +98,38 @@ def of_product(ec2: Ec2, address: str) -> str:
     return next(filter(None, found), "")
 
 
+def tie(dock: Dock, instance: str, ec2: Ec2) -> tuple[Dock, str]:
+    """Return a dock as that of an instance that the user names, and the state of the instance.
+
+    DockerutilsError if there is no such instance, or it runs and the dock's host is at none of its addresses. A stopped
+    instance has no public address.
+    """
+    found = ec2.instances([instance]).get(instance)
+    if not found or found.state in {"shutting-down", TERMINATED}:
+        fact = f"AWS account {ec2.session.account} has no instance {instance} in {ec2.region}"
+        raise DockerutilsError(f"{fact}; correct --instance and --region, or set AWS_PROFILE")
+    if found.state == RUNNING and _is_elsewhere(dock, found):
+        addresses = ", ".join(sorted(found.addresses))
+        raise DockerutilsError(
+            f"{dock.ip} is not an address of instance {instance}, which has {addresses}; correct --instance"
+        )
+    tied = dock._replace(instance_id=instance, region=ec2.region, account=found.account, run=found.tags.get(RUN))
+    return tied, found.state
+
+
+def _is_elsewhere(dock: Dock, instance: Instance) -> bool:
+    """Return whether a dock is at no address of an instance; one whose name is unknown here can be."""
+    import socket  # late, for -h
+
+    if dock.ip in {*instance.addresses, instance.id}:
+        return False
+    try:
+        found = {str(place[0]) for *_, place in socket.getaddrinfo(dock.ip, None)}
+    except (OSError, UnicodeError):
+        return False
+    return not found & instance.addresses
+
+
 def _foreign(dock: Dock, ec2: Ec2, consent: Consent) -> Instance | None:
     """Return an instance that others made and that has the dock's address, if the user agrees."""
     instance = at_address(ec2, dock.ip, {})
@@ -174,9 +206,9 @@ def progress(docks: Sequence[DockInstance], lines: Lines) -> Callable[[Mapping[s
 def update_address(dock: Dock, instance: Instance, home: str) -> Dock:
     """Write the instance's address into the record of a dock, and return the dock.
 
-    A private address stays if it is still the instance's, and so does a host name.
+    An address that is still one of the instance's stays, and so does a host name.
     """
-    if not instance.address or instance.private == dock.ip or not is_ip(dock.ip) or instance.address == dock.ip:
+    if not instance.address or dock.ip in instance.addresses or not is_ip(dock.ip):
         return dock
     inventory.release_address(instance.address, home)
     address, hostname = (instance.address if each == dock.ip else each for each in (dock.address, dock.hostname))

@@ -112,7 +112,7 @@ def _show(args: argparse.Namespace, rows: Sequence[Row]) -> None:
     if gpus := [_gpu_cells(row, number, gpu) for row in rows for number, gpu in enumerate(row.gpus or ())]:
         print("\n" + console.table(("MONIKER", "GPU", "MODEL", "MEMORY", "USED BY"), gpus))
     if not rows:
-        console.note("ls-dock", "no docks yet; run: register-dock ADDRESS MONIKER, or create-dock NAME")
+        console.note("ls-dock", "no docks yet; run: register-dock HOST MONIKER, or create-dock NAME")
     for row in rows:
         if row.reason:
             console.warn("ls-dock", row.reason)
@@ -145,7 +145,7 @@ def _absent(dock: Dock, instance: Instance) -> Row | None:
         return row._replace(reason=instance.reason)
     if row.state != RUNNING:
         return row
-    if dock.ip in {instance.public, instance.private} or not is_ip(dock.ip):
+    if dock.ip in instance.addresses or not is_ip(dock.ip):
         return None
     moved = f"instance {instance.id} of dock {dock.moniker} is at {instance.address} now"
     return row._replace(state=UNREACHABLE, reason=f"{moved}; to follow it, run: start-dock {dock.moniker}")

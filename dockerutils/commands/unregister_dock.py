@@ -7,9 +7,8 @@ import os
 from collections.abc import Sequence
 
 from dockerutils.cli import program
-from dockerutils.core import console, shell_words
+from dockerutils.core import console
 from dockerutils.docks import contexts, inventory, remote
-from dockerutils.docks.records import Dock
 
 _EXAMPLES = """\
   unregister-dock gpu              remove the dock gpu
@@ -41,24 +40,8 @@ def handle(args: argparse.Namespace) -> None:
         inventory.unregister(address, home)
     if dock is None:  # a damaged record: the names of its stanza and context are unknown
         return
-    if (dock.instance_id or dock.is_incomplete) and not args.dry_run:
-        console.warn("unregister-dock", _remaining(dock))
+    if not args.dry_run and (remaining := inventory.remains(dock)):
+        console.warn("unregister-dock", remaining)
     if os.environ.get("DOCK_MONIKER") == dock.moniker and not args.dry_run:
         console.warn("unregister-dock", f"this shell is docked to {dock.moniker}; run: castoff")
     contexts.drop(dock, dry_run=args.dry_run, command="unregister-dock")
-
-
-def _remaining(dock: Dock) -> str:
-    """Return that the instance of a dock remains, and the command that terminates it."""
-    if dock.is_incomplete:
-        return (
-            "create-dock may have left an instance on AWS, which costs money; to remove it, run: "
-            "destroy-dock --leftovers"
-        )
-    region = ["--region", dock.region] if dock.region else []
-    if dock.provisioned_product:
-        what = ["servicecatalog", "terminate-provisioned-product", "--provisioned-product-id", dock.provisioned_product]
-    else:
-        what = ["ec2", "terminate-instances", "--instance-ids", str(dock.instance_id)]
-    line = shell_words.render(["aws", *what, *region])
-    return f"its AWS instance {dock.instance_id} remains and costs money; to terminate it, run: {line}"

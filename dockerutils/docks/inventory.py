@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from dockerutils.core import console
+from dockerutils.core import console, shell_words
 from dockerutils.core.errors import UserError
 from dockerutils.docks import records, ssh_config
 from dockerutils.docks.records import Dock
@@ -82,28 +81,58 @@ def docked(dock: Dock) -> dict[str, str]:
     }
 
 
-def clash(dock: Dock, docks: Iterable[Dock]) -> str:
-    """Return why `dock` cannot be registered beside `docks`, "" if it can; it replaces one at the same address."""
-    for other in docks:
-        if other.address != dock.address and {dock.moniker, dock.address} & {other.moniker, other.address}:
-            return (
-                f"{dock.moniker!r} is already {other.moniker} at {other.address}; choose another moniker, "
-                f"or run: unregister-dock {other.moniker}"
-            )
+def conflicts(dock: Dock, docks: Iterable[Dock], *, hosts: bool = True) -> list[Dock]:
+    """Return the docks that have the moniker or address of `dock`, or are the same host if `hosts` count.
+
+    The dock itself, with the same moniker and address, does not count.
+    """
+    return [
+        other
+        for other in docks
+        if (other.moniker, other.address) != (dock.moniker, dock.address)
+        and ({dock.moniker, dock.address} & {other.moniker, other.address} or (hosts and _place(dock) & _place(other)))
+    ]
+
+
+def _place(dock: Dock) -> set[object]:
+    """Return what only one host has: an instance, an address with the way to it; the latter not if it was released."""
+    route = tuple(each for each in dock.settings if each.startswith("Proxy"))
+    place = (dock.ip.lower(), dock.port or 22, route)
+    is_there = dock.ip and not dock.is_incomplete and dock.address != dock.instance_id
+    return {*([dock.instance_id] if dock.instance_id else []), *([place] if is_there else [])}
+
+
+def clash(dock: Dock, docks: Iterable[Dock], instead: str = "run: unregister-dock {0}", *, hosts: bool = False) -> str:
+    """Return why `dock` cannot be registered beside `docks`, "" if it can; see `conflicts`.
+
+    `instead` is what the user can do about it, a template with the moniker of the other dock.
+    """
+    for other in conflicts(dock, docks, hosts=hosts):
+        remedy = instead.format(other.moniker)
+        if dock.address == other.address:
+            return f"{dock.address} is already the dock {other.moniker}; use that dock, or {remedy}"
+        if taken := {dock.moniker, dock.address} & {other.moniker, other.address}:
+            return f"{min(taken)!r} is already {other.moniker} at {other.address}; choose another moniker, or {remedy}"
+        return f"{dock.ip} is already the dock {other.moniker}, at {other.address}; use that dock, or {remedy}"
     return ""
 
 
-def register(dock: Dock, home: str) -> None:
-    """Write the record of a dock, replacing one at the same address, and its ssh stanza.
+def register(dock: Dock, home: str, *, replace: bool = False, keys: Sequence[str] = ()) -> None:
+    """Write the record of a dock and its ssh stanza; with `replace`, remove the docks that it conflicts with.
 
-    The known keys of the host at that address remain valid, also under another moniker. UserError if another dock has
-    the moniker; OSError if a file cannot be written.
+    The known keys of the host at that address remain valid, also under another moniker; without any, `keys` are.
+    UserError if there are conflicts; OSError if a file cannot be written.
     """
     with locked(home):
-        others = [other for other in survey(home)[0] if other.address != dock.address]
-        if fault := clash(dock, others):
-            raise UserError(fault)
-        _write(dock, others, dock.address, home)
+        docks = survey(home)[0]
+        replaced = conflicts(dock, docks, hosts=replace)
+        if replaced and not replace:
+            raise UserError(clash(dock, docks))
+        others = [other for other in docks if other.address != dock.address and other not in replaced]
+        _write(dock, others, home, _known_keys(dock, home) or keys)
+        for other in replaced:
+            if other.address != dock.address:
+                records.remove(other.address, home)
 
 
 def change(old: Dock, new: Dock, home: str) -> None:
@@ -113,19 +142,23 @@ def change(old: Dock, new: Dock, home: str) -> None:
     """
     with locked(home):
         others = [other for other in survey(home)[0] if other.address not in {old.address, new.address}]
-        _write(new, others, old.address, home)
+        _write(new, others, home, _known_keys(old, home))
         if old.address != new.address:
             records.remove(old.address, home)
 
 
-def _write(dock: Dock, others: list[Dock], address: str, home: str) -> None:
-    """Write a dock's stanza and record; the keys of its host are those known at `address`."""
+def _write(dock: Dock, others: list[Dock], home: str, keys: Sequence[str]) -> None:
+    """Write a dock's stanza, the keys of its host if there are any, and its record."""
     os.makedirs(os.path.dirname(records.path(dock.address, home)), 0o700, exist_ok=True)
     # The record comes last: a stanza without a record does no harm, a record without a stanza does.
     ssh_config.write_stanzas([*others, dock], home)
-    if keys := ssh_config.text_of(records.known_hosts(address, home)):
-        ssh_config.write_host_keys(dock, re.findall(r"(?m)^[^\s#@]\S*\s+(\S.*?)\s*$", keys), home)
+    if keys:
+        ssh_config.write_host_keys(dock, keys, home)
     records.write(dock, home)
+
+
+def _known_keys(dock: Dock, home: str) -> list[str]:
+    return ssh_config.keys_in(ssh_config.text_of(records.known_hosts(dock.address, home)) or "")
 
 
 def release_address(address: str, home: str) -> None:
@@ -138,6 +171,24 @@ def release_address(address: str, home: str) -> None:
             if not dock.instance_id or dock.instance_id == address:
                 raise UserError(f"{dock.moniker} is registered at {address}; run: unregister-dock {dock.moniker}")
             change(dock, dock._replace(address=dock.instance_id), home)
+
+
+def remains(dock: Dock) -> str:
+    """Return that a dock's instance remains when the dock is removed here, and what terminates it; "" without one."""
+    if dock.is_incomplete:
+        return (
+            "create-dock may have left an instance on AWS, which costs money; to remove it, run: "
+            "destroy-dock --leftovers"
+        )
+    if not dock.instance_id:
+        return ""
+    region = ["--region", dock.region] if dock.region else []
+    if dock.provisioned_product:
+        what = ["servicecatalog", "terminate-provisioned-product", "--provisioned-product-id", dock.provisioned_product]
+    else:
+        what = ["ec2", "terminate-instances", "--instance-ids", dock.instance_id]
+    line = shell_words.render(["aws", *what, *region])
+    return f"its AWS instance {dock.instance_id} remains and costs money; to terminate it, run: {line}"
 
 
 def update_ssh_config(docks: list[Dock], home: str) -> None:
@@ -197,7 +248,7 @@ def _matching(name: str, docks: Iterable[Dock]) -> Dock | None:
 
 def _listed(docks: Iterable[Dock]) -> str:
     monikers = ", ".join(dock.moniker for dock in docks)
-    return f"known docks: {monikers}" if monikers else "register one: register-dock ADDRESS MONIKER"
+    return f"known docks: {monikers}" if monikers else "register one: register-dock HOST MONIKER"
 
 
 @contextmanager

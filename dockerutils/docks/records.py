@@ -16,7 +16,27 @@ from dockerutils.core.errors import UserError
 
 DEFAULT_USER = "ubuntu"
 
+# The keywords of ssh_config(5) that a dock can have beside those of its stanza: how to reach it and how to log in.
+# OpenSSH 7.6 knows all of them: ssh refuses a file with an unknown keyword, whatever the host.
+SETTINGS = (
+    *(
+        "ProxyJump",
+        "ProxyCommand",
+        "ProxyUseFdpass",
+        "AddressFamily",
+        "BindAddress",
+        "IPQoS",
+        "Compression",
+        "RekeyLimit",
+    ),
+    *("IdentityFile", "CertificateFile", "IdentitiesOnly", "IdentityAgent", "PKCS11Provider", "AddKeysToAgent"),
+    *("ForwardAgent", "PreferredAuthentications", "PubkeyAuthentication", "PasswordAuthentication"),
+    *("KbdInteractiveAuthentication", "HostbasedAuthentication", "GSSAPIAuthentication", "GSSAPIDelegateCredentials"),
+    *("RekeyLimit", "Ciphers", "MACs", "KexAlgorithms", "HostKeyAlgorithms", "PubkeyAcceptedKeyTypes"),
+)
+
 _RECORD, _KNOWN_HOSTS = "connection_config.txt", "known_hosts"
+_SETTING = "DOCK_SSH_OPTION"  # a line for each of the settings
 _LARGEST = 64 * 1024  # characters of a record that are read
 
 
@@ -24,6 +44,7 @@ class Dock(NamedTuple):
     """A host to dock to. `address` is the name of its record's directory; `ip` is what ssh connects to.
 
     `account` is the number of the AWS account of its instance; `run` tags everything that create-dock made for it.
+    `settings` are further lines of its ssh stanza, such as `ProxyJump bastion`; SETTINGS has their keywords.
     """
 
     moniker: str
@@ -38,6 +59,7 @@ class Dock(NamedTuple):
     provisioned_product: str | None = None
     account: str | None = None
     run: str | None = None
+    settings: tuple[str, ...] = ()
 
     @property
     def is_incomplete(self) -> bool:
@@ -56,16 +78,36 @@ class Dock(NamedTuple):
 
     @property
     def variables(self) -> dict[str, str]:
-        """The lines of its record, by name."""
-        named = {f"DOCK_{field.upper()}": value for field, value in self._asdict().items() if field != "address"}
+        """The lines of its record, by name; without its settings."""
+        fields = {name: value for name, value in self._asdict().items() if name not in {"address", "settings"}}
+        named = {f"DOCK_{name.upper()}": value for name, value in fields.items()}
         return {name: str(value) for name, value in named.items() if value is not None}
+
+
+class Destination(NamedTuple):
+    """A host as the user names it, `[user@]host[:port]`; an IPv6 address has no brackets here."""
+
+    host: str
+    user: str | None = None
+    port: str | None = None
+
+
+def parse_destination(text: str) -> Destination | None:
+    """Read `[user@]host[:port]`, also with `ssh://` before it; None for anything else."""
+    user, at, place = text.removeprefix("ssh://").removesuffix("/").rpartition("@")
+    bracketed = re.fullmatch(r"\[([^\[\]]+)\](?::(.*))?", place)
+    host, port = bracketed.groups() if bracketed else (place, None)
+    if place.count(":") == 1 and not bracketed:
+        host, _, port = place.partition(":")
+    faults = (fault_in_address(host), fault_in_user(user) if at else "", "" if port is None else fault_in_port(port))
+    return None if any(faults) or user.endswith("@") else Destination(host, user if at else None, port)
 
 
 def fault_in_address(text: str) -> str:
     """Return what is wrong with the address of a dock, "" for a host name or an IP address."""
     if _is_address(text):
         return ""
-    return f"{text!r} is not an address; use a host name or IP address, with the user in -u and the port in -P"
+    return f"{text!r} is not an address; use a host name or IP address"
 
 
 def fault_in_moniker(text: str) -> str:
@@ -98,6 +140,14 @@ def fault_in_identity(text: str) -> str:
     return f"{text!r} is not a key file; use an absolute path without quotes, backslashes and dollar signs"
 
 
+def fault_in_setting(text: str) -> str:
+    """Return what is wrong with a line of an ssh stanza, "" for one of SETTINGS with a value, such as `ProxyJump x`."""
+    keyword, _, value = text.partition(" ")
+    if keyword in SETTINGS and value.strip() and text.isprintable():
+        return ""
+    return f"{text!r} is not a setting of a dock; use one of {', '.join(SETTINGS)}, and its value"
+
+
 def moniker_of(address: str) -> str:
     """Return the default moniker: the address, without the characters that a moniker cannot have."""
     return re.sub(r"[^A-Za-z0-9_.+-]+", "-", address).strip("-_.+")[:100] or "dock"
@@ -116,7 +166,8 @@ def _is_address(text: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}", text) is not None
 
 
-def _fault_in_word(text: str) -> str:
+def fault_in_word(text: str) -> str:
+    """Return what is wrong with an id or name of AWS, "" for a valid one."""
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", text):
         return ""
     return f"{text!r} is not valid; use letters, digits, '_', '.' and '-', starting with a letter or digit"
@@ -129,11 +180,12 @@ _CHECKS: dict[str, Callable[[str], str]] = {
     "DOCK_IP": fault_in_address,
     "DOCK_PORT": fault_in_port,
     "DOCK_IDENTITY": fault_in_identity,
-    "DOCK_INSTANCE_ID": _fault_in_word,
-    "DOCK_REGION": _fault_in_word,
-    "DOCK_PROVISIONED_PRODUCT": _fault_in_word,
-    "DOCK_ACCOUNT": _fault_in_word,
-    "DOCK_RUN": _fault_in_word,
+    "DOCK_INSTANCE_ID": fault_in_word,
+    "DOCK_REGION": fault_in_word,
+    "DOCK_PROVISIONED_PRODUCT": fault_in_word,
+    "DOCK_ACCOUNT": fault_in_word,
+    "DOCK_RUN": fault_in_word,
+    _SETTING: fault_in_setting,
 }
 _LINE = re.compile(r"(?:(?:export|declare(?: -x)?) )?(\w+)=(.*)", re.ASCII)
 _QUOTED = re.compile(r"""(["'])(.*)\1""")
@@ -148,7 +200,8 @@ def read(address: str, home: str) -> Dock:
     if fault := fault_in_address(address):
         raise UserError(f"{file}: {fault}")
     with open(file, encoding="utf-8", errors="replace", newline="") as stream:
-        values = dict(_values(stream.read(_LARGEST).split("\n"), file))
+        pairs = list(_values(stream.read(_LARGEST).split("\n"), file))
+    values = dict(pairs)
     hostname = values.get("DOCK_HOSTNAME") or values.get("DOCK_IP") or address
     return Dock(
         moniker=values.get("DOCK_MONIKER") or moniker_of(address),
@@ -163,6 +216,7 @@ def read(address: str, home: str) -> Dock:
         provisioned_product=values.get("DOCK_PROVISIONED_PRODUCT") or None,
         account=values.get("DOCK_ACCOUNT") or None,
         run=values.get("DOCK_RUN") or None,
+        settings=tuple(value for name, value in pairs if name == _SETTING),
     )
 
 
@@ -187,7 +241,8 @@ def _values(lines: Iterable[str], file: str) -> Iterator[tuple[str, str]]:
 def write(dock: Dock, home: str) -> None:
     """Write the record of a dock; OSError if that fails."""
     os.makedirs(os.path.dirname(path(dock.address, home)), 0o700, exist_ok=True)
-    text = "".join(f"{name}={value}\n" for name, value in dock.variables.items())
+    lines = [*dock.variables.items(), *((_SETTING, setting) for setting in dock.settings)]
+    text = "".join(f"{name}={value}\n" for name, value in lines)
     files.write(path(dock.address, home), text, mode=0o600)
 
 

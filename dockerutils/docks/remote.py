@@ -25,11 +25,6 @@ CONNECT, CHECK, KEEP_ALIVE = 15, 2.5, 5
 # Limits of a script: seconds, and bytes of output.
 ANSWER, LIMIT = 60.0, 1 << 20
 
-_DESTINATION = re.compile(
-    r"(?:ssh://)?(?:(?P<user>[^@/]+)@)?(?P<host>\[[^\]]+\]|[^:/\[\]]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)"
-    r"(?::(?P<port>\d+))?/?"
-)
-
 
 class Docker(NamedTuple):
     """The docker command of a host: its path, `docker` when that is on the PATH, and whether it needs `sudo -n`."""
@@ -196,17 +191,14 @@ def destination(name: str, environ: Mapping[str, str], home: str, *, sockets: st
     asking = () if ask else ("-o", "BatchMode=yes")
     if dock := inventory.lookup(name, home):
         return RemoteHost(name, dock.host, options, asking, dock)
-    match = _DESTINATION.fullmatch(name)
-    user, host = (match["user"], match["host"].strip("[]")) if match else (None, "")
-    fault = records.fault_in_address(host) or (records.fault_in_user(user) if user else "")
-    fault = fault or (records.fault_in_port(match["port"]) if match and match["port"] else "")
-    if fault or not match:
+    found = records.parse_destination(name)
+    if not found:
         raise UserError(f"{name!r} is not a destination; name a dock, or write [user@]host[:port]")
-    if match["port"]:
-        options += ["-p", match["port"]]
+    if found.port:
+        options += ["-p", found.port]
     settings = [
         *("ControlMaster=auto", f"ControlPath={sockets}/%C", "ControlPersist=60", f"ConnectTimeout={CONNECT}"),
         *(f"ServerAliveInterval={KEEP_ALIVE}", "ServerAliveCountMax=3"),
     ]
     sharing = [word for setting in settings for word in ("-o", setting)]
-    return RemoteHost(name, f"{user}@{host}" if user else host, options, (*asking, *sharing))
+    return RemoteHost(name, f"{found.user}@{found.host}" if found.user else found.host, options, (*asking, *sharing))

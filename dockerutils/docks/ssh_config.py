@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from dockerutils.core import files
@@ -36,9 +36,14 @@ def write_stanzas(docks: list[Dock], home: str) -> None:
             os.unlink(_stanzas(home))
 
 
+def is_included(home: str) -> bool:
+    """Return whether the user's file includes the stanzas."""
+    return _is_included(text_of(_ssh_config(home)) or "")
+
+
 def is_current(docks: Iterable[Dock], home: str) -> bool:
     """Return whether the stanzas are those of these docks, and ssh reads them."""
-    return text_of(_stanzas(home)) == render(docks, home) and _is_included(text_of(_ssh_config(home)) or "")
+    return text_of(_stanzas(home)) == render(docks, home) and is_included(home)
 
 
 def render(docks: Iterable[Dock], home: str) -> str:
@@ -57,12 +62,13 @@ def stanza(dock: Dock, home: str) -> str:
 
 def _settings(dock: Dock, home: str) -> list[str]:
     return [
-        f"HostName {_literal(dock.ip)}",
+        f"HostName {literal(dock.ip)}",
         f"User {dock.user}",
         *([f"Port {dock.port}"] if dock.port else []),
-        *([f'IdentityFile "{_literal(dock.identity)}"', "IdentitiesOnly yes"] if dock.identity else []),
-        f"HostKeyAlias {_alias(dock)}",
-        f"UserKnownHostsFile ~/.docker/{_literal(dock.address)}/known_hosts",
+        *([f'IdentityFile "{literal(dock.identity)}"', "IdentitiesOnly yes"] if dock.identity else []),
+        *dock.settings,  # here a ProxyJump or ProxyCommand leads to a host that has no address of its own
+        f"HostKeyAlias {alias(dock)}",
+        f"UserKnownHostsFile ~/.docker/{literal(dock.address)}/known_hosts",
         "StrictHostKeyChecking accept-new",
         *(["ControlMaster auto", f"ControlPath ~/.docker/{_socket(dock)}"] if socket(dock, home) else []),
         "ControlPersist 10m",
@@ -72,14 +78,19 @@ def _settings(dock: Dock, home: str) -> list[str]:
     ]
 
 
-def login_argv(dock: Dock, home: str, command: str, seconds: int) -> list[str]:
-    """Return the words that run a shell line on a dock over a new connection, without prompts.
+def login_argv(
+    dock: Dock, home: str, command: str, seconds: int, other: Mapping[str, str | None] | None = None
+) -> list[str]:
+    """Return the words that run a shell line on a dock over a new connection, by default without prompts.
 
-    The dock need not be registered: the words contain its stanza. `seconds` is the limit for connecting.
+    The dock need not be registered: the words contain its stanza. `seconds` is the limit for connecting. `other` are
+    settings to replace those of the stanza; None removes one.
     """
-    own = ["ControlMaster no", "ControlPath none", "BatchMode yes", f"ConnectTimeout {seconds}"]
-    options = [word for line in [*own, *_settings(dock, home)] for word in ("-o", line)]
-    return ["ssh", *options, dock.host, "--", command]
+    own: dict[str, str | None] = {"ControlMaster": "no", "ControlPath": "none", "BatchMode": "yes"}
+    own |= {"ConnectTimeout": str(seconds), **(other or {})}
+    lines = [f"{keyword} {value}" for keyword, value in own.items() if value is not None]
+    lines += [line for line in _settings(dock, home) if line.partition(" ")[0] not in own]
+    return ["ssh", *(word for line in lines for word in ("-o", line)), dock.host, "--", command]
 
 
 def socket(dock: Dock, home: str) -> str | None:
@@ -92,7 +103,12 @@ def write_host_keys(dock: Dock, keys: Iterable[str], home: str) -> None:
     """Write the keys of a dock's host, each as `ssh-ed25519 AAAA…`; ssh then refuses any other key."""
     path = known_hosts(dock, home)
     os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-    files.write(path, "".join(f"{_alias(dock)} {key}\n" for key in keys), mode=0o600)
+    files.write(path, "".join(f"{alias(dock)} {key}\n" for key in keys), mode=0o600)
+
+
+def keys_in(known_hosts: str) -> list[str]:
+    """Return the keys in the text of a known_hosts file, without the names of their hosts."""
+    return re.findall(r"(?m)^[^\s#@]\S*\s+(\S.*?)\s*$", known_hosts)
 
 
 def known_hosts(dock: Dock, home: str) -> str:
@@ -100,17 +116,19 @@ def known_hosts(dock: Dock, home: str) -> str:
     return records.known_hosts(dock.address, home)
 
 
-def _alias(dock: Dock) -> str:
+def alias(dock: Dock) -> str:
+    """Return the name of a dock's host in its known_hosts file."""
     return dock.instance_id or dock.moniker
 
 
 def _socket(dock: Dock) -> str:
-    """Return the file name of the shared connection's socket: short, and different for another user, host or key."""
-    place = "\0".join([dock.moniker, dock.user, dock.ip, str(dock.port), dock.identity or ""])
+    """Return the file name of the shared connection's socket: short, and different for another way to a host."""
+    place = "\0".join([dock.moniker, dock.user, dock.ip, str(dock.port), dock.identity or "", *dock.settings])
     return f"dock-{zlib.crc32(place.encode()):08x}"
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """Return a text as a value of ssh_config(5) in which `%` begins a token."""
     return text.replace("%", "%%")
 
 
@@ -153,5 +171,5 @@ def text_of(path: str) -> str | None:
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
             return stream.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None

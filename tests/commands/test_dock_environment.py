@@ -33,5 +33,5 @@ def test_an_unknown_dock(isolated, tmp_path, capfd, argv, command) -> None:
     assert call(main, *argv, directory=tmp_path, capfd=capfd) == (
         2,
         "",
-        f"{command}: unknown dock 'gpu'; register one: register-dock ADDRESS MONIKER\n",
+        f"{command}: unknown dock 'gpu'; register one: register-dock HOST MONIKER\n",
     )

@@ -285,7 +285,7 @@ def test_no_dock(isolated, tmp_path, capfd) -> None:
     assert call(main, directory=tmp_path, capfd=capfd) == (
         0,
         "MONIKER  ADDRESS  STATE  ENGINE  CONTAINERS  FREE  UPTIME\n",
-        "ls-dock: no docks yet; run: register-dock ADDRESS MONIKER, or create-dock NAME\n",
+        "ls-dock: no docks yet; run: register-dock HOST MONIKER, or create-dock NAME\n",
     )
     assert call(main, "--json", directory=tmp_path, capfd=capfd) == (0, "[]\n", "")
 

@@ -50,7 +50,7 @@ def test_two_records_with_one_moniker(home, capsys) -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ((), "unknown dock 'x'; register one: register-dock ADDRESS MONIKER"),
+        ((), "unknown dock 'x'; register one: register-dock HOST MONIKER"),
         ((GPU, BIG), "unknown dock 'x'; known docks: big, gpu"),
     ],
 )
@@ -79,30 +79,56 @@ def test_the_default_is_the_dock_of_the_shell(home) -> None:
 
 
 @pytest.mark.parametrize(
-    "dock", [GPU._replace(address="203.0.113.8"), Dock("203.0.113.7", "203.0.113.8", "a", "b", "c"), Dock("m", "gpu", "a", "b", "c")]
+    ("dock", "taken"),
+    [(GPU._replace(address="203.0.113.8"), "gpu"), (Dock("203.0.113.7", "203.0.113.8", "a", "b", "c"), "203.0.113.7"), (Dock("m", "gpu", "a", "b", "c"), "gpu")],
 )  # fmt: skip
-def test_monikers_and_addresses_are_unique(dock, home) -> None:
+def test_monikers_and_addresses_are_unique(dock, taken, home) -> None:
     inventory.register(GPU, home)
     with pytest.raises(UserError) as error:
         inventory.register(dock, home)
     assert str(error.value) == (
-        f"{dock.moniker!r} is already gpu at 203.0.113.7; choose another moniker, or run: unregister-dock gpu"
+        f"{taken!r} is already gpu at 203.0.113.7; choose another moniker, or run: unregister-dock gpu"
     )
     assert inventory.known(home) == [GPU]
 
 
 def test_a_dock_registered_again_is_replaced(home) -> None:
     inventory.register(GPU, home)
+    inventory.register(GPU._replace(user="eve"), home)
     changed = GPU._replace(moniker="other", user="ada")
-    inventory.register(changed, home)
+    with pytest.raises(UserError) as error:
+        inventory.register(changed, home)
+    message = "203.0.113.7 is already the dock gpu; use that dock, or run: unregister-dock gpu"
+    assert (str(error.value), inventory.known(home)) == (message, [GPU._replace(user="eve")])
+    inventory.register(changed, home, replace=True)
     assert inventory.known(home) == [changed]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "conflict"),
+    [
+        ({}, {"ip": "203.0.113.7", "port": 22}, True),
+        ({"ip": "box.example.com"}, {"ip": "Box.example.com"}, True),
+        ({}, {"port": 2222}, False),
+        ({}, {"settings": ("ProxyJump bastion",)}, False),
+        ({"settings": ("ProxyJump bastion",)}, {"settings": ("ProxyJump bastion", "Compression yes")}, True),
+        ({"instance_id": "i-0abc"}, {"instance_id": "i-0abc", "ip": "10.0.0.5"}, True),
+        # AWS has given its address to another instance.
+        ({"instance_id": "i-0abc", "address": "i-0abc"}, {"instance_id": "i-0def"}, False),
+    ],
+)
+def test_one_host_is_one_dock(old, new, conflict, home) -> None:
+    dock, other = GPU._replace(moniker="new", address="alias")._replace(**new), GPU._replace(**old)
+    assert (inventory.conflicts(dock, [other]), inventory.conflicts(other, [dock])) == (
+        ([other], [dock]) if conflict else ([], [])
+    )
 
 
 def test_the_keys_of_a_host_are_kept_when_it_is_registered_again(home) -> None:
     inventory.register(GPU, home)
     known_hosts = Path(home, ".docker", GPU.address, "known_hosts")
     known_hosts.write_text("gpu ssh-ed25519 AAAA1\n# a comment\n|1|hash= ssh-rsa AAAA2 comment\n")
-    inventory.register(GPU._replace(moniker="other"), home)
+    inventory.register(GPU._replace(moniker="other"), home, replace=True, keys=["ssh-ed25519 AAAA3"])
     assert known_hosts.read_text() == "other ssh-ed25519 AAAA1\nother ssh-rsa AAAA2 comment\n"
     inventory.register(GPU._replace(moniker="other", instance_id="i-0abc"), home)
     assert known_hosts.read_text() == "i-0abc ssh-ed25519 AAAA1\ni-0abc ssh-rsa AAAA2 comment\n"

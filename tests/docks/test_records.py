@@ -68,6 +68,18 @@ def test_a_record_is_written_and_read_again(home) -> None:
     assert (GPU.host, GPU.docker_host) == ("dock-gpu", "ssh://dock-gpu")
 
 
+def test_the_settings_of_a_dock(home) -> None:
+    dock = GPU._replace(settings=("ProxyCommand ssh -W '[%h]:%p' \"b\"", 'IdentityFile "/a b"', 'IdentityFile "/c"'))
+    inventory.register(dock, home)
+    record = Path(home, ".docker", "203.0.113.7", "connection_config.txt")
+    assert record.read_text().endswith(
+        "DOCK_IP=203.0.113.7\nDOCK_SSH_OPTION=ProxyCommand ssh -W '[%h]:%p' \"b\"\n"
+        'DOCK_SSH_OPTION=IdentityFile "/a b"\nDOCK_SSH_OPTION=IdentityFile "/c"\n'
+    )
+    assert inventory.known(home) == [dock]
+    assert inventory.docked(dock).keys() == inventory.docked(GPU).keys()  # a docked shell does not need them
+
+
 EARLIER = [
     "DOCK_USER=ada\nDOCK_MONIKER=gpu\nDOCK_HOSTNAME=gpu.example.com\nDOCK_IP=203.0.113.7\n",
     "DOCK_USER='ada'\r\nDOCK_MONIKER=\"gpu\"\r\nDOCK_HOSTNAME=gpu.example.com\r\nDOCK_IP=203.0.113.7\r\n",
@@ -95,8 +107,9 @@ def test_an_empty_record(home) -> None:
 
 
 MONIKER = "is not a moniker; use up to 100 letters, digits, '_', '.', '+' and '-', starting with a letter or digit"
-ADDRESS = "is not an address; use a host name or IP address, with the user in -u and the port in -P"
+ADDRESS = "is not an address; use a host name or IP address"
 WORD = "is not valid; use letters, digits, '_', '.' and '-', starting with a letter or digit"
+SETTING = f"is not a setting of a dock; use one of {', '.join(records.SETTINGS)}, and its value"
 HOSTILE = [
     ("DOCK_MONIKER=-oProxyCommand=x", f"1: DOCK_MONIKER: '-oProxyCommand=x' {MONIKER}"),
     ("DOCK_MONIKER=$(touch x)", f"1: DOCK_MONIKER: '$(touch x)' {MONIKER}"),
@@ -118,6 +131,9 @@ HOSTILE = [
     ("DOCK_INSTANCE_ID=i 1", f"1: DOCK_INSTANCE_ID: 'i 1' {WORD}"),
     ("DOCK_REGION=$x", f"1: DOCK_REGION: '$x' {WORD}"),
     ("touch x", "1: 'touch x' is not NAME=value; correct or remove the line"),
+    ("DOCK_SSH_OPTION=LocalCommand touch x", f"1: DOCK_SSH_OPTION: 'LocalCommand touch x' {SETTING}"),
+    ("DOCK_SSH_OPTION=ProxyJump", f"1: DOCK_SSH_OPTION: 'ProxyJump' {SETTING}"),
+    ("DOCK_SSH_OPTION=ProxyJump a\x0bb", f"1: DOCK_SSH_OPTION: 'ProxyJump a\\x0bb' {SETTING}"),
 ]
 
 

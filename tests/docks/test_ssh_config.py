@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dockerutils.docks import inventory, ssh_config
+from dockerutils.docks import inventory, records, ssh_config
 from dockerutils.docks.records import Dock
 
 GPU = Dock("gpu", "203.0.113.7", "ubuntu", "203.0.113.7", "203.0.113.7")
@@ -57,6 +57,25 @@ Host dock-big
     assert "HostKeyAlias gpu\n" in ssh_config.stanza(GPU, "/home/a")
 
 
+def test_ssh_understands_each_setting(ssh_home) -> None:
+    """And so does an older ssh, which knows these names only."""
+    values = dict.fromkeys(records.SETTINGS, "yes") | {
+        "ProxyJump": "bastion", "AddressFamily": "inet", "BindAddress": "127.0.0.1", "IPQoS": "throughput",
+        "RekeyLimit": "1G", "IdentityFile": '"/k e%%y"', "CertificateFile": '"/c"', "IdentityAgent": '"/a b"',
+        "PKCS11Provider": '"/p"', "PreferredAuthentications": "publickey", "Ciphers": "+aes128-cbc", "MACs": "+hmac-md5",
+        "KexAlgorithms": "+diffie-hellman-group14-sha1", "HostKeyAlgorithms": "+ssh-rsa", "PubkeyAcceptedKeyTypes": "+ssh-rsa",
+    }  # fmt: skip
+    del values["ProxyCommand"]
+    inventory.register(GPU._replace(settings=tuple(f"{name} {value}" for name, value in values.items())), ssh_home)
+    shown = subprocess.run(["ssh", "-G", "dock-gpu"], capture_output=True, text=True, check=True).stdout
+    assert {"proxyjump bastion", "identityfile /k e%%y", "identityagent /a b", "certificatefile /c"} <= set(
+        shown.splitlines()
+    )
+    inventory.register(GPU._replace(settings=("ProxyCommand ssh -W '%h:%p' b",)), ssh_home)
+    shown = subprocess.run(["ssh", "-G", "dock-gpu"], capture_output=True, text=True, check=True).stdout
+    assert "proxycommand ssh -W '%h:%p' b" in shown.splitlines()
+
+
 def test_ssh_understands_it(ssh_home) -> None:
     inventory.register(BIG, ssh_home)
     settings = subprocess.run(["ssh", "-G", "dock-big"], capture_output=True, text=True, check=True).stdout.splitlines()
@@ -85,10 +104,11 @@ def test_each_user_host_and_key_has_its_own_connection(home) -> None:
         GPU._replace(ip="203.0.113.8"),
         GPU._replace(port=23),
         GPU._replace(identity="/k"),
+        GPU._replace(settings=("ProxyJump bastion",)),
     ]
     stanzas = [ssh_config.stanza(dock, home) for dock in (GPU, *others)]
     sockets = {line for text in stanzas for line in text.splitlines() if "ControlPath" in line}
-    assert len(sockets) == 5
+    assert len(sockets) == 6
 
 
 def test_the_path_of_the_socket_does_not_depend_on_the_moniker(home) -> None:

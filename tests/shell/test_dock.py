@@ -332,7 +332,7 @@ def test_the_prompt_in_a_terminal(shell, gpu) -> None:
 
 
 def register_far(host: Host, directory: Path) -> None:
-    argv = [host.address, "far", "-u", "dock", "-P", str(host.port)]
+    argv = [host.address, "far", "-u", "dock", "-P", str(host.port), "--no-connect"]
     outcome = script("register-dock", *argv, directory=directory)
     assert (outcome.status, "warning" in outcome.err) == (0, False)
 
@@ -386,7 +386,7 @@ def test_a_home_directory_with_a_blank(shell, host, tmp_path, tmp_path_factory, 
         monkeypatch.setenv(name, value)
     host.admit(str(home))
     moniker = "m" * 60
-    options = ["-u", "dock", "-P", str(host.port), "-i", "~/.ssh/id_ed25519"]
+    options = ["-u", "dock", "-P", str(host.port), "-i", "~/.ssh/id_ed25519", "--no-connect"]
     outcome = script("register-dock", host.address, moniker, *options, directory=tmp_path)
     assert (outcome.status, "warning" in outcome.err) == (0, False)
     commands = f"docker version -f ok; unset DOCKER_HOST; docker --context dock-{moniker} version -f ok"
