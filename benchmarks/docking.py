@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import socket
-from collections.abc import Iterator
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from statistics import median
 
@@ -13,8 +16,10 @@ from benchmarks.lab import Place, write
 from benchmarks.syncing import DELAY
 from benchmarks.timing import Call, Row, Series, compare, milliseconds, note, run, side_by_side, verdict
 from tests.testbed import aws
+from tests.testbed.images import BUSYBOX
 
 ROUNDS, LIMIT = 15, 5.0
+MANY = 40  # containers at once
 LIVE, SILENT = 15, 5
 SHELLS = {"bash": ("bash", "--norc", "-c"), "zsh": ("zsh", "-f", "-c")}
 
@@ -34,9 +39,9 @@ done
 
 
 def docking(place: Place) -> list[Row]:
-    """Return the rows of docker calls, of docking and castoff, and of ls-dock."""
+    """Return the rows of docker calls and containers, of docking and castoff, and of ls-dock."""
     _add_plain_hosts(place)
-    calls = [_call(place, dock) for dock in _AT_MOST]
+    calls = [*(row for dock in _AT_MOST for row in _calls(place, dock)), _many(place)]
     shells = [row for shell in SHELLS for row in _shell(place, shell)]
     return [*calls, *shells, _listing(place), _on_aws(place)]
 
@@ -51,18 +56,56 @@ def _add_plain_hosts(place: Place) -> None:
         stream.write(plain)
 
 
-def _call(place: Place, dock: str) -> Row:
-    """Compare `docker ps` over the dock's shared connection with one that logs in each time."""
+def _docked(place: Place, dock: str) -> Mapping[str, str]:
+    """Return the environment of a shell that is docked, for as long as this process runs."""
+    shell = {**place.env, "DOCKERUTILS_SHELL": str(os.getpid())}
+    lines = run(Call((f"{place.bin}/dock-environment", dock), place.project, shell)).splitlines()
+    return {**place.env, "DOCKER_HOST": lines[0].removeprefix("DOCKER_HOST=")}
+
+
+def _calls(place: Place, dock: str) -> Iterator[Row]:
+    """Compare `docker ps` docked, and over ssh:// with the shared connection, with one that logs in each time."""
+    where = "loopback" if dock == "near" else f"{DELAY * 2000:g} ms there and back"
+    names = {"socket": f"docker ps, docked, {where}", "dock": f"docker ps, ssh://, one connection, {where}"}
     calls = {
-        name: Call(("docker", "ps"), place.project, {**place.env, "DOCKER_HOST": f"ssh://{name}-{dock}"})
-        for name in ("dock", "plain")
+        "socket": Call(("docker", "ps"), place.project, _docked(place, dock)),
+        **{
+            name: Call(("docker", "ps"), place.project, {**place.env, "DOCKER_HOST": f"ssh://{name}-{dock}"})
+            for name in ("dock", "plain")
+        },
     }
     times = side_by_side(calls, ROUNDS)
-    where = "loopback" if dock == "near" else f"{DELAY * 2000:g} ms there and back"
-    row = compare(Series(f"docker ps, docked, {where}", times["dock"]), Series("over plain ssh://", times["plain"]))
-    at_most = _AT_MOST[dock]
-    met = median(a / b for a, b in zip(times["dock"], times["plain"], strict=True)) <= at_most
-    return row._replace(wanted=verdict(f"≤ {at_most:.2f} times", met=met))
+    for name, title in names.items():
+        row = compare(Series(title, times[name]), Series("over plain ssh://", times["plain"]))
+        met = median(a / b for a, b in zip(times[name], times["plain"], strict=True)) <= _AT_MOST[dock]
+        yield row._replace(wanted=verdict(f"≤ {_AT_MOST[dock]:.2f} times", met=met)) if name == "socket" else row
+
+
+def _many(place: Place) -> Row:
+    """Attach to containers that all start at once: the limits of sshd are its defaults."""
+    docked = _docked(place, "near")
+    (answered, taken), (over_ssh, its) = (_attach(docked, each) for each in (docked["DOCKER_HOST"], "ssh://dock-near"))
+    row = Row(f"docker run -i, {MANY} at once, docked; {answered} answer", f"{taken:.1f} s")
+    row = row._replace(against=f"over ssh://; {over_ssh} answer", its_value=f"{its:.1f} s")
+    return row._replace(wanted=verdict(f"{MANY} answer", met=answered == MANY))
+
+
+def _attach(env: Mapping[str, str], address: str) -> tuple[int, float]:
+    """Return how many containers have repeated a line, all of which were attached at once, and the seconds taken."""
+    note(f"{MANY} containers at once, {address}")
+    argv = ["docker", "--host", address, "run", "--rm", "-i", "--network=none", "--label=many", BUSYBOX, "cat"]
+    pipe = subprocess.PIPE
+    with ExitStack() as stack:
+        began = time.perf_counter()
+        children = [
+            stack.enter_context(subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, env=env))
+            for _ in range(MANY)
+        ]
+        listing = Call(("docker", "ps", "--quiet", "--filter=label=many"), "/", env)
+        while len(run(listing).split()) < sum(child.poll() is None for child in children):
+            time.sleep(0.2)
+        answers = [child.communicate(b"here\n")[0] for child in children]
+        return answers.count(b"here\n"), time.perf_counter() - began
 
 
 def _shell(place: Place, shell: str) -> Iterator[Row]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from benchmarks.lab import Place, environment, installed, write
 from benchmarks.timing import Call, Row, Series, compare, note, run, side_by_side, verdict
-from tests.testbed import host
+from tests.testbed import host, images
 from tests.testbed.debian import modern_usr
 from tests.testbed.engine import running
 from tests.testbed.relay import relaying
@@ -29,7 +29,9 @@ def opened() -> Iterator[Place]:
     with contextlib.ExitStack() as stack:
         directory, binaries = stack.enter_context(installed("docks", "debootstrap", "sshd", "rsync", "nsenter"))
         note("starting a Docker Engine and an sshd (the first time, Debian's engine is fetched)")
-        far = stack.enter_context(host.serving(stack.enter_context(running(modern_usr()))))
+        engine = stack.enter_context(running(modern_usr()))
+        images.add_busybox(engine)
+        far = stack.enter_context(host.serving(engine))
         far.run("install -d -o dock /data/workspaces")
         home = f"{directory}/home"
         env = {**environment(home), **host.at_home(home), "LOGNAME": "alice"}

@@ -114,4 +114,4 @@ def test_the_commands_work_without_git_and_without_the_sources(made, tmp_path, m
     _run("register-dock", "203.0.113.7", "gpu", "--no-connect", directory=tmp_path)
     # The sourced script, and the command that it asks.
     docked = 'set -eu; source dock gpu; echo "$DOCKER_HOST"; castoff'
-    assert _run("bash", "-c", docked, directory=tmp_path) == "ssh://dock-gpu\n"
+    assert _run("bash", "-c", docked, directory=tmp_path) == f"unix://{os.environ['HOME']}/.docker/dock-gpu.sock\n"

@@ -37,7 +37,7 @@ def parser() -> program.Parser:
         "-j",
         "--jobs",
         metavar="N",
-        help=f"build at most N images at a time (default: the number of CPUs, at least {build.AT_ONCE}; docked: 2)",
+        help=f"build at most N images at a time (default: as many as CPUs, at least {build.AT_ONCE}; over ssh://: 2)",
     )
     base = parser.add_argument_group("base images")
     base.add_argument("-f", "--force-build-base", action="store_true", help="build docker/base first")

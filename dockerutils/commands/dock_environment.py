@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from dockerutils.cli import program
-from dockerutils.docks import inventory
+from dockerutils.docks import engine_socket, inventory
 
 _EXAMPLES = """\
   dock-environment gpu             print NAME=value for each variable to set, NAME for each to unset
@@ -24,7 +24,8 @@ def parser(command: str = "dock-environment") -> program.Parser:
         command,
         f"{__doc__}",
         _EXAMPLES,
-        environment="  DOCKERUTILS_DISABLE_PROMPT   if set, source dock does not change the prompt",
+        environment="  DOCKERUTILS_DISABLE_PROMPT   if set, source dock does not change the prompt\n"
+        "  DOCKERUTILS_SHELL            the process that uses the socket (default: the first one of the session)",
     )
     parser.add_dock()
     return parser
@@ -39,7 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def handle(args: argparse.Namespace) -> None:
-    """Find the dock, make sure that ssh knows it, and print its variables."""
-    variables = inventory.docked(inventory.find(args.dock, os.path.expanduser("~")))
+    """Find the dock, make sure that ssh knows it and that its socket accepts connections, and print its variables."""
+    home = os.path.expanduser("~")
+    dock = inventory.find(args.dock, home)
+    variables = inventory.docked(dock) | {"DOCKER_HOST": engine_socket.ensure(dock, home, _shell())}
     for name in inventory.CHANGED:
         print(f"{name}={variables[name]}" if name in variables else name)
+
+
+def _shell() -> int:
+    """Return the process that uses the variables: the shell that runs `source dock`, else that of the terminal."""
+    shell = os.environ.get("DOCKERUTILS_SHELL", "")
+    return int(shell) if shell.isdecimal() else os.getsid(0)

@@ -91,6 +91,8 @@ _SESSION_MANAGER = (
 )
 # The first row that matches applies.
 _TABLE = (
+    # what docks/proxy.py answers to docker
+    Complaint(r"\bdockerutils: (?P<wrong>[^\r\n]*?); (?P<cure>[^\r\n]*)", "{wrong}", "{cure}"),
     *_SESSION_MANAGER,
     # ssh
     Complaint(

@@ -168,9 +168,20 @@ def drop_dead_connections(hosts: Sequence[RemoteHost]) -> None:
 
 
 def check_docked_shell(environ: Mapping[str, str]) -> None:
-    """Forget the shared connection of the shell's dock if it does not answer; docker would wait for it forever."""
-    docks, _ = inventory.survey(os.path.expanduser("~"))
-    drop_dead_connections([of(dock) for dock in docks if dock.moniker == environ.get("DOCK_MONIKER")])
+    """Make sure that docker connects to the shell's dock, or says why not.
+
+    Its socket accepts connections again; over `ssh://`, docker would wait forever for a connection that is dead.
+    """
+    from dockerutils.docks import engine_socket  # late: only docked shells need it
+
+    home = os.path.expanduser("~")
+    docks, _ = inventory.survey(home)
+    for dock in docks:
+        if dock.moniker == environ.get("DOCK_MONIKER"):
+            if environ.get("DOCKER_HOST") == f"unix://{engine_socket.path(dock, home)}":
+                engine_socket.ensure(dock, home, os.getsid(0))
+            else:
+                drop_dead_connections([of(dock)])
 
 
 def of(dock: Dock) -> RemoteHost:

@@ -19,8 +19,8 @@ ALL = "all"  # instead of an image: every image with a Dockerfile
 
 # Builds that run at the same time by default, if this machine has fewer CPUs: a build waits for networks and disks.
 AT_ONCE = 8
-# The same in a docked shell: a build opens several ssh sessions, and sshd drops logins beyond ten at once.
-_AT_ONCE_DOCKED = 2
+# The same over ssh://: a build opens several ssh sessions, and sshd drops logins beyond ten at once.
+_AT_ONCE_OVER_SSH = 2
 
 
 class Request(NamedTuple):
@@ -30,7 +30,7 @@ class Request(NamedTuple):
     that need it. `pull` pulls newer versions of the FROM images. `repository`, for one image, and `tag` replace those
     of the project. `options` are further options of docker build. `with_missing` also builds images of the project
     that these are built from and that the engine does not have. `at_once` is the number of builds that run at the same
-    time, None for the number of CPUs, but at least AT_ONCE, and in a docked shell 2.
+    time, None for the number of CPUs, but at least AT_ONCE, and over ssh:// 2.
     """
 
     images: Sequence[str]
@@ -83,8 +83,10 @@ def build(
 
 def _at_once(project: Project, request: Request) -> int:
     """Return the number of builds that run at the same time."""
-    if request.at_once or project.docked:
-        return request.at_once or _AT_ONCE_DOCKED
+    if request.at_once:
+        return request.at_once
+    if project.environ.get("DOCKER_HOST", "").startswith("ssh://"):
+        return _AT_ONCE_OVER_SSH
     # macOS has no affinity.
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(cpus, AT_ONCE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
@@ -12,12 +13,20 @@ from dockerutils.docks.records import Dock
 from tests.support import call
 
 
-def test_a_line_for_each_variable(isolated, tmp_path, capfd) -> None:
+@pytest.fixture
+def ended() -> int:
+    """Return the pid of a process that has ended: what it uses ends too."""
+    with subprocess.Popen(["true"]) as child:
+        return child.pid
+
+
+def test_a_line_for_each_variable(isolated, tmp_path, capfd, monkeypatch, ended) -> None:
+    monkeypatch.setenv("DOCKERUTILS_SHELL", str(ended))
     inventory.register(Dock("gpu", "203.0.113.7", "ada", "203.0.113.7", "203.0.113.7", 2222), os.environ["HOME"])
     outcome = call(main, "gpu", directory=tmp_path, capfd=capfd)
     assert (outcome.status, outcome.err) == (0, "")
     assert outcome.out.splitlines() == [
-        "DOCKER_HOST=ssh://dock-gpu", "DOCKER_IP=203.0.113.7", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH",
+        f"DOCKER_HOST=unix://{os.environ['HOME']}/.docker/dock-gpu.sock", "DOCKER_IP=203.0.113.7", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH",
         "DOCK_MONIKER=gpu", "DOCK_ADDRESS=203.0.113.7", "DOCK_USER=ada", "DOCK_HOSTNAME=203.0.113.7", "DOCK_IP=203.0.113.7",
         "DOCK_PORT=2222", "DOCK_IDENTITY", "DOCK_INSTANCE_ID", "DOCK_REGION", "DOCK_PROVISIONED_PRODUCT",
     ]  # fmt: skip
