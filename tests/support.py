@@ -11,8 +11,8 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
@@ -111,6 +111,16 @@ def wait_for(condition: Callable[[], T], seconds: float = 60) -> T:
         # The longer it takes, the less an immediate answer matters; what is waited for needs the processor, too.
         time.sleep(min(0.01 + passed / 20, 0.2))
     return value
+
+
+@contextmanager
+def sleeping(env: Mapping[str, str] | None = None) -> Iterator[int]:
+    """Yield the pid of a process that does nothing and ends with the block, if it was not killed before."""
+    with subprocess.Popen(["sleep", "infinity"], env=env) as child:
+        try:
+            yield child.pid
+        finally:
+            child.kill()
 
 
 def processes(*argv: str) -> list[int]:

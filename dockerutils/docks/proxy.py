@@ -150,8 +150,12 @@ class _Exchange:
             self.is_over = True
             self._client.sendall(answer)
             _pass_both_ways(self._client, channel.stream)
-        elif self._attempts > 1 or not self._request.startswith((b"GET ", b"HEAD ")):
+        elif not self._is_repeatable:
             self.is_over = self.was_cut = True
+
+    @property
+    def _is_repeatable(self) -> bool:
+        return self._attempts == 1 and self._request.startswith((b"GET ", b"HEAD "))
 
     def _first_answer(self, channel: Channel) -> bytes:
         """Send the request and what follows; return the first bytes of the answer, none if there is no answer.
@@ -164,7 +168,8 @@ class _Exchange:
             stream.sendall(self._request)
             ready.register(stream, selectors.EVENT_READ)
             ready.register(self._client, selectors.EVENT_READ)
-            limit: float | None = PING
+            # What cannot be repeated waits until ssh finds the connection dead: the engine can be just slow.
+            limit = PING if self._is_repeatable else None
             while len(self._request) <= _KEPT:
                 events = {key.fileobj for key, _ in ready.select(limit)}
                 if stream in events:
@@ -175,7 +180,7 @@ class _Exchange:
                         return b""
                 elif not events:
                     is_dead = self._tunnel.has_failed(channel)
-                    limit = None  # ssh notices by itself when the connection fails later
+                    limit = None
                     if is_dead:
                         break
             else:

@@ -17,7 +17,7 @@ from dockerutils.docks import inventory, records, ssh_config
 from dockerutils.docks.records import Dock
 
 # Directories that docker can be in, and that the PATH of an ssh command often does not contain.
-_PLACES = "/usr/local/bin:/usr/bin:/snap/bin:/opt/bin:/opt/homebrew/bin:$HOME/.docker/bin:$HOME/bin"
+PLACES = "/usr/local/bin:/usr/bin:/snap/bin:/opt/bin:/opt/homebrew/bin:$HOME/.docker/bin:$HOME/bin"
 
 # Seconds: to connect to a host; for the shared connection to answer, on a busy machine; between signs of life of the
 # host, of which three can be missing.
@@ -46,7 +46,7 @@ def find_docker(question: str = "version -f {{.Server.Version}}") -> str:
     ask = f'"$docker" {question}'
     return (
         "docker=docker sudo= answer= refused=; "
-        f"command -v docker >/dev/null || {{ PATH=$PATH:{_PLACES}; docker=$(command -v docker); }} || docker=; "
+        f"command -v docker >/dev/null || {{ PATH=$PATH:{PLACES}; docker=$(command -v docker); }} || docker=; "
         f'test -z "$docker" || answer=$({ask} 2>/dev/null) || '
         f'{{ answer=$(sudo -n {ask} 2>/dev/null) && sudo="sudo -n "; }} || '
         'refused="$("$docker" version 2>&1 >/dev/null | tr "\\r\\n" "  ") "; '

@@ -18,17 +18,19 @@ from typing import NamedTuple
 from dockerutils.core import process
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.core.process.children import Child
-from dockerutils.docks import inventory, remote, ssh_config
+from dockerutils.docks import inventory, records, remote, ssh_config
 from dockerutils.docks.remote import RemoteHost
 
-# Seconds: for the login and the question, for ssh to open the forward, for the engine to answer a ping.
+# Seconds: for the login and the question; for ssh to open the forward, and the engine to answer there; for a ping.
 _LOGIN, _OPEN, PING = 60.0, 10.0, 3.0
 # Seconds that an unused channel stays open, and that a failure is the answer to others who ask.
 _SPARE, _FAILED = 60.0, 2.0
 _PING = b"GET /_ping HTTP/1.0\r\n\r\n"
 
 # Prints the socket of the engine that docker on the dock uses, if the user there may use it.
-_QUESTION = """
+_QUESTION = (
+    f"PATH=$PATH:{remote.PLACES}"
+    """
 engine=${DOCKER_HOST:-$(docker context inspect --format '{{.Endpoints.docker.Host}}' 2>/dev/null)}
 case $engine in
 unix://*) engine=${engine#unix://} ;;
@@ -37,6 +39,7 @@ unix://*) engine=${engine#unix://} ;;
 esac
 if test -S "$engine" && test -r "$engine" && test -w "$engine"; then echo "dockerutils engine $engine"; fi
 """
+)
 
 
 class Channel:
@@ -47,10 +50,10 @@ class Channel:
         self.stream = stream
         self._child = child
 
-    def answers(self) -> bool:
-        """Return whether the engine answers a ping; the channel is of no other use then."""
+    def answers(self, seconds: float) -> bool:
+        """Return whether the engine answers a ping in time; the channel is of no other use then."""
         try:
-            self.stream.settimeout(PING)
+            self.stream.settimeout(seconds)
             self.stream.sendall(_PING)
             return self.stream.recv(len(b"HTTP/1.")) == b"HTTP/1."
         except OSError:
@@ -99,7 +102,7 @@ class _Forward(NamedTuple):
         self.close()
         if self._control("forward"):
             with suppress(OSError):
-                return self.connect().answers()
+                return self.connect().answers(_OPEN)
         return False
 
     def close(self) -> None:
@@ -142,6 +145,7 @@ class Tunnel:
         self._moniker = moniker
         self._home = home
         self._way: _Forward | _Sessions | None = None
+        self._record: tuple[str, object] | None = None
         self._spare: Channel | None = None
         self._spare_since = 0.0
         self._failure = DockerutilsError()
@@ -151,6 +155,8 @@ class Tunnel:
     def open(self) -> Channel:
         """Return a new channel; DockerutilsError says why there is none."""
         with self._lock:
+            if self._record and self._record[1] != _state(self._record[0]):
+                self._give_up()  # the dock has another address now
             channel = self._take_spare() or self._connect()
             if isinstance(channel.way, _Forward):  # the next one is open then when it is needed, a round trip earlier
                 with suppress(OSError):
@@ -162,7 +168,7 @@ class Tunnel:
         if channel.way is not self._way:
             return True
         try:
-            return not channel.way.connect().answers()
+            return not channel.way.connect().answers(PING)
         except (OSError, DockerutilsError):
             return True
 
@@ -225,6 +231,8 @@ class Tunnel:
         shared = dock and ssh_config.socket(dock, self._home)
         if not dock or not shared:
             raise DockerutilsError(f"dock {self._moniker} is no longer registered; run: castoff")
+        record = records.path(dock.address, self._home)
+        self._record = (record, _state(record))
         host = remote.of(dock)
         answer = host.capture(_QUESTION, seconds=_LOGIN)
         if engine := re.search(r"(?m)^dockerutils engine (/[^:\r\n]*)$", answer.stdout):
@@ -233,3 +241,12 @@ class Tunnel:
                 return forward
             forward.close()
         return _Sessions(host, f"{host.docker} system dial-stdio")
+
+
+def _state(path: str) -> object:
+    """Return what changes when a file is replaced, None if there is no file."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns

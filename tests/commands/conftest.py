@@ -18,9 +18,9 @@ from dockerutils.aws import ec2, readiness, resources
 from dockerutils.commands import create_dock
 from dockerutils.commands import transfer_image as transfer_image_command
 from dockerutils.core import process
-from dockerutils.docks import inventory
+from dockerutils.docks import engine_socket, inventory
 from dockerutils.docks.records import Dock
-from tests.support import App, Main, Outcome, call, program, write_tree
+from tests.support import App, Main, Outcome, call, program, sleeping, write_tree
 from tests.testbed import aws as testbed_aws
 from tests.testbed import debian, layered_images
 from tests.testbed.aws import Aws, Front
@@ -198,10 +198,12 @@ def docked_shell(
 
     The engine sees no other files of the host than those of the user's home directory.
     """
-    with serving(containerd_engine, near=True) as host:
+    with serving(containerd_engine, near=True) as host, sleeping() as shell:
         host.admit(ssh_home)
-        inventory.register(Dock("gpu", host.address, "dock", host.address, host.address, host.port), ssh_home)
-        for name, value in inventory.docked(inventory.find("gpu", ssh_home)).items():
+        dock = Dock("gpu", host.address, "dock", host.address, host.address, host.port)
+        inventory.register(dock, ssh_home)
+        engine = engine_socket.ensure(dock, ssh_home, shell)
+        for name, value in (inventory.docked(dock) | {"DOCKER_HOST": engine}).items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("DOCK_WORKSPACES", f"{host.home('dock')}/work")
         yield Docked(write_tree(tmp_path / "app", {"docker/dev/Dockerfile": "FROM scratch\n"}), host, capfd)

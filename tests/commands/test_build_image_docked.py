@@ -39,12 +39,13 @@ def test_buildkit_sends_changes_only(docked_shell: Docked) -> None:
 
 
 def test_a_project_is_built_on_the_dock(docked_shell: Docked) -> None:
-    """Several builds at once need more sessions than sshd admits over one connection, and log in for the others."""
+    """Several builds at once need more channels than sshd accepts sessions over one connection."""
     names = ["a", "b", "c", "dev"]
     docked_shell.write({f"docker/{name}/Dockerfile": "FROM app-base:alice\nCOPY note /note\n" for name in names})
     docked_shell.write({"docker/base/Dockerfile": "FROM local/busybox\n", "note": "from here\n"})
     outcome = docked_shell(main, "all")
     assert outcome.status == 0, outcome.err
+    assert docked_shell.host.authentications() == 1
     for name in names:
         assert docked_shell.host.engine.docker("run", "--rm", f"app-{name}:alice", "cat", "/note") == "from here\n"
     docked_shell.host.engine.docker("image", "rm", "--force", *(f"app-{name}:alice" for name in [*names, "base"]))

@@ -16,7 +16,7 @@ import pytest
 
 from dockerutils.docks import engine_socket, inventory, proxy, remote, tunnel
 from dockerutils.docks.records import Dock
-from tests.support import wait_for
+from tests.support import sleeping, wait_for
 from tests.testbed.engine import Engine
 from tests.testbed.host import Host, serving
 from tests.testbed.relay import relaying
@@ -25,11 +25,10 @@ MANY = 40
 
 
 @pytest.fixture
-def shell() -> Iterator[subprocess.Popen[bytes]]:
-    """Return a process that uses sockets, which end after it."""
-    with subprocess.Popen(["sleep", "1000"]) as child:
-        yield child
-        child.kill()
+def shell() -> Iterator[int]:
+    """Return the pid of a process that uses sockets, which end after it."""
+    with sleeping() as pid:
+        yield pid
 
 
 @pytest.fixture
@@ -79,11 +78,11 @@ def master(dock: Dock) -> int:
     return int(check.stderr.partition("pid=")[2].partition(")")[0])
 
 
-def test_many_containers_at_once(host: Host, home: str, shell: subprocess.Popen[bytes]) -> None:
+def test_many_containers_at_once(host: Host, home: str, shell: int) -> None:
     """Four times as many as sshd accepts sessions over one connection (MaxSessions), each with several channels."""
     dock = dock_at(host)
     inventory.register(dock, home)
-    address = engine_socket.ensure(dock, home, shell.pid)
+    address = engine_socket.ensure(dock, home, shell)
     argv = ["docker", "--host", address, "run", "--rm", "-i", "--network=none", "--label=many", "local/busybox", "cat"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with ExitStack() as stack:
@@ -173,9 +172,9 @@ def gpu(home: str) -> Dock:
     return dock
 
 
-def proxies(shell: subprocess.Popen[bytes]) -> list[int]:
+def proxies(shell: int) -> list[int]:
     """Return the processes that were started for a shell and have not ended."""
-    argv, found = f"-m\0dockerutils.docks.proxy\0gpu\0(\\d+)\0{shell.pid}\0$".encode(), []
+    argv, found = f"-m\0dockerutils.docks.proxy\0gpu\0(\\d+)\0{shell}\0$".encode(), []
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         with suppress(OSError):
             if re.search(argv, Path(f"/proc/{pid}/cmdline").read_bytes()):
@@ -183,25 +182,24 @@ def proxies(shell: subprocess.Popen[bytes]) -> list[int]:
     return found
 
 
-def test_the_process_ends_after_its_shells(gpu: Dock, home: str, shell: subprocess.Popen[bytes]) -> None:
-    address = engine_socket.ensure(gpu, home, shell.pid)
+def test_the_process_ends_after_its_shells(gpu: Dock, home: str, shell: int) -> None:
+    address = engine_socket.ensure(gpu, home, shell)
     path = f"{home}/.docker/dock-gpu.sock"
     assert (address, os.stat(path).st_mode & 0o777) == (f"unix://{path}", 0o600)
-    with subprocess.Popen(["sleep", "1000"]) as other:
-        assert engine_socket.ensure(gpu, home, other.pid) == address
+    with sleeping() as other:
+        assert engine_socket.ensure(gpu, home, other) == address
         assert (len(proxies(shell)), proxies(other)) == (1, [])
-        other.kill()
-    shell.kill()
-    shell.wait()
+        os.kill(shell, signal.SIGKILL)
+        os.waitpid(shell, 0)
     wait_for(lambda: not proxies(shell))
     assert not os.path.exists(path)
 
 
 def test_the_next_command_replaces_a_process_that_ended_or_stopped(
-    gpu: Dock, home: str, shell: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+    gpu: Dock, home: str, shell: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "getsid", lambda _: shell.pid)
-    address = engine_socket.ensure(gpu, home, shell.pid)
+    monkeypatch.setattr(os, "getsid", lambda _: shell)
+    address = engine_socket.ensure(gpu, home, shell)
     [first] = proxies(shell)
     os.kill(first, signal.SIGKILL)
     wait_for(lambda: not proxies(shell))
@@ -209,17 +207,16 @@ def test_the_next_command_replaces_a_process_that_ended_or_stopped(
     [second] = proxies(shell)
     os.kill(second, signal.SIGSTOP)
     try:
-        assert engine_socket.ensure(gpu, home, shell.pid) == address
+        assert engine_socket.ensure(gpu, home, shell) == address
         assert len(proxies(shell)) == 2
     finally:
         os.kill(second, signal.SIGKILL)
 
 
 def test_a_process_whose_environment_names_the_socket_uses_it() -> None:
-    with subprocess.Popen(["sleep", "1000"], env={"DOCKER_HOST": "unix:///h/dock-gpu.sock"}) as child:
+    with sleeping({**os.environ, "DOCKER_HOST": "unix:///h/dock-gpu.sock"}):
         wait_for(lambda: proxy._is_in_environment("/h/dock-gpu.sock"))
         assert not proxy._is_in_environment("/h/dock-gpu")
-        child.kill()
     assert not proxy._is_in_environment("/h/dock-gpu.sock")
 
 
