@@ -19,7 +19,7 @@ from tests.testbed import aws
 from tests.testbed.images import BUSYBOX
 
 ROUNDS, LIMIT = 15, 5.0
-MANY = 40  # containers at once
+MANY, STUCK = 40, 60.0  # containers at once, and seconds after which those that do not answer are given up
 LIVE, SILENT = 15, 5
 SHELLS = {"bash": ("bash", "--norc", "-c"), "zsh": ("zsh", "-f", "-c")}
 
@@ -103,9 +103,19 @@ def _attach(env: Mapping[str, str], address: str) -> tuple[int, float]:
         ]
         listing = Call(("docker", "ps", "--quiet", "--filter=label=many"), "/", env)
         while len(run(listing).split()) < sum(child.poll() is None for child in children):
+            if time.perf_counter() - began > STUCK:
+                break
             time.sleep(0.2)
-        answers = [child.communicate(b"here\n")[0] for child in children]
+        answers = [_answer(child) for child in children]
         return answers.count(b"here\n"), time.perf_counter() - began
+
+
+def _answer(child: subprocess.Popen[bytes]) -> bytes:
+    try:
+        return child.communicate(b"here\n", STUCK / MANY)[0]
+    except subprocess.TimeoutExpired:
+        child.kill()
+        return b""
 
 
 def _shell(place: Place, shell: str) -> Iterator[Row]:

@@ -123,6 +123,12 @@ class Bed:
             return answer + everything(client)
 
 
+def send(client: socket.socket, data: bytes) -> None:
+    """Send all of it, and the end."""
+    client.sendall(data)
+    client.shutdown(socket.SHUT_WR)
+
+
 def everything(client: socket.socket) -> bytes:
     """Return what comes until the end."""
     with client.makefile("rb") as stream:
@@ -147,7 +153,7 @@ def test_bytes_and_ends_go_both_ways(bed: Bed) -> None:
     with closing(bed.connect()) as client:
         client.sendall(START)
         assert client.recv(len(OK)) == OK
-        sender = threading.Thread(target=lambda: (client.sendall(data), client.shutdown(socket.SHUT_WR)))
+        sender = threading.Thread(target=send, args=(client, data))
         sender.start()
         assert everything(client) == data + b"."
         sender.join()
