@@ -23,7 +23,7 @@ from dockerutils.docks.remote import RemoteHost
 
 # Seconds: for the login and the question; for ssh to open the forward, and the engine to answer there; for a ping.
 _LOGIN, _OPEN, PING = 60.0, 10.0, 3.0
-# Seconds that an unused channel stays open, and that a failure is the answer to others who ask.
+# Seconds that an unused channel stays open, and after which a failure is slow: for as long others get it too.
 _SPARE, _FAILED = 60.0, 2.0
 _PING = b"GET /_ping HTTP/1.0\r\n\r\n"
 
@@ -149,15 +149,16 @@ class Tunnel:
         self._spare: Channel | None = None
         self._spare_since = 0.0
         self._failure = DockerutilsError()
-        self._failed_at = float("-inf")
+        self._failed_until = float("-inf")
         self._lock = threading.Lock()
 
     def open(self) -> Channel:
         """Return a new channel; DockerutilsError says why there is none."""
+        asked = time.monotonic()
         with self._lock:
             if self._record and self._record[1] != _state(self._record[0]):
                 self._give_up()  # the dock has another address now
-            channel = self._take_spare() or self._connect()
+            channel = self._take_spare() or self._connect(asked)
             if isinstance(channel.way, _Forward):  # the next one is open then when it is needed, a round trip earlier
                 with suppress(OSError):
                     self._spare, self._spare_since = channel.way.connect(), time.monotonic()
@@ -210,19 +211,22 @@ class Tunnel:
             self._way.close()
         self._way = None
 
-    def _connect(self) -> Channel:
+    def _connect(self, asked: float) -> Channel:
+        """Return a new channel, also over a new way. Who has asked before a failure gets the same one."""
         if self._way:
             with suppress(OSError):
                 return self._way.connect()
             self._way = None
-        if time.monotonic() - self._failed_at < _FAILED:
+        if asked < self._failed_until:
             raise self._failure
+        began = time.monotonic()
         try:
             self._way = self._find()
             return self._way.connect()
         except (OSError, DockerutilsError) as error:
             self._failure = error if isinstance(error, DockerutilsError) else DockerutilsError(str(error))
-            self._failed_at = time.monotonic()
+            ended = time.monotonic()
+            self._failed_until = ended + _FAILED if ended - began > _FAILED else ended
             raise self._failure from None
 
     def _find(self) -> _Forward | _Sessions:
