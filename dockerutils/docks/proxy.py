@@ -19,10 +19,14 @@ from contextlib import suppress
 
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.docks import engine_socket, inventory
-from dockerutils.docks.tunnel import PING, Channel, Tunnel
+from dockerutils.docks.tunnel import Channel, Tunnel
 
 # Seconds between two looks at who uses the socket, and at the environments of all processes.
 _TICK, _LONG_TICK = 2.0, 60.0
+# Seconds for the engine to answer before its connection is checked: docker gives up its first request after two.
+_PATIENCE = 1.5
+# Seconds for a client to read a refusal.
+_READ = 3.0
 _CHUNK = 1 << 18
 # Bytes of a request that are kept, to send it again.
 _KEPT = 1 << 16
@@ -163,13 +167,13 @@ class _Exchange:
         The client then sends nothing more, or too much to keep, or the channel has failed.
         """
         stream = channel.stream
-        answer, is_dead = b"", False
+        answer = b""
         with selectors.DefaultSelector() as ready, suppress(OSError):
             stream.sendall(self._request)
             ready.register(stream, selectors.EVENT_READ)
             ready.register(self._client, selectors.EVENT_READ)
             # What cannot be repeated waits until ssh finds the connection dead: the engine can be just slow.
-            limit = PING if self._is_repeatable else None
+            limit = _PATIENCE if self._is_repeatable else None
             while len(self._request) <= _KEPT:
                 events = {key.fileobj for key, _ in ready.select(limit)}
                 if stream in events:
@@ -179,14 +183,13 @@ class _Exchange:
                     if not self._receive(stream):
                         return b""
                 elif not events:
-                    is_dead = self._tunnel.has_failed(channel)
+                    if self._tunnel.is_dead(channel):
+                        return b""
                     limit = None
-                    if is_dead:
-                        break
             else:
                 return b""
         if not answer:
-            self._tunnel.replace(channel, is_dead=is_dead)
+            self._tunnel.give_up(channel)
         return answer
 
     def _receive(self, stream: socket.socket) -> bool:
@@ -226,7 +229,7 @@ def _refuse(client: socket.socket, message: str) -> None:
     head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n"
     client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     client.shutdown(socket.SHUT_WR)
-    client.settimeout(PING)
+    client.settimeout(_READ)
     while client.recv(_CHUNK):  # closing it with a request unread would take the answer back
         pass
 

@@ -150,7 +150,7 @@ class Tunnel:
         self._spare_since = 0.0
         self._failure = DockerutilsError()
         self._failed_until = float("-inf")
-        self._lock = threading.Lock()
+        self._lock, self._probing = threading.Lock(), threading.Lock()
 
     def open(self) -> Channel:
         """Return a new channel; DockerutilsError says why there is none."""
@@ -164,22 +164,25 @@ class Tunnel:
                     self._spare, self._spare_since = channel.way.connect(), time.monotonic()
             return channel
 
-    def has_failed(self, channel: Channel) -> bool:
-        """Return whether the connection that a channel uses is dead, or replaced by another one."""
-        if channel.way is not self._way:
-            return True
-        try:
-            return not channel.way.connect().answers(PING)
-        except (OSError, DockerutilsError):
-            return True
-
-    def replace(self, channel: Channel, *, is_dead: bool) -> None:
-        """Give up the way of a channel; `is_dead`: its connection too, which ssh has not noticed yet."""
+    def give_up(self, channel: Channel) -> None:
+        """Give up the way of a channel that failed."""
         with self._lock:
             if channel.way is self._way:
-                if is_dead:
-                    channel.way.host.forget_connection()
                 self._give_up()
+
+    def is_dead(self, channel: Channel) -> bool:
+        """Return whether the connection that a channel uses does not answer a ping either; it is given up then."""
+        with self._probing:  # one at a time: the others get its result
+            if channel.way is not self._way:
+                return True
+            try:
+                if channel.way.connect().answers(PING):
+                    return False
+            except (OSError, DockerutilsError):
+                pass
+            channel.way.host.forget_connection()
+            self.give_up(channel)
+            return True
 
     def tidy(self) -> None:
         """Close the spare channel if nobody used it for some time: until then the connection counts as used."""

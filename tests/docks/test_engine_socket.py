@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dockerutils.docks import engine_socket, inventory, proxy, remote, tunnel
+from dockerutils.docks import engine_socket, inventory, proxy, remote, ssh_config, tunnel
 from dockerutils.docks.records import Dock
 from tests.support import sleeping, wait_for
 from tests.testbed.engine import Engine
@@ -40,7 +40,7 @@ def home() -> str:
 def serve(home: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Dock], str]]:
     """Return a function that serves the socket of a dock in this process, less patiently, and returns its DOCKER_HOST."""
     monkeypatch.setattr(tunnel, "PING", 1.0)
-    monkeypatch.setattr(proxy, "PING", 1.0)
+    monkeypatch.setattr(proxy, "_PATIENCE", 0.5)
     monkeypatch.setattr(proxy, "_TICK", 0.05)
     with ExitStack() as stack:
 
@@ -119,13 +119,12 @@ def test_docker_finds_the_engine_again(host: Host, serve: Callable[[Dock], str])
 
         # The network is gone while this machine sleeps; when it is back, the old connection is still dead.
         os.kill(first.pid, signal.SIGSTOP)
-        before = os.stat(f"{remote.of(dock)._socket}")
         argv = ["docker", "--host", address, "version", "-f", "ok"]
         with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as waiting:
-            wait_for(lambda: not os.path.exists(f"{remote.of(dock)._socket}"))
+            wait_for(lambda: not os.path.exists(str(ssh_config.socket(dock, os.environ["HOME"]))))
             os.kill(first.pid, signal.SIGCONT)
             assert waiting.communicate(timeout=60)[0] == "ok\n"
-        assert os.stat(f"{remote.of(dock)._socket}").st_ino != before.st_ino
+        wait_for(lambda: host.authentications() == 6)
 
         # The dock has another address now, and nothing answers at the old one.
         os.kill(first.pid, signal.SIGSTOP)

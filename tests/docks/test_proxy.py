@@ -88,7 +88,7 @@ class Bed:
         listener.listen()
         monkeypatch.setattr(tunnel.Tunnel, "_find", lambda _: self._find())
         monkeypatch.setattr(tunnel, "PING", 0.3)
-        monkeypatch.setattr("dockerutils.docks.proxy.PING", 0.3)
+        monkeypatch.setattr("dockerutils.docks.proxy._PATIENCE", 0.3)
         monkeypatch.setattr("dockerutils.docks.proxy._TICK", 0.05)
         self.proxy = Proxy("gpu", listener, {os.getpid()})
         self.thread = threading.Thread(target=self.proxy.serve, daemon=True)
