@@ -184,8 +184,15 @@ def _modern(cdi_directory: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def _containerd() -> Iterator[Engine]:
-    with running(debian.modern_usr(), is_awaited=False, **CONTAINERD) as engine:
+def containerd_cdi(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return such a directory of `containerd_engine`."""
+    return tmp_path_factory.mktemp("cdi")
+
+
+@pytest.fixture(scope="session")
+def _containerd(containerd_cdi: Path) -> Iterator[Engine]:
+    settings: dict[str, Any] = {**CONTAINERD, "cdi-spec-dirs": [str(containerd_cdi)]}
+    with running(debian.modern_usr(), is_awaited=False, **settings) as engine:
         images.add_busybox(engine)
         yield engine
 

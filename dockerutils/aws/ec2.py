@@ -23,11 +23,14 @@ LIVE = ("pending", RUNNING, "shutting-down", "stopping", STOPPED)
 UNKNOWN_INSTANCE, UNKNOWN_GROUP, UNKNOWN_KEY = (
     f"Invalid{each}.NotFound" for each in ("InstanceID", "Group", "KeyPair")
 )
+# What AWS returns to too many requests: https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+_THROTTLED = ("RequestLimitExceeded", "Throttling", "ThrottlingException")
 # Seconds between two requests, and how long such an answer counts as temporary.
 TICK, SETTLE = 1.0, 60.0
 
 _INSTANCE = (
-    "InstanceId,State.Name,PublicIpAddress,PrivateIpAddress,StateReason.Message,SecurityGroups[].GroupId,"
+    "InstanceId,State.Name,PublicIpAddress,PrivateIpAddress,StateReason.Message,SpotInstanceRequestId,"
+    "SecurityGroups[].GroupId,"
     "Tags[].[Key,Value],[[PublicDnsName,PrivateDnsName],NetworkInterfaces[].Ipv6Addresses[].Ipv6Address,"
     "NetworkInterfaces[].PrivateIpAddresses[].[PrivateIpAddress,Association.PublicIp][]][]"
 )
@@ -36,7 +39,8 @@ _INSTANCE = (
 class Instance(NamedTuple):
     """An instance: its state as AWS names it, its addresses if it has any, security groups, tags and account.
 
-    `others` are the names of its addresses, and the addresses of all its network interfaces.
+    `spot` is the spot request that made it, if any; `others` are the names of its addresses, and the addresses of all its
+    network interfaces.
     """
 
     id: str
@@ -44,6 +48,7 @@ class Instance(NamedTuple):
     public: str | None = None
     private: str | None = None
     reason: str | None = None
+    spot: str | None = None
     groups: Sequence[str] = ()
     tags: Mapping[str, str] = {}
     account: str | None = None
@@ -68,22 +73,24 @@ class Ec2:
         self.region = region or session.region
         self.dry_run = session.dry_run
 
-    def call(self, operation: str, parameters: Mapping[str, Any], query: str = "", variable: str = "") -> Any:
+    def call(
+        self, operation: str, parameters: Mapping[str, Any], query: str = "", variable: str = "", *, given: str = ""
+    ) -> Any:
         """Make a call of EC2; see Session.call."""
-        return self.session.call(Call("ec2", operation, parameters, self.region, query), variable=variable)
+        return self.session.call(Call("ec2", operation, parameters, self.region, query), variable=variable, given=given)
 
     def line(self, operation: str, parameters: Mapping[str, Any]) -> str:
         """Return the aws command that makes a call."""
         return self.session.line(Call("ec2", operation, parameters, self.region))
 
     def settled(self, codes: Collection[str], make: Callable[[], T]) -> T:
-        """Make a call; repeat it while AWS refuses it with one of these codes, for SETTLE seconds at most."""
+        """Make a call; repeat it for at most SETTLE seconds while AWS throttles it, or refuses it with a code."""
         deadline = time.monotonic() + SETTLE
         while True:
             try:
                 return make()
             except Refused as error:
-                if error.code not in codes or time.monotonic() > deadline:
+                if error.code not in {*codes, *_THROTTLED} or time.monotonic() > deadline:
                     raise
             time.sleep(TICK)
 
@@ -115,9 +122,16 @@ class Ec2:
         """Stop instances."""
         self.call("stop-instances", {"InstanceIds": list(ids)})
 
-    def terminate(self, ids: Sequence[str]) -> None:
+    def terminate(self, ids: Sequence[str], *, given: str = "") -> None:
         """Terminate instances. One that has just been created can be unknown at first."""
-        self.settled({UNKNOWN_INSTANCE}, lambda: self.call("terminate-instances", {"InstanceIds": list(ids)}))
+        parameters = {"InstanceIds": list(ids)}
+        self.settled({UNKNOWN_INSTANCE}, lambda: self.call("terminate-instances", parameters, given=given))
+        if self.dry_run:
+            self.call("wait instance-terminated", parameters, given=given)
+
+    def cancel_spot(self, requests: Sequence[str], *, given: str = "") -> None:
+        """Cancel spot requests, before their instances are terminated: a persistent request would make another one."""
+        self.call("cancel-spot-instance-requests", {"SpotInstanceRequestIds": list(requests)}, given=given)
 
     def stops_on_shutdown(self, instance: str) -> bool:
         """Return whether an instance that shuts itself down is stopped, not terminated."""
@@ -138,7 +152,7 @@ class Ec2:
         and for an instance that is terminated instead.
         """
         while True:
-            found = self.instances(ids)
+            found = self.settled((), lambda: self.instances(ids))
             show(found)
             missing = [] if TERMINATED in states else [each for each in ids if each not in found]
             waiting = [each for each in found.values() if each.state not in states]

@@ -11,11 +11,12 @@ from dockerutils.core.errors import DockerutilsError
 
 
 class Refused(DockerutilsError):
-    """AWS answered a call with an error. `code` is the error code that AWS documents."""
+    """AWS answered a call with an error. `code` is the error code that AWS documents, `reason` what AWS says."""
 
-    def __init__(self, message: str, code: str) -> None:
+    def __init__(self, message: str, code: str, reason: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.reason = reason
         # After an internal error the call can have been carried out all the same.
         self.is_final = re.search(r"Internal|Unavailable|Duplicate", code) is None
 
@@ -29,7 +30,8 @@ def explained() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise Refused(_refusal(error), error.response["Error"].get("Code", "")) from error
+        code, reason = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
+        raise Refused(_refusal(error), code, reason.rstrip(".") or code) from error
     # ValueError: an endpoint that is not a URL.
     except (BotoCoreError, ValueError) as error:
         raise DockerutilsError(f"AWS: {' '.join(str(error).split()).rstrip('.')}; {_remedy(error)}") from error
@@ -39,6 +41,8 @@ def _refusal(error: Any) -> str:
     """Explain an error code; https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html."""
     code, message = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
     remedy = next((remedy for pattern, remedy in _CODES.items() if re.match(pattern, code)), _FIX)
+    if error.operation_name == "StartInstances" and re.match(_CAPACITY, code):
+        remedy = "AWS has no such machine free in the dock's zone; try again later"
     message = re.sub(r"\s*Encoded authorization failure message: \S+", "", message)
     return f"AWS refused {error.operation_name}: {message.rstrip('.') or 'no reason given'} ({code}); {remedy}"
 
@@ -64,13 +68,18 @@ _EXCEPTIONS = {
     "HTTPClientError": _NETWORK,
     "ConnectionError": _NETWORK,
 }
+_CAPACITY = r"Insufficient\w*Capacity|UnfulfillableCapacity|Unsupported$"
 _CODES = {
     r"ResourceNotFoundException": "correct the name, or the region",
     r"RepositoryNotFound": "correct the name, or publish the image first",
     r"ParameterNotFound": "name an image of this region with --ami",
-    r"Insufficient\w*Capacity": "choose another instance type (-i) or subnet (-s), or try again later",
+    _CAPACITY: "choose another instance type (-i) or subnet (-s), or try again later",
     r"VcpuLimitExceeded|InstanceLimitExceeded": "choose a smaller instance type (-i), or request a higher quota",
     r"RequestLimitExceeded|Throttling": "try again later",
+    r"MaxSpotInstanceCountExceeded|SpotMaxPriceTooLow": "use --spot-or-on-demand, or request a higher quota",
+    r"IncorrectSpotRequestState": "AWS stopped this spot instance and will start it again itself; try again later",
+    r"AuthFailure\.ServiceLinkedRole": "ask an administrator: aws iam create-service-linked-role --aws-service-name "
+    "spot.amazonaws.com",
     r"InvalidAMIID": "correct --ami: the image must be in this region",
     r"InvalidSubnet": "correct -s: the subnet must be in this region",
     r"InvalidInstanceType": "correct -i: the region must offer the type",

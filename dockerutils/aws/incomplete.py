@@ -21,14 +21,13 @@ from dockerutils.docks.records import Dock
 _PRODUCT = "product-"
 
 
-def new_run(*, product: bool) -> str:
-    """Return a new run tag, for Service Catalog or for EC2."""
-    return (_PRODUCT if product else "") + os.urandom(8).hex()
+def new_run(*, product: bool, spot: bool) -> str:
+    """Return a new run tag, for Service Catalog or for EC2, there for a spot instance or not."""
+    return (_PRODUCT if product else resources.SPOT_RUN if spot else "") + os.urandom(8).hex()
 
 
-def new(moniker: str, user: str, identity: str | None, session: Session, *, product: bool) -> Dock:
-    """Return the record of a dock that is about to be created, by Service Catalog or by EC2."""
-    run = new_run(product=product)
+def new(moniker: str, user: str, identity: str | None, session: Session, run: str) -> Dock:
+    """Return the record of a dock that is about to be created."""
     address = f"creating-{run}"
     region, account = session.region, session.account
     return Dock(moniker, address, user, address, address, None, identity, None, region, None, account, run)

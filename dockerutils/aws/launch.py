@@ -5,87 +5,84 @@ The calls: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from dockerutils.aws import access, autostop, resources
+from dockerutils.aws import access, machine, resources
 from dockerutils.aws.ec2 import RUN, TOOL, UNKNOWN_GROUP, UNKNOWN_KEY, Ec2, filter_list
 from dockerutils.aws.errors import Refused
-from dockerutils.aws.session import Call, Contents
+from dockerutils.aws.session import OR_EMPTY, Contents
+from dockerutils.core import console
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.core.rollback import Rollback
-from dockerutils.core.shell_words import Word
 
-# Canonical's public parameter has the current image of a release:
-# https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/
-UBUNTU = "24.04"
-_PARAMETER = "/aws/service/canonical/ubuntu/server/{}/stable/current/{}/hvm/ebs-gp3/ami-id"
-# The defaults are 10 sessions on one connection, and logins refused at random beyond 10 at once. Over ssh://, docker
-# takes three sessions for each container that is attached. See sshd_config(5).
-_SSHD = {
-    "path": "/etc/ssh/sshd_config.d/10-dockerutils.conf",
-    "content": "MaxSessions 100\nMaxStartups 100:30:200\n",
+# Refusals of one zone, or of a spot instance, that another zone, or an instance on demand, does not have to share:
+# https://docs.aws.amazon.com/ec2/latest/devguide/errors-overview.html
+_ZONE_LACKS = {"InsufficientInstanceCapacity", "InsufficientCapacity", "UnfulfillableCapacity", "Unsupported"}
+_SPOT_LACKS = {*_ZONE_LACKS, "SpotMaxPriceTooLow", "MaxSpotInstanceCountExceeded"}
+# AWS stops the instance when it needs the machine, and starts it again later; only a persistent request allows that.
+_SPOT = {
+    "MarketType": "spot",
+    "SpotOptions": {"SpotInstanceType": "persistent", "InstanceInterruptionBehavior": "stop"},
 }
-_ARCHITECTURE = "contains(InstanceTypes[0].ProcessorInfo.SupportedArchitectures,'arm64')&&'arm64'||'amd64'"
 
 
 class Specification(NamedTuple):
-    """What to launch: the dock's name, the user it is for, and the user to log in as (`login`).
+    """What to launch: the dock's name, the user it is for, and the instance type.
 
-    `volume` is in GB. The key is `key`, the name of a key pair, or `public_key`, a file. Ssh is admitted by the
-    security group `group`, or from the network `source`. The dock stops after `autostop` hours without use, 0: never.
+    `volume` is in GB, None for what suits the image. The key is `key`, the name of a key pair, or `public_key`, a file.
+    Ssh is admitted by the security group `group`, or from the network `source`. `profile` is an instance profile of
+    IAM. With `spot` it is a spot instance, with `on_demand` too if there is none, one on demand.
     """
 
     name: str
     user: str
-    login: str
     type: str
-    volume: int
+    user_data: str
+    volume: int | None = None
     subnet: str | None = None
     image: str | None = None
     key: str | None = None
     public_key: str | None = None
     group: str | None = None
     source: str | None = None
-    autostop: float = 0.0
+    profile: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+    spot: bool = False
+    on_demand: bool = False
+
+
+class Launched(NamedTuple):
+    """An instance: its id, whether it is a spot instance, and its GPUs."""
+
+    id: str
+    spot: bool
+    gpus: machine.Gpus
 
 
 class _Resources(NamedTuple):
-    image: str
-    device: str
+    disk: machine.Disk
     group: str
     key: str
 
 
-def launch(ec2: Ec2, wanted: Specification, run: str, rollback: Rollback) -> str:
-    """Launch an instance and return its id. Everything made gets the tag `run`, and is recorded in `rollback`."""
-    image = wanted.image or _ubuntu(ec2, wanted.type)
-    device = ec2.call("describe-images", {"ImageIds": [image]}, "Images[0].RootDeviceName", "device")
+def launch(ec2: Ec2, wanted: Specification, run: str, rollback: Rollback) -> Launched:
+    """Launch an instance. Everything made gets the tag `run`, and is recorded in `rollback`."""
+    image, gpus = machine.image(ec2, wanted.type, wanted.image)
+    disk = machine.disk(ec2, image, wanted.volume)
     group = wanted.group or _create_group(ec2, wanted, run, rollback)
     key = wanted.key or _import_key(ec2, wanted, run, rollback)
-    return _run_instance(ec2, wanted, _Resources(image, device, group, key), run, rollback)
-
-
-def _ubuntu(ec2: Ec2, instance_type: str) -> str:
-    """Return Canonical's current image of Ubuntu for the architecture of an instance type."""
-    architecture = ec2.call(
-        "describe-instance-types", {"InstanceTypes": [instance_type]}, _ARCHITECTURE, "architecture"
-    )
-    parameter = {"Name": _PARAMETER.format(UBUNTU, architecture)}
-    call = Call("ssm", "get-parameter", parameter, ec2.region, "Parameter.Value")
-    return str(ec2.session.call(call, variable="image"))
+    instance, spot = _run_instance(ec2, wanted, _Resources(disk, group, key), run, rollback)
+    return Launched(instance, spot, gpus)
 
 
 def _vpc(ec2: Ec2, subnet: str | None) -> str:
     if subnet:
         return str(ec2.call("describe-subnets", {"SubnetIds": [subnet]}, "Subnets[0].VpcId", "vpc"))
     filters = {"Filters": filter_list({"is-default": ["true"]})}
-    vpc = ec2.call("describe-vpcs", filters, "Vpcs[0].VpcId", "vpc")
-    if not vpc:
-        raise DockerutilsError(f"{ec2.region} has no default VPC; name a subnet with -s")
-    return str(vpc)
+    vpc = ec2.call("describe-vpcs", filters, f"Vpcs[0].VpcId{OR_EMPTY}", "vpc")
+    return ec2.session.found(vpc, f"{ec2.region} has no default VPC; name a subnet with -s")
 
 
 def _create_group(ec2: Ec2, wanted: Specification, run: str, rollback: Rollback) -> str:
@@ -129,61 +126,91 @@ def _import_key(ec2: Ec2, wanted: Specification, run: str, rollback: Rollback) -
     return name
 
 
-def _run_instance(ec2: Ec2, wanted: Specification, of: _Resources, run: str, rollback: Rollback) -> str:
-    volume = {"VolumeSize": wanted.volume, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
+def _run_instance(ec2: Ec2, wanted: Specification, of: _Resources, run: str, rollback: Rollback) -> tuple[str, bool]:
+    """Run the instance; return its id, and whether it is a spot instance."""
+    made: list[str] = []
+    with rollback.making(
+        f"the instance of {wanted.name}", _remedy(wanted), partial(resources.remove_instance, ec2, run, made)
+    ):
+        if wanted.spot:
+            try:
+                made.append(_run_somewhere(ec2, wanted, of, run))
+            except Refused as error:
+                _cancel_requests(ec2, run)
+                if not wanted.on_demand or error.code not in _SPOT_LACKS:
+                    raise
+                console.note("create-dock", f"no spot instance: {error.reason}; creating one on demand")
+            else:
+                return made[0], True
+        made.append(_run_somewhere(ec2, wanted._replace(spot=False), of, run))
+    return made[0], False
+
+
+def _cancel_requests(ec2: Ec2, run: str) -> None:
+    """Cancel the spot request that a refused call left, if any: it could still make an instance."""
+    try:
+        resources.cancel_spot_request(ec2, run)
+    except Refused as error:
+        raise DockerutilsError(str(error)) from error  # it does not tell whether anything was made
+
+
+def _run_somewhere(ec2: Ec2, wanted: Specification, of: _Resources, run: str) -> str:
+    """Run the instance in the zone that AWS chooses, else in any other one, and return its id.
+
+    A subnet that the user names is the only place.
+    """
+    try:
+        return _run(ec2, wanted, of, run)
+    except Refused as error:
+        if error.code not in _ZONE_LACKS or wanted.subnet:
+            raise
+        refused = error
+    for number, subnet in enumerate(_default_subnets(ec2), 1):
+        try:
+            return _run(ec2, wanted._replace(subnet=subnet), of, run, number)
+        except Refused as error:
+            if error.code not in _ZONE_LACKS:
+                raise
+    raise refused
+
+
+def _default_subnets(ec2: Ec2) -> list[str]:
+    """Return the default subnets, one in each zone."""
+    filters = {"Filters": filter_list({"default-for-az": ["true"]})}
+    return list(ec2.call("describe-subnets", filters, "Subnets[].SubnetId") or ())
+
+
+def _run(ec2: Ec2, wanted: Specification, of: _Resources, run: str, number: int = 0) -> str:
+    """Run the instance and return its id; `number` is that of the attempt."""
+    volume = {"VolumeSize": of.disk.size, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
+    kinds = ("instance", "volume", "network-interface", *(("spot-instances-request",) if wanted.spot else ()))
+    attempt = f"{'s' if wanted.spot else ''}{number or ''}"
     parameters: dict[str, Any] = {
-        "ImageId": of.image,
+        "ImageId": of.disk.image,
         "InstanceType": wanted.type,
         "KeyName": of.key,
         "SecurityGroupIds": [of.group],
         **({"SubnetId": wanted.subnet} if wanted.subnet else {}),
-        "BlockDeviceMappings": [{"DeviceName": of.device, "Ebs": volume}],
+        **({"IamInstanceProfile": {"Name": wanted.profile}} if wanted.profile else {}),
+        **({"InstanceMarketOptions": _SPOT} if wanted.spot else {}),
+        "BlockDeviceMappings": [{"DeviceName": of.disk.device, "Ebs": volume}],
         "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"},
         "InstanceInitiatedShutdownBehavior": "stop",
-        "UserData": user_data(wanted.login, wanted.autostop),
-        "TagSpecifications": [_tagged(kind, wanted, run) for kind in ("instance", "volume", "network-interface")],
-        # AWS makes one instance for a token, however often the request arrives.
-        "ClientToken": f"{TOOL}-{wanted.name[:30]}-{run}",
+        "UserData": wanted.user_data,
+        "TagSpecifications": [_tagged(kind, wanted, run) for kind in kinds],
+        # AWS makes one instance for a token, however often the request arrives; other parameters need another token.
+        "ClientToken": f"{TOOL}-{wanted.name[:24]}-{run}" + (f"-{attempt}" if attempt else ""),
         "MinCount": 1,
         "MaxCount": 1,
     }
-    made: list[str] = []
     # Only what this run has just created can be temporarily unknown.
     temporary = {*(() if wanted.group else (UNKNOWN_GROUP,)), *(() if wanted.key else (UNKNOWN_KEY,))}
-    with rollback.making(
-        f"the instance of {wanted.name}", _remedy(wanted), partial(resources.remove_instance, ec2, run, made)
-    ):
-        query = "Instances[0].InstanceId"
-        made.append(ec2.settled(temporary, lambda: str(ec2.call("run-instances", parameters, query, "instance"))))
-    return made[0]
+    query = "Instances[0].InstanceId"
+    return ec2.settled(temporary, lambda: str(ec2.call("run-instances", parameters, query, "instance")))
 
 
 def _remedy(wanted: Specification) -> Any:
     return lambda: f"destroy-dock {wanted.name}"
-
-
-def user_data(login: str, autostop_hours: float = 0.0) -> Word:
-    """Return what cloud-init does at the first start of an instance.
-
-    It installs Docker Engine and what sync-up and transfer-image use, raises the limits of sshd, installs autostop
-    unless 0 hours, and finally lets the user use docker. JSON is YAML: https://cloudinit.readthedocs.io/en/latest/reference/modules.html
-    """
-    install = f"{autostop.encoded(autostop.installation(autostop_hours))} | sh" if autostop_hours else ""
-    steps = {
-        "package_update": True,
-        "packages": ["docker.io", "rsync", "zstd"],
-        "write_files": [_SSHD],
-        "runcmd": [
-            ["systemctl", "try-reload-or-restart", "ssh"],
-            ["apt-get", "install", "-y", "docker-buildx"],  # some releases do not have it
-            ["install", "-d", "-o", login, "/data/workspaces"],
-            *([["sh", "-c", install]] if install else []),
-            ["usermod", "-aG", "docker", login],
-        ],
-    }
-    text = json.dumps(steps, separators=(",", ":"))
-    # Two lines, written as one word of a command line.
-    return Word(f"#cloud-config\n{text}", f"$(printf '#cloud-config\\n%s' '{text}')")
 
 
 def _resource_name(wanted: Specification, run: str) -> str:
@@ -191,5 +218,5 @@ def _resource_name(wanted: Specification, run: str) -> str:
 
 
 def _tagged(kind: str, wanted: Specification, run: str) -> Mapping[str, Any]:
-    tags = {"Name": wanted.name, "user": wanted.user, "tool": TOOL, RUN: run}
+    tags = dict(wanted.tags) | {"Name": wanted.name, "user": wanted.user, "tool": TOOL, RUN: run}
     return {"ResourceType": kind, "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}

@@ -11,6 +11,7 @@ from dockerutils.aws.ec2 import Ec2
 from dockerutils.core import complaints, console, process
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.core.process import Captured
+from dockerutils.docker import gpus
 from dockerutils.docks import remote, ssh_config
 from dockerutils.docks.records import Dock
 
@@ -56,6 +57,27 @@ def await_docker(
     show("waiting for ssh")
     answers = process.capture_within(probes, max(0.0, deadline - time.monotonic()), lambda answer: again(answer, show))
     return [reason(dock, answer) for dock, answer in zip(docks, answers, strict=True)]
+
+
+def await_gpus(dock: Dock, home: str, seconds: float, show: Callable[[str], None]) -> str:
+    """Wait until docker on a dock, where it answers already, lists NVIDIA GPUs; return why it does not, or nothing."""
+    script = f"{remote.find_docker()}; $sudo \"${{docker:-docker}}\" info --format '{{{{json .}}}}'"
+    probe = ssh_config.login_argv(dock, home, f"sh -c {shlex.quote(script)}", _CONNECT)
+    show("docker answers; waiting until it lists the GPUs")
+    [answer] = process.capture_within([probe], max(0.0, seconds), lambda answer: not lists_gpus(answer))
+    if answer and lists_gpus(answer):
+        return ""
+    return f"docker on {dock.moniker} does not list its GPUs; {gpus.REMEDY}"
+
+
+def lists_gpus(answer: Captured) -> bool:
+    """Return whether docker, by the end of its `docker info`, can give GPUs to containers."""
+    import json  # late: only docks with GPUs need it
+
+    try:
+        return gpus.has_nvidia(json.loads(answer.stdout.splitlines()[-1]))
+    except (ValueError, IndexError, AttributeError, TypeError):  # no engine answers
+        return False
 
 
 def again(answer: Captured, show: Callable[[str], None]) -> bool:

@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from dockerutils.aws import ec2 as ec2_module
 from dockerutils.aws.ec2 import LIVE, RUN, TERMINATED, TOOL, Ec2, filter_list
 from dockerutils.aws.errors import Refused
+from dockerutils.aws.session import OR_EMPTY
 
 # Seconds until EC2 finds by its tag what it has just created, and until it releases a terminated instance's group.
 FIND, RELEASE = 10.0, 600.0
 
 
 class Kind(NamedTuple):
-    """A kind of resource: the name of its describe call, where ids and tags are in the answer, and other filters."""
+    """A kind of resource: the name of its describe call, and where ids and tags are in the answer."""
 
     name: str
     items: str
     id: str
 
+    @property
+    def variable(self) -> str:
+        """The shell variable of a dry run that has the id."""
+        return self.id.lower().removesuffix("id").removesuffix("name")
+
 
 INSTANCES = Kind("instances", "Reservations[].Instances[]", "InstanceId")
 KEYS = Kind("key-pairs", "KeyPairs[]", "KeyName")
 GROUPS = Kind("security-groups", "SecurityGroups[]", "GroupId")
+_SPOT_REQUESTS = Kind("spot-instance-requests", "SpotInstanceRequests[]", "SpotInstanceRequestId")
+# Requests in these states can be cancelled: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-spot-instances-cancel.html
+_STATES: dict[Kind, dict[str, Sequence[str]]] = {
+    INSTANCES: {"instance-state-name": LIVE},
+    _SPOT_REQUESTS: {"state": ("open", "active", "disabled")},
+}
+# The run tag of a dock that is, or was to be, a spot instance, starts with this.
+SPOT_RUN = "spot-"
 
 
 class Leftover(NamedTuple):
@@ -37,10 +51,8 @@ class Leftover(NamedTuple):
 
 def find(ec2: Ec2, kind: Kind, run: str) -> str:
     """Return the id of the resource of a run, "" if it does not exist."""
-    variable = kind.id.lower().removesuffix("id").removesuffix("name")
-    filters = {f"tag:{RUN}": [run]} | ({"instance-state-name": LIVE} if kind is INSTANCES else {})
-    parameters = {"Filters": filter_list(filters)}
-    return str(ec2.call(f"describe-{kind.name}", parameters, f"{kind.items}.{kind.id}|[0]", variable) or "")
+    parameters = {"Filters": filter_list({f"tag:{RUN}": [run], **_STATES.get(kind, {})})}
+    return str(ec2.call(f"describe-{kind.name}", parameters, f"{kind.items}.{kind.id}|[0]{OR_EMPTY}", kind.variable))
 
 
 def await_found(ec2: Ec2, kind: Kind, run: str) -> str:
@@ -53,17 +65,24 @@ def await_found(ec2: Ec2, kind: Kind, run: str) -> str:
 
 def remove_instance(ec2: Ec2, run: str, known: Collection[str] = ()) -> str:
     """Terminate the instance of a run; return what was done. `known` has its id if create-dock received it."""
+    cancel_spot_request(ec2, run)
     instance = next(iter(known), "") or await_found(ec2, INSTANCES, run)
     if instance:
-        ec2.terminate([instance])
+        ec2.terminate([instance], given=INSTANCES.variable)
     return f"instance {instance}" if instance else ""
+
+
+def cancel_spot_request(ec2: Ec2, run: str) -> None:
+    """Cancel the spot request of a run, if it has one."""
+    if run.startswith(SPOT_RUN) and (request := find(ec2, _SPOT_REQUESTS, run)):
+        ec2.cancel_spot([request], given=_SPOT_REQUESTS.variable)
 
 
 def remove_key(ec2: Ec2, run: str) -> str:
     """Delete the key pair of a run; return what was done."""
     key = find(ec2, KEYS, run)
     if key:
-        ec2.call("delete-key-pair", {"KeyName": key})
+        ec2.call("delete-key-pair", {"KeyName": key}, given=KEYS.variable)
     return f"key pair {key}" if key else ""
 
 
@@ -76,7 +95,7 @@ def remove_group(ec2: Ec2, run: str) -> str:
     deadline = time.monotonic() + RELEASE
     while group:
         try:
-            ec2.call("delete-security-group", {"GroupId": group})
+            ec2.call("delete-security-group", {"GroupId": group}, given=GROUPS.variable)
         except Refused as error:
             if error.code == ec2_module.UNKNOWN_GROUP:
                 return ""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from dockerutils.aws.ec2 import TOOL
 from dockerutils.aws.errors import Refused
-from dockerutils.aws.session import Call, Session
+from dockerutils.aws.session import OR_EMPTY, Call, Session
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.core.rollback import Rollback
 
@@ -28,7 +28,7 @@ _ADDRESS = re.compile(r"(?i)(?:public|private)?_?(?:ip|dns)")
 class Product(NamedTuple):
     """What to provision, for whom and as what; `version` None is the newest version that is not deprecated.
 
-    `parameters` are values by key. The product must have all of those keys except InstanceName.
+    `parameters` are values by key. The product must have all of those keys except InstanceName. `tags` are the user's.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Product(NamedTuple):
     moniker: str
     user: str
     parameters: Mapping[str, str]
+    tags: Mapping[str, str] = {}
 
 
 class Provisioned(NamedTuple):
@@ -54,19 +55,17 @@ class Catalog:
         self._region = region or session.region
         self._dry_run = session.dry_run
 
-    def provision(self, wanted: Product, run: str, deadline: float, rollback: Rollback) -> Provisioned | None:
-        """Provision a product and wait for it, recorded in `rollback`. None in a dry run."""
+    def provision(self, wanted: Product, run: str, deadline: float, rollback: Rollback) -> Provisioned:
+        """Provision a product and wait for it, recorded in `rollback`; a dry run knows only the instance's variable."""
         of = {"Name": wanted.name}
         product = self._call("describe-product", of, "ProductViewSummary.ProductId", "product")
-        version = self._call("describe-product", of, _version(wanted.version), "version")
-        if not version:
-            what = f"version {wanted.version!r}" if wanted.version else "version that is not deprecated"
-            raise DockerutilsError(f"{wanted.name} has no {what}; name another one with --product-version")
-        path = self._call("list-launch-paths", {"ProductId": product}, "LaunchPathSummaries[0].Id", "path")
-        if not path:
-            raise DockerutilsError(
-                f"{wanted.name} has no launch path for you; grant this IAM identity access to its portfolio"
-            )
+        version = self._call("describe-product", of, _version(wanted.version) + OR_EMPTY, "version")
+        what = f"version {wanted.version!r}" if wanted.version else "version that is not deprecated"
+        self._session.found(version, f"{wanted.name} has no {what}; name another one with --product-version")
+        path = self._call("list-launch-paths", {"ProductId": product}, f"LaunchPathSummaries[0].Id{OR_EMPTY}", "path")
+        self._session.found(
+            path, f"{wanted.name} has no launch path for you; grant this IAM identity access to its portfolio"
+        )
         parameters = {
             "ProductId": product,
             "ProvisioningArtifactId": version,
@@ -74,13 +73,14 @@ class Catalog:
             "ProvisionedProductName": _product_name(wanted.moniker),
             "ProvisioningParameters": self._parameters(wanted, product, version, path),
             "Tags": [
-                {"Key": "Name", "Value": wanted.moniker},
-                {"Key": "user", "Value": wanted.user},
-                {"Key": "tool", "Value": TOOL},
+                {"Key": key, "Value": value}
+                for key, value in {**wanted.tags, "Name": wanted.moniker, "user": wanted.user, "tool": TOOL}.items()
             ],
             # AWS provisions one product for a token, however often the request arrives.
             "ProvisionToken": _run_token(run),
         }
+        if self._dry_run:
+            return self._print_provisioning(parameters)
         made: list[tuple[str, str]] = []  # the ids of the product and of the record of its provisioning
 
         def remove() -> str:
@@ -88,9 +88,22 @@ class Catalog:
 
         with rollback.making(f"product {wanted.moniker}", lambda: f"destroy-dock {wanted.moniker}", remove):
             detail = self._call("provision-product", parameters, "RecordDetail.[ProvisionedProductId,RecordId]")
-            if detail:
-                made.append((detail[0], detail[1]))
-        return None if self._dry_run else self._outcome(made[0], deadline)
+            made.append((detail[0], detail[1]))
+        return self._outcome(made[0], deadline)
+
+    def _print_provisioning(self, parameters: Mapping[str, Any]) -> Provisioned:
+        """Print the lines that provision a product, wait for it, and find its instance."""
+        of = {"Id": self._call("provision-product", parameters, "RecordDetail.RecordId", "record")}
+        status = self._session.line(Call("servicecatalog", "describe-record", of, self._region, "RecordDetail.Status"))
+        print(f"while case $({status}) in CREATED|IN_PROGRESS*) ;; *) false ;; esac; do sleep 5; done", flush=True)
+        instance = self._call(
+            "describe-record",
+            of,
+            'RecordOutputs[?starts_with(OutputValue,`"i-"`)].OutputValue|[0]' + OR_EMPTY,
+            "instance",
+        )
+        self._session.found(instance, "the product was not provisioned, or has no output with its instance id")
+        return Provisioned("", instance, None)
 
     def terminate(self, product: str, deadline: float) -> bool:
         """Terminate a provisioned product and wait until it is gone; return whether it existed."""

@@ -16,6 +16,7 @@ from dockerutils.core.errors import DockerutilsError
 from dockerutils.core.process import Command
 from dockerutils.core.shell_words import Word
 
+OR_EMPTY = '||`""`'  # at the end of a query: "" if the answer has no such part, for which aws would print None
 _READS = ("describe-", "get-", "list-")  # calls that change nothing
 
 
@@ -54,6 +55,7 @@ class Session:
         self._seconds = seconds
         self._printed: set[str] = set()
         self._variables: set[str] = set()
+        self._numbers: set[str] = set()
         self._clients: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
 
@@ -71,23 +73,28 @@ class Session:
         """The number of the caller's account; in a dry run the shell variable that the printed line sets."""
         return str(self.call(Call("sts", "get-caller-identity", {}, query="Account"), variable="account"))
 
-    def call(self, call: Call, *, variable: str = "", unless: Call | None = None, echo: bool = True) -> Any:
+    def call(
+        self, call: Call, *, variable: str = "", unless: Call | None = None, given: str = "", echo: bool = True
+    ) -> Any:
         """Make a call and return the part of the answer, from all pages, that its query selects.
 
-        The line of a call that changes something is printed, each line once. In a dry run the line of every call is
-        printed only, and the result is a reference to the shell variable `variable`, which the line sets; the line has
-        no effect where the call `unless` succeeds.
+        The line of a call that changes something is printed, each line once; console.show_commands has the others
+        printed too. In a dry run the line of every call is printed only, and the result is a reference to the shell
+        variable `variable`, which the line sets; it has no effect where the call `unless` succeeds, or the variable
+        `given` is empty.
         Raises Refused, with the error code, when AWS answers with an error.
         """
-        line = self.line(call)
         if self.dry_run:
+            line = self.line(call)
             condition = f"{self.line(unless)} || " if unless else ""
+            condition += f'[ -z "{self.variable(given)}" ] || ' if given else ""
             print(condition + (f"{variable}=$({line})" if variable else line), flush=True)
             return self.variable(variable) if variable else ""
+        line = self.line(call)
         client, method = self._client(call.service, call.region or self.region), call.operation.replace("-", "_")
-        if echo and not call.operation.startswith(_READS) and line not in self._printed:
+        if echo and line not in self._printed:
             self._printed.add(line)
-            console.echo(line)
+            console.echo(line, reads=call.operation.startswith(_READS))
         parameters = {name: _contents(value) for name, value in call.parameters.items()}
         with explained():
             if client.can_paginate(method):
@@ -107,6 +114,23 @@ class Session:
         """Return a reference to a shell variable that an earlier line of a dry run sets."""
         self._variables.add(name)
         return f"${{{name}}}"
+
+    def number(self, name: str) -> str:
+        """Return such a reference to a number."""
+        self._numbers.add(name)
+        return self.variable(name)
+
+    def found(self, value: Any, message: str) -> str:
+        """Return the answer of a call; DockerutilsError with the message if it is empty.
+
+        In a dry run, print the line that checks it.
+        """
+        if not value:
+            raise DockerutilsError(message)
+        if self.dry_run:
+            message = re.sub(r'([\\"$`}])', r"\\\1", message)
+            print(f': "{value[:-1]}:?{message}}}"', flush=True)
+        return str(value)
 
     def _option(self, name: str, value: Any) -> list[str]:
         # The aws command has one option for two parameters, which are equal here.
@@ -129,6 +153,8 @@ class Session:
             import json  # late, for -h
 
             value = json.dumps(value, separators=(",", ":"))
+            for name in self._numbers:
+                value = value.replace(f'"${{{name}}}"', f"${{{name}}}")
         return with_variables(str(value), self._variables)
 
     @cached_property

@@ -74,7 +74,10 @@ class Query:
             self._answers.put((region, error))
 
     def _missing(self, dock: Dock) -> Instance:
-        fault = instances.fault_in_account(dock, self._session.account)
+        try:
+            fault = instances.fault_in_account(dock, self._session.account)
+        except DockerutilsError as error:  # the other docks are known all the same
+            fault = str(error)
         return Instance(dock.instance_id or "", UNKNOWN if fault else TERMINATED, reason=fault or None)
 
 

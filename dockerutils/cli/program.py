@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
-from dockerutils.cli import arguments
+from dockerutils.cli import arguments, help_page
 from dockerutils.core import console
 from dockerutils.core.errors import DockerutilsError, Terminated, UserError
 from dockerutils.core.process import spawn
@@ -22,7 +22,6 @@ from dockerutils.project.project import Project, find
 DOCK = "MONIKER|ADDRESS"  # a registered dock in the usage
 FOR_PLATFORM = "for this platform, such as linux/amd64 (default: the key platform)"  # in the help of --platform
 _DEFAULT_DOCK = "dock (default: the dock of this shell)"
-_HELP = "show this page and exit"
 
 BURST = 0.5  # seconds after a signal in which further ones are ignored
 INTERRUPTED, BROKEN_PIPE = 128 + signal.SIGINT, 128 + signal.SIGPIPE
@@ -42,15 +41,16 @@ class Parser(argparse.ArgumentParser):
             prog,
             description=description,
             epilog=f"examples:\n{examples}" + (f"\n\nenvironment:\n{environment}" if environment else ""),
-            formatter_class=_Formatter,
+            formatter_class=help_page.Formatter,
             allow_abbrev=False,
             add_help=False,
         )
         self.docker = docker
         self._command: argparse.Action | None = None
+        self._more: list[argparse._ArgumentGroup] = []
         self._positionals.title = "arguments"
         self._common = self.add_argument_group("common options")
-        self._common.add_argument("-h", "--help", action="help", help=_HELP)
+        self._common.add_argument("-h", "--help", action=help_page.Help, nargs=0, help=help_page.HELP)
         self._common.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
 
     def add_action(self, name: str, does: str, examples: str) -> argparse.ArgumentParser:
@@ -65,6 +65,15 @@ class Parser(argparse.ArgumentParser):
             description=f"{does[0].upper()}{does[1:]}.",
             epilog=f"examples:\n{examples}",
         )
+
+    def add_more(self, title: str) -> argparse._ArgumentGroup:
+        """Add a group of options that `--help` shows and `-h` does not, and return it."""
+        self._more.append(self.add_argument_group(title))
+        return self._more[-1]
+
+    def add_verbose(self) -> None:
+        """Add `--verbose`, which `main` reads."""
+        self._common.add_argument("--verbose", action="store_true", help="also print the calls that only read")
 
     def add_dry_run(self) -> None:
         """Add `--dry-run`."""
@@ -120,6 +129,17 @@ class Parser(argparse.ArgumentParser):
         self._action_groups.sort(key=lambda group: group is self._common)
         return super().format_help()
 
+    def format_short_help(self) -> str:
+        """Return the help without the groups of `add_more`."""
+        if not self._more:
+            return self.format_help()
+        groups = self._action_groups
+        self._action_groups = [group for group in groups if group not in self._more]
+        try:
+            return f"{self.format_help()}\nall options: {self.prog} --help\n"
+        finally:
+            self._action_groups = groups
+
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """Parse the arguments of a command, without its name; UserError for an option that docker does not have."""
         if self._subparsers:
@@ -155,6 +175,7 @@ def aws_dock_parser(command: str, does: str, examples: str, timeout: str) -> Par
     parser.add_docks()
     parser.add_timeout(timeout)
     parser.add_dry_run()
+    parser.add_verbose()
     return parser
 
 
@@ -162,25 +183,9 @@ class _ActionParser(argparse.ArgumentParser):
     """A parser of an action, whose help page looks like that of a command."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(formatter_class=_Formatter, allow_abbrev=False, add_help=False, **settings)
+        super().__init__(formatter_class=help_page.Formatter, allow_abbrev=False, add_help=False, **settings)
         self._positionals.title = "arguments"
-        self.add_argument("-h", "--help", action="help", help=_HELP)
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """A formatter that finds the width of the terminal without importing shutil, which costs more than the parser."""
-
-    def __init__(self, prog: str) -> None:
-        try:
-            width = os.get_terminal_size().columns
-        except OSError:
-            width = 0
-        super().__init__(prog, width=max(width or 100, 40) - 2)
-
-    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
-        if action.nargs != argparse.REMAINDER:
-            return super()._format_args(action, default_metavar)
-        return str(action.metavar) if action.required else f"[[--] {action.metavar}]"
+        self.add_argument("-h", "--help", action="help", help=help_page.HELP)
 
 
 class _Version(argparse.Action):
@@ -243,7 +248,7 @@ def main(parser: Parser, handle: Callable[[argparse.Namespace], None], argv: Seq
     before = _handle_signals()
     try:
         args = parser.parse(sys.argv[1:] if argv is None else argv)
-        console.show_commands(not getattr(args, "quiet", False))
+        console.show_commands(not getattr(args, "quiet", False), reads=getattr(args, "verbose", False))
         handle(args)
         sys.stdout.flush()
     except SystemExit as end:  # argparse has shown its help, or what is wrong with the usage

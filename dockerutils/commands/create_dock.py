@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 import functools
 import os
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from dockerutils.aws import access, autostop, incomplete, instances, readiness
+from dockerutils.aws import access, arguments, autostop, incomplete, instances, readiness
 from dockerutils.aws.ec2 import RUNNING, Ec2, Instance
 from dockerutils.aws.launch import Specification, launch
+from dockerutils.aws.machine import Gpus
 from dockerutils.aws.service_catalog import Catalog, Product
-from dockerutils.aws.session import Session
+from dockerutils.aws.session import Session, with_variables
+from dockerutils.aws.user_data import user_data
 from dockerutils.cli import program
 from dockerutils.core import console
 from dockerutils.core.errors import DockerutilsError, UserError
+from dockerutils.core.process import Command
 from dockerutils.core.progress import Lines
 from dockerutils.core.rollback import Rollback, all_or_nothing
 from dockerutils.docks import contexts, inventory, records, ssh_config
@@ -26,24 +28,28 @@ from dockerutils.docks.records import Dock
 _COMMAND = "create-dock"
 _EXAMPLES = """\
   create-dock gpu --instance-type g5.xlarge --volume 200   choose the instance type, and a disk of 200 GB
-  create-dock small --subnet subnet-0abc --autostop 2      use your subnet; stop after two hours without use
+  create-dock small --spot --autostop 2                    pay less; stop after two hours without use
   create-dock gpu --product-name dock --param Team=vision  use a product of AWS Service Catalog
   create-dock gpu --dry-run                                print the aws commands, create nothing"""
 _ENVIRONMENT = """\
   AWS_PROFILE, AWS_REGION ...  as for the aws command
   DOCK_USER                    the user on the dock (default: ubuntu)"""
 
-# The file names of ssh-keygen for the kinds of keys that EC2 accepts.
-_PUBLIC_KEYS = ("id_ed25519.pub", "id_rsa.pub")
-_LARGEST = 65536  # GB
-_TYPE, _VOLUME = "t3.large", 50
+_TYPE = "t3.large"
+_OWN_IMAGE = 30.0  # seconds that docker with an image of the user's gets to list the GPUs
+# Options of the instance itself, which a product decides.
+_NOT_WITH_PRODUCT = (
+    *("ami", "public_key", "security_group", "cidr", "spot", "spot_or_on_demand", "instance_profile", "user_data"),
+)
 
 
 class Created(NamedTuple):
-    """A new instance, and the provisioned product that it belongs to, if any."""
+    """A new instance, the provisioned product that it belongs to, if any, and what its last message adds."""
 
     instance: str
     product: str | None = None
+    gpus: Gpus = Gpus()
+    spot: bool = False
 
 
 # Creates an instance, given the session, the run tag, the deadline and the rollback.
@@ -53,45 +59,70 @@ Create = Callable[[Session, str, float, Rollback], Created]
 def parser() -> program.Parser:
     """Return the parser of create-dock."""
     parser = program.Parser(_COMMAND, f"{__doc__}", _EXAMPLES, environment=_ENVIRONMENT)
+    parser.usage = f"{_COMMAND} [options] NAME"
     parser.add_argument("name", metavar="NAME", help="name of the dock, its moniker")
-    parser.add_user()
-    parser.add_argument(
+    parser.add_timeout("900")
+    _add_machine(parser.add_argument_group("machine"))
+    _add_preparation(parser.add_more("preparation"))
+    _add_network(parser.add_more("network"))
+    _add_login(parser.add_more("login"))
+    product = parser.add_more("AWS Service Catalog (replaces most of these)")
+    product.add_argument("--product-name", metavar="NAME", help="product to provision")
+    product.add_argument("--product-version", metavar="NAME", help="version of the product (default: the newest)")
+    product.add_argument(
+        "--param", metavar="KEY=VALUE", type=arguments.parameter, action="append", default=[],
+        help="set a parameter of the product; repeatable",
+    )  # fmt: skip
+    parser.add_dry_run()
+    parser.add_verbose()
+    return parser
+
+
+def _add_machine(group: argparse._ActionsContainer) -> None:
+    group.add_argument("-i", "--instance-type", metavar="TYPE", help=f"instance type (default: {_TYPE})")
+    group.add_argument(
+        "-v", "--volume", metavar="GB", type=arguments.volume, help="disk size in GB (default: 50 or more)"
+    )
+    spot = group.add_mutually_exclusive_group()
+    spot.add_argument("--spot", action="store_true", default=None, help="spot instance, which AWS can stop for a while")
+    spot.add_argument(
+        "--spot-or-on-demand", action="store_true", default=None, help="the same; on demand if there is none"
+    )
+    group.add_argument(
         "--autostop", metavar="HOURS", type=autostop.positive_hours, help="stop the dock after HOURS without use"
     )
-    parser.add_timeout("900")
-    machine = parser.add_argument_group("machine")
-    machine.add_argument("-i", "--instance-type", metavar="TYPE", help=f"instance type (default: {_TYPE})")
-    machine.add_argument("-s", "--subnet", metavar="ID", help="subnet (default: one of the default VPC)")
-    machine.add_argument("-v", "--volume", metavar="GB", type=_volume, help=f"disk size in GB (default: {_VOLUME})")
-    machine.add_argument("--ami", metavar="ID", help="machine image (default: the current Ubuntu 24.04)")
-    access = parser.add_argument_group("access")
-    keys = access.add_mutually_exclusive_group()
-    keys.add_argument("--key-name", metavar="NAME", help="use this key pair of EC2")
-    keys.add_argument(
-        "--public-key", metavar="FILE", help="public key file (default: ~/.ssh/id_ed25519.pub or id_rsa.pub)"
-    )
-    access.add_argument("--identity", metavar="FILE", help="private key file of --key-name")
-    groups = access.add_mutually_exclusive_group()
+
+
+def _add_preparation(group: argparse._ActionsContainer) -> None:
+    group.add_argument("--ami", metavar="ID", help="machine image (default: Ubuntu 24.04, for GPUs with the driver)")
+    group.add_argument("--user-data", metavar="FILE", help="script or cloud-config that runs after ours")
+    group.add_argument("--instance-profile", metavar="NAME", help="IAM instance profile: what the dock can do on AWS")
+    group.add_argument(
+        "--tag", metavar="KEY=VALUE", type=arguments.tag, action="append", default=[],
+        help="tag everything that is created; repeatable",
+    )  # fmt: skip
+
+
+def _add_network(group: argparse._ActionsContainer) -> None:
+    group.add_argument("-s", "--subnet", metavar="ID", help="subnet (default: one of the default VPC)")
+    groups = group.add_mutually_exclusive_group()
     groups.add_argument("--security-group", metavar="ID", help="use this security group (default: create one)")
     groups.add_argument(
         "--cidr",
         metavar="NETWORK",
-        type=_network,
+        type=arguments.network,
         help="network that can connect over ssh (default: only your address)",
     )
-    product = parser.add_argument_group("AWS Service Catalog (replaces machine and access)")
-    product.add_argument("--product-name", metavar="NAME", help="product to provision")
-    product.add_argument("--product-version", metavar="NAME", help="version of the product (default: the newest)")
-    product.add_argument(
-        "--param",
-        metavar="KEY=VALUE",
-        type=_parameter,
-        action="append",
-        default=[],
-        help="set a parameter of the product; repeatable",
+
+
+def _add_login(group: argparse._ActionsContainer) -> None:
+    group.add_argument("-u", "--user", metavar="USER", help="user on the dock (default: DOCK_USER, or ubuntu)")
+    keys = group.add_mutually_exclusive_group()
+    keys.add_argument("--key-name", metavar="NAME", help="use this key pair of EC2")
+    keys.add_argument(
+        "--public-key", metavar="FILE", help="public key file (default: ~/.ssh/id_ed25519.pub or id_rsa.pub)"
     )
-    parser.add_dry_run()
-    return parser
+    group.add_argument("--identity", metavar="FILE", help="private key file of --key-name")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -107,13 +138,17 @@ def handle(args: argparse.Namespace) -> None:
     login, earlier = _checked_names(args, home)
     create, identity = _creator(args, home, login)
     session = Session(os.environ, dry_run=args.dry_run)
+    if args.dry_run:
+        print("set -eu", flush=True)
     if earlier:
         for what in incomplete.remove(earlier, session, home):
             console.note(_COMMAND, f"removed what an earlier create-dock {args.name} left: {what}")
+    run = incomplete.new_run(product=args.product_name is not None, spot=bool(args.spot or args.spot_or_on_demand))
     if args.dry_run:
-        create(session, incomplete.new_run(product=args.product_name is not None), deadline, Rollback())
+        created = create(session, run, deadline, Rollback())
+        _print_registration(created.instance, Dock(args.name, "", login, "", "", None, identity), session)
         return
-    dock = incomplete.new(args.name, login, identity, session, product=args.product_name is not None)
+    dock = incomplete.new(args.name, login, identity, session, run)
     inventory.register(dock, home)
     with incomplete.locked(dock, home), all_or_nothing(_COMMAND) as rollback:
         rollback.add(
@@ -121,13 +156,13 @@ def handle(args: argparse.Namespace) -> None:
             lambda: f"destroy-dock {dock.moniker}",
             functools.partial(_forget, dock.run or "", rollback, home),
         )
-        dock = _complete(dock, create, session, deadline, rollback)
-    ready = f"{dock.moniker} at {dock.ip} is ready after {time.monotonic() - began:.0f} s"
+        dock, what = _complete(dock, create, session, deadline, rollback)
+    ready = f"{dock.moniker} at {dock.ip} is ready after {time.monotonic() - began:.0f} s{what}"
     console.note(_COMMAND, f"{ready}; run: source dock {dock.moniker}")
 
 
-def _complete(dock: Dock, create: Create, session: Session, deadline: float, rollback: Rollback) -> Dock:
-    """Create the instance of an incomplete dock, wait for docker, and complete the record."""
+def _complete(dock: Dock, create: Create, session: Session, deadline: float, rollback: Rollback) -> tuple[Dock, str]:
+    """Create the instance of an incomplete dock, wait for docker, and complete the record; also return what it has."""
     assert dock.run
     home = os.path.expanduser("~")
     created = create(session, dock.run, deadline, rollback)
@@ -138,10 +173,25 @@ def _complete(dock: Dock, create: Create, session: Session, deadline: float, rol
     reachable = dock._replace(hostname=ip, ip=ip, instance_id=created.instance, provisioned_product=created.product)
     inventory.release_address(ip, home)
     _wait_until_ready(ec2, reachable, home, deadline, lines)
+    what = ", a spot instance" if created.spot else ""
+    if created.gpus.what and _wait_for_gpus(reachable, created.gpus, home, deadline, lines):
+        what += f", docker has its GPUs ({created.gpus.what})"
     complete = reachable._replace(address=ip)
     inventory.change(reachable, complete, home)
     _create_context(complete, rollback)
-    return complete
+    return complete, what
+
+
+def _print_registration(instance: str, dock: Dock, session: Session) -> None:
+    """Print the lines that wait for an instance and register it."""
+    ec2 = Ec2(session)
+    of = {"InstanceIds": [instance]}
+    ec2.call("wait instance-status-ok", of)
+    addresses = ",".join(f"Reservations[0].Instances[0].{each}IpAddress" for each in ("Public", "Private"))
+    ip = ec2.call("describe-instances", of, f"not_null({addresses})", "ip")
+    identity = ["--identity", dock.identity] if dock.identity else []
+    words = ["register-dock", with_variables(ip, ["ip"]), dock.moniker, "--user", dock.user, *identity]
+    print(Command(words), flush=True)
 
 
 def _checked_names(args: argparse.Namespace, home: str) -> tuple[str, Dock | None]:
@@ -161,23 +211,26 @@ def _checked_names(args: argparse.Namespace, home: str) -> tuple[str, Dock | Non
 def _creator(args: argparse.Namespace, home: str, login: str) -> tuple[Create, str | None]:
     """Return the function that creates the instance, and the private key to log in with."""
     if args.product_name is not None:
-        return functools.partial(_provision, _product(args)), _private_key(args)
+        return functools.partial(_provision, _product(args)), arguments.private_key(args)
     if args.product_version is not None or args.param:
         raise UserError("--product-version and --param need --product-name")
-    public_key, identity = _keys(args, home)
+    public_key, identity = arguments.keys(args, home)
     wanted = Specification(
         name=args.name,
         user=instances.user(os.environ),
-        login=login,
         type=args.instance_type or _TYPE,
-        volume=args.volume or _VOLUME,
+        user_data=user_data(login, args.autostop or 0.0, arguments.text(args.user_data, "--user-data")),
+        volume=args.volume,
         subnet=args.subnet,
         image=args.ami,
         key=args.key_name,
         public_key=public_key,
         group=args.security_group,
         source=args.cidr,
-        autostop=args.autostop or 0.0,
+        profile=args.instance_profile,
+        tags=tuple(args.tag),
+        spot=bool(args.spot or args.spot_or_on_demand),
+        on_demand=bool(args.spot_or_on_demand),
     )
     return functools.partial(_launch, wanted), identity
 
@@ -186,13 +239,14 @@ def _launch(wanted: Specification, session: Session, run: str, _: float, rollbac
     """Launch an instance of EC2."""
     if not wanted.group and not wanted.source:
         wanted = wanted._replace(source=access.own_network(os.environ, session))
-    return Created(launch(Ec2(session), wanted, run, rollback))
+    launched = launch(Ec2(session), wanted, run, rollback)
+    return Created(launched.id, gpus=launched.gpus, spot=launched.spot)
 
 
 def _product(args: argparse.Namespace) -> Product:
     if args.autostop is not None:
         raise UserError("--autostop cannot be used with --product-name; afterwards run: start-dock --autostop HOURS")
-    for option in ("ami", "public_key", "security_group", "cidr"):
+    for option in _NOT_WITH_PRODUCT:
         if getattr(args, option) is not None:
             name = option.replace("_", "-")
             raise UserError(f"--{name} cannot be used with --product-name; set a parameter of the product with --param")
@@ -204,81 +258,19 @@ def _product(args: argparse.Namespace) -> Product:
         "KeyName": args.key_name,
     }
     parameters = {key: str(value) for key, value in options.items() if value is not None} | dict(args.param)
-    return Product(args.product_name, args.product_version, args.name, instances.user(os.environ), parameters)
+    user = instances.user(os.environ)
+    return Product(args.product_name, args.product_version, args.name, user, parameters, dict(args.tag))
 
 
 def _provision(product: Product, session: Session, run: str, deadline: float, rollback: Rollback) -> Created:
     """Provision a product of Service Catalog."""
     found = Catalog(session).provision(product, run, deadline, rollback)
-    if found is None:
-        return Created("")
     instance = found.instance or instances.of_product(Ec2(session), found.address or "")
     if not instance:
         raise DockerutilsError(
             f"no instance in {session.region} has the address {found.address} of the product's outputs; fix the product"
         )
     return Created(instance, found.id)
-
-
-def _volume(text: str) -> int:
-    if re.fullmatch("[0-9]{1,5}", text) and 0 < int(text) <= _LARGEST:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a disk size; write a number of GB from 1 to {_LARGEST}")
-
-
-def _parameter(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    return key, value
-
-
-def _network(text: str) -> str:
-    import ipaddress  # late, for -h
-
-    try:
-        network = ipaddress.ip_network(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error}; write ADDRESS/32 for one address") from None
-    if network.prefixlen == 0:
-        raise argparse.ArgumentTypeError(f"{text} admits everybody; name the network that you connect from")
-    return str(network)
-
-
-def _keys(args: argparse.Namespace, home: str) -> tuple[str | None, str | None]:
-    """Return the file of the public key for EC2, and the identity file for ssh."""
-    if args.key_name is not None:
-        return None, _private_key(args)
-    if args.identity is not None:
-        raise UserError("--identity needs --key-name; name your public key with --public-key")
-    if args.public_key is not None:
-        public = _file(args.public_key, "--public-key")
-    else:
-        candidates = [os.path.join(home, ".ssh", name) for name in _PUBLIC_KEYS]
-        public = next(filter(os.path.isfile, candidates), "")
-        if not public:
-            raise UserError(
-                "~/.ssh has no ed25519 or RSA key, which EC2 needs; run: ssh-keygen -t ed25519, or use --public-key"
-            )
-    with open(public, encoding="utf-8", errors="replace") as file:
-        if not re.match(r"ssh-(?:ed25519|rsa) AAAA\S+", file.read(4096)):
-            raise UserError(f"{public} is not an ed25519 or RSA public key, which EC2 needs; name another file")
-    private = public.removesuffix(".pub")
-    # For a private key in an agent, ssh accepts the file of the public key.
-    return public, private if private != public and os.path.isfile(private) else public
-
-
-def _private_key(args: argparse.Namespace) -> str | None:
-    return None if args.identity is None else _file(args.identity, "--identity")
-
-
-def _file(text: str, option: str) -> str:
-    path = os.path.abspath(os.path.expanduser(text))
-    if fault := records.fault_in_identity(path):
-        raise UserError(fault)
-    if not os.path.isfile(path):
-        raise UserError(f"{path} is not a file; correct {option}")
-    return path
 
 
 def _wait_until_running(ec2: Ec2, instance: str, deadline: float, lines: Lines) -> Instance:
@@ -306,6 +298,19 @@ def _wait_until_ready(ec2: Ec2, dock: Dock, home: str, deadline: float, lines: L
     lines.end(dock.moniker)
     if failure := readiness.failure(reasons):
         raise failure
+
+
+def _wait_for_gpus(dock: Dock, gpus: Gpus, home: str, deadline: float, lines: Lines) -> bool:
+    """Wait until docker lists the GPUs, and return whether it does; if not, warn if the image is the user's."""
+    show = functools.partial(_show, lines, dock.moniker)
+    seconds = deadline - time.monotonic()
+    reason = readiness.await_gpus(dock, home, seconds if gpus.has_driver else min(seconds, _OWN_IMAGE), show)
+    lines.end(dock.moniker)
+    if reason and gpus.has_driver:
+        raise DockerutilsError(reason)
+    if reason:
+        lines.above(lambda: console.warn(_COMMAND, reason))
+    return not reason
 
 
 def _show(lines: Lines, moniker: str, text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dockerutils.aws import incomplete, instances, resources
 from dockerutils.aws.ec2 import RUN, TERMINATED, Ec2, Instance
@@ -76,6 +76,7 @@ def _destroy(ec2: Ec2, catalog: Catalog, docks: Sequence[DockInstance], deadline
         for each in docks:
             remote.of(each.dock).disconnect()
     if live:
+        _cancel_spot(ec2, live, known)
         _terminate(ec2, live, deadline)
     products = [each for each in docks if each not in own and _terminate_product(each.dock, catalog, ec2, deadline)]
     for each in docks:
@@ -86,12 +87,20 @@ def _destroy(ec2: Ec2, catalog: Catalog, docks: Sequence[DockInstance], deadline
             console.note(_COMMAND, f"{each.dock.moniker} {what}: instance {each.instance}")
 
 
+def _cancel_spot(ec2: Ec2, docks: Sequence[DockInstance], known: Mapping[str, Instance]) -> None:
+    """Cancel the spot requests of instances; a dry run finds them by their tag."""
+    if ec2.dry_run:
+        for each in docks:
+            resources.cancel_spot_request(ec2, each.dock.run or "")
+    elif requests := list(filter(None, (known[each.instance].spot for each in docks))):
+        ec2.cancel_spot(requests)
+
+
 def _terminate(ec2: Ec2, docks: Sequence[DockInstance], deadline: float) -> None:
     """Terminate instances and wait until they are gone."""
     ids = [each.instance for each in docks]
     ec2.terminate(ids)
     if ec2.dry_run:
-        ec2.call("wait instance-terminated", {"InstanceIds": ids})
         return
     lines = Lines()
     ec2.until(ids, {TERMINATED}, deadline, instances.progress(docks, lines))

@@ -11,17 +11,21 @@ _COLORS = {"bold": "1", "red": "31", "yellow": "33"}
 
 
 _shown = True
+_reads = False
 
 
-def show_commands(shown: bool) -> None:  # noqa: FBT001
-    """Set whether `echo` prints."""
-    global _shown  # noqa: PLW0603
-    _shown = shown
+def show_commands(shown: bool, *, reads: bool = False) -> None:  # noqa: FBT001
+    """Set whether `echo` prints, and whether it also prints what only reads."""
+    global _shown, _reads
+    _shown, _reads = shown, reads
 
 
-def echo(line: str) -> None:
-    """Print the command line that is about to run to stderr, on a line of its own that is easy to find and copy."""
-    if not _shown:
+def echo(line: str, *, reads: bool = False) -> None:
+    """Print the command line that is about to run to stderr, on a line of its own that is easy to find and copy.
+
+    A line that only `reads` is printed if `show_commands` has allowed it.
+    """
+    if not _shown or (reads and not _reads):
         return
     print(f"\n{_RULE}\n{_paint('bold', line)}\n", file=sys.stderr, flush=True)
 

@@ -16,11 +16,11 @@ RUNTIME = ("--runtime=nvidia", "-e", "NVIDIA_VISIBLE_DEVICES=all")
 _ALL_NVIDIA = "nvidia.com/gpu=all"
 _MAPS_DEVICES = 29  # the first version whose --gpus uses CDI
 
-MISSING = (
-    "the engine reports neither a runtime nvidia nor GPUs as CDI devices; if docker refuses, install the NVIDIA "
-    "Container Toolkit on the engine's host and run there: sudo nvidia-ctk runtime configure && "
+REMEDY = (
+    "install the NVIDIA Container Toolkit on the engine's host and run there: sudo nvidia-ctk runtime configure && "
     "sudo systemctl restart docker"
 )
+MISSING = f"the engine reports neither a runtime nvidia nor GPUs as CDI devices; if docker refuses, {REMEDY}"
 
 
 def ask() -> tuple[list[str], str]:
@@ -47,3 +47,9 @@ def choose(info: dict[str, Any]) -> tuple[list[str], str]:
     if _ALL_NVIDIA in devices:
         return ["--device", _ALL_NVIDIA], ""
     return [*DEFAULT], "" if has_gpus else MISSING
+
+
+def has_nvidia(info: dict[str, Any]) -> bool:
+    """Return whether an engine, by its answer of `docker info`, can give NVIDIA GPUs to containers."""
+    devices = [str(device["ID"]) for device in info.get("DiscoveredDevices") or ()]
+    return "nvidia" in (info.get("Runtimes") or ()) or any(each.startswith("nvidia.com/gpu=") for each in devices)

@@ -9,11 +9,13 @@ from botocore.stub import ANY, Stubber  # type: ignore[import-untyped]
 from dockerutils.aws import access, ec2
 from dockerutils.aws.ec2 import UNKNOWN_KEY, Ec2
 from dockerutils.aws.errors import Refused
-from dockerutils.aws.launch import Specification, launch
+from dockerutils.aws.launch import Launched, Specification, launch
+from dockerutils.aws.machine import Gpus
 from dockerutils.aws.session import Session
 from dockerutils.core.rollback import Rollback
 
-WANTED = Specification("gpu" * 30, "alice", "ubuntu", "t3.large", 50, image="ami-1", key="mine", group="sg-1")
+WANTED = Specification("gpu" * 30, "alice", "t3.large", "#!/bin/sh", 50, image="ami-1", key="mine", group="sg-1")
+TYPE = {"InstanceTypes": [{"ProcessorInfo": {"SupportedArchitectures": ["x86_64"]}}]}
 
 
 @pytest.fixture
@@ -54,25 +56,29 @@ def test_the_client_token_stays_when_the_request_is_repeated(stubbed, tmp_path) 
         ],
         "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"},
         "InstanceInitiatedShutdownBehavior": "stop",
-        "UserData": ANY,
+        "UserData": "#!/bin/sh",
         "TagSpecifications": ANY,
         "ClientToken": Token(),
         "MinCount": 1,
         "MaxCount": 1,
     }
+    stubber.add_response("describe_instance_types", TYPE)
     stubber.add_response("describe_images", {"Images": [{"RootDeviceName": "/dev/sda1"}]}, {"ImageIds": ["ami-1"]})
     stubber.add_client_error("import_key_pair", "InvalidKeyPair.Duplicate")
     stubber.add_client_error("run_instances", UNKNOWN_KEY, expected_params=expected)
     stubber.add_response("run_instances", {"Instances": [{"InstanceId": "i-1"}]}, expected)
     public = tmp_path / "key.pub"
     public.write_text("ssh-ed25519 AAAA")
-    assert launch(there, WANTED._replace(key=None, public_key=str(public)), "0a1b", Rollback()) == "i-1"
+    assert launch(there, WANTED._replace(key=None, public_key=str(public)), "0a1b", Rollback()) == Launched(
+        "i-1", False, Gpus(has_driver=False)
+    )
     assert len(tokens) == 2
-    assert tokens[0] == f"dockerutils-{'gpu' * 10}-0a1b"
+    assert tokens[0] == f"dockerutils-{'gpu' * 8}-0a1b"
 
 
 def test_a_key_pair_of_the_users_is_not_waited_for(stubbed) -> None:
     there, stubber = stubbed
+    stubber.add_response("describe_instance_types", TYPE)
     stubber.add_response("describe_images", {"Images": [{"RootDeviceName": "/dev/sda1"}]})
     stubber.add_client_error("run_instances", UNKNOWN_KEY)
     with pytest.raises(Refused, match="correct --key-name"):

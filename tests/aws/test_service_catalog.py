@@ -242,14 +242,14 @@ def test_terminated_and_gone_already(stub) -> None:
 
 
 def test_dry_run(stub, capfd) -> None:
-    assert there(dry_run=True).provision(DOCK, "product-feed", FOR_EVER, Rollback()) is None
+    assert there(dry_run=True).provision(DOCK, "product-feed", FOR_EVER, Rollback()).instance == "${instance}"
     assert there(dry_run=True).terminate("pp-1", FOR_EVER)
     assert there(dry_run=True).remove("gpu", "product-feed") == ""
-    lines = capfd.readouterr().out.splitlines()
-    variables = "product=prod-1; version=pa-3; path=path-1"
+    lines = [line for line in capfd.readouterr().out.splitlines() if re.match(r"(\w+=\$\()?aws ", line)]
+    variables = "product=prod-1; version=pa-3; path=path-1; record=rec-1"
     read = [testbed.parsed(line, variables) for line in lines]
     assert [operation for operation, _ in read] == [
         "DescribeProduct", "DescribeProduct", "ListLaunchPaths", "DescribeProvisioningParameters", "ProvisionProduct",
-        "TerminateProvisionedProduct", "SearchProvisionedProducts", "TerminateProvisionedProduct",
+        "DescribeRecord", "TerminateProvisionedProduct", "SearchProvisionedProducts", "TerminateProvisionedProduct",
     ]  # fmt: skip
     assert read[4][1]["ProvisioningArtifactId"] == "pa-3"

@@ -65,6 +65,11 @@ class Cloud:
         """A second client, past the front."""
         return boto3.client("ec2", endpoint_url=self.front.behind)
 
+    @property
+    def iam(self) -> Any:
+        """IAM, past the front."""
+        return boto3.client("iam", endpoint_url=self.front.behind)
+
     def instances(self, *states: str) -> list[Any]:
         """Return the instances that are not gone, or those in some states."""
         wanted = states or ("pending", "running", "stopping", "stopped")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from tests import support
 from tests.commands.conftest import Cloud
 from tests.support import Outcome, call, script, wait_for
 from tests.testbed import aws as testbed
+from tests.testbed import aws_command
 
 # All calls that create a dock, in this order.
 ACTIONS = [
@@ -65,7 +67,7 @@ def recorded(monkeypatch) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_an_instance_becomes_a_dock(create, cloud) -> None:
-    outcome = create("gpu", "-i", "g5.xlarge", "-v", "200")
+    outcome = create("gpu", "-i", "c5.xlarge", "-v", "200")
     assert (outcome.status, outcome.out) == (0, "")
     assert cloud.front.actions() == ACTIONS
     [instance] = cloud.instances()
@@ -75,7 +77,7 @@ def test_an_instance_becomes_a_dock(create, cloud) -> None:
     dock = Dock("gpu", address, "dock", address, address, None, identity, instance["InstanceId"], "us-east-1")
     assert inventory.known(cloud.home) == [dock._replace(account=testbed.ACCOUNT, run=run)]
     assert (tags["Name"], tags["user"], tags["tool"]) == ("gpu", "alice", "dockerutils")
-    assert (instance["InstanceType"], instance["ImageId"]) == ("g5.xlarge", testbed.UBUNTU)
+    assert (instance["InstanceType"], instance["ImageId"]) == ("c5.xlarge", testbed.UBUNTU)
     assert instance["MetadataOptions"]["HttpTokens"] == "required"
     assert instance["KeyName"].startswith("dockerutils-alice-")
     [volume] = cloud.ec2.describe_volumes()["Volumes"]
@@ -106,12 +108,14 @@ def test_dry_run_prints_and_calls_nothing(create, cloud, recorded, monkeypatch) 
     outcome = create("gpu", "--dry-run", "-s", "subnet-1")
     assert (outcome.status, outcome.err, cloud.front.requests, recorded) == (0, "", [], [])
     lines = outcome.out.splitlines()
-    assert lines[0] == "address=$(curl -fsS http://127.0.0.1:9/)"
+    assert lines[:2] == ["set -eu", "address=$(curl -fsS http://127.0.0.1:9/)"]
     variables = {"address": "203.0.113.7", "group": "sg-1", "image": "ami-1", "device": "/dev/xvda", "vpc": "vpc-1"}
-    variables |= {"architecture": "amd64"}
+    variables |= {"parameter": "/aws/x", "volume": "64", "instance": "i-1"}
     assigned = "; ".join(f"{name}={value}" for name, value in variables.items())
-    read = [testbed.parsed(line, assigned) for line in lines[1:]]
-    assert [operation for operation, _ in read] == [*ACTIONS[1:4], "DescribeSubnets", *ACTIONS[5:9]]
+    read = [testbed.parsed(line, assigned) for line in lines[2:] if "aws " in line and " wait " not in line]
+    assert [operation for operation, _ in read] == [
+        *ACTIONS[1:4], "DescribeImages", "DescribeSubnets", *ACTIONS[5:9], "DescribeInstances"
+    ]  # fmt: skip
     asked = dict(read)
     assert asked["AuthorizeSecurityGroupIngress"] == {
         "GroupId": "sg-1",
@@ -121,8 +125,40 @@ def test_dry_run_prints_and_calls_nothing(create, cloud, recorded, monkeypatch) 
     }
     run = asked["RunInstances"]
     assert (run["SubnetId"], run["SecurityGroupIds"], run["ImageId"]) == ("subnet-1", ["sg-1"], "ami-1")
-    assert run["BlockDeviceMappings"][0]["DeviceName"] == "/dev/xvda"
+    disk = run["BlockDeviceMappings"][0]
+    assert (disk["DeviceName"], disk["Ebs"]["VolumeSize"]) == ("/dev/xvda", 64)
+    key = f"{cloud.home}/.ssh/id_ed25519"
+    assert lines[-1] == f'register-dock "${{ip}}" gpu --user dock --identity {key}'
     assert cloud.left() == []
+
+
+def test_the_lines_of_a_dry_run_create_the_dock(create, cloud, tmp_path, capfd) -> None:
+    """Without a default VPC they stop before they create anything."""
+    lines = create("gpu", "--dry-run", "--spot").out
+    path = f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["sh"],
+            input=lines,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=os.environ | {"PATH": path},
+        )
+
+    with aws_command.installed(tmp_path):
+        cloud.front.replace["DescribeVpcs"] = b"<DescribeVpcsResponse><vpcSet/></DescribeVpcsResponse>"
+        stopped = run()
+        assert (stopped.returncode, cloud.left()) == (2, [])
+        assert stopped.stderr.endswith(": vpc: us-east-1 has no default VPC; name a subnet with -s\n")
+        del cloud.front.replace["DescribeVpcs"]
+        done = run()
+    assert done.returncode == 0, done.stderr
+    assert [dock.ip for dock in inventory.known(cloud.home)] == [cloud.addresses[0]]
+    assert call(destroy_dock.main, "gpu", "-y", directory=tmp_path, capfd=capfd).status == 0
+    assert (cloud.left(), cloud.instances(), cloud.front.spot.made_again) == ([], [], [])
 
 
 def test_all_of_it_may_be_named(create, cloud) -> None:
@@ -143,6 +179,7 @@ def test_all_of_it_may_be_named(create, cloud) -> None:
     assert [each["GroupId"] for each in instance["SecurityGroups"]] == [group]
     assert set(cloud.front.actions()) == {
         "GetCallerIdentity",
+        "DescribeInstanceTypes",
         "DescribeImages",
         "RunInstances",
         "DescribeInstances",
@@ -358,9 +395,12 @@ def test_a_dry_run_after_a_killed_run_prints_its_removal(create, cloud, tmp_path
     _killed(cloud, tmp_path, "RunInstances")
     cloud.front.requests.clear()
     outcome = create("gpu", "--dry-run")
-    operations = [line.rpartition("aws ec2 ")[2].split()[0] for line in outcome.out.splitlines() if "aws ec2" in line]
-    assert operations[:6] == [
-        "describe-instances", "terminate-instances", "describe-key-pairs", "delete-key-pair",
+    lines = outcome.out.splitlines()
+    operations = [line.rpartition("aws ec2 ")[2].split()[0] for line in lines if "aws ec2" in line]
+    assert lines[0] == "set -eu"
+    assert lines[2].startswith('[ -z "${instance}" ] || aws ec2 terminate-instances ')
+    assert operations[:7] == [
+        "describe-instances", "terminate-instances", "wait", "describe-key-pairs", "delete-key-pair",
         "describe-security-groups", "delete-security-group",
     ]  # fmt: skip
     assert (cloud.front.requests, len(inventory.known(cloud.home))) == ([], 1)
@@ -517,8 +557,9 @@ def test_docker_refuses_a_context(create, cloud, tmp_path, monkeypatch) -> None:
     assert (create("gpu").status, cloud.left()) == (3, [])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-@pytest.mark.parametrize("action", list(dict.fromkeys(ACTIONS)))
+@pytest.mark.parametrize(
+    ("action", "number"), [*zip(ACTIONS, cycle([signal.SIGINT, signal.SIGTERM]), strict=False)], ids=str
+)
 def test_interrupted_at_each_call(cloud, tmp_path, action, number) -> None:
     """Before AWS has answered, when it has done already what it was asked."""
     command = [str(Path(sys.executable).parent / "create-dock"), "gpu"]
@@ -570,29 +611,6 @@ def test_interrupted_while_it_waits_and_again(cloud, tmp_path, capfd, number) ->
     outcome = call(destroy_dock.main, "gpu", "-y", directory=tmp_path, capfd=capfd)
     assert (outcome.status, cloud.left()) == (0, [])
     assert outcome.err.endswith(f"destroy-dock: gpu is destroyed: security group {group}\n")
-
-
-def test_the_user_data_installs_docker() -> None:
-    from dockerutils.aws.launch import user_data
-
-    header, text = user_data("ubuntu").split("\n")
-    config = json.loads(text)
-    assert header == "#cloud-config"
-    assert config["packages"] == ["docker.io", "rsync", "zstd"]
-    assert config["runcmd"][-1] == ["usermod", "-aG", "docker", "ubuntu"]
-
-
-def test_the_user_data_raises_the_limits_of_sshd() -> None:
-    from dockerutils.aws.launch import user_data
-
-    config = json.loads(user_data("ubuntu").split("\n")[1])
-    assert config["write_files"] == [
-        {
-            "path": "/etc/ssh/sshd_config.d/10-dockerutils.conf",
-            "content": "MaxSessions 100\nMaxStartups 100:30:200\n",
-        }
-    ]
-    assert ["systemctl", "try-reload-or-restart", "ssh"] in config["runcmd"]
 
 
 @pytest.mark.parametrize(
@@ -759,7 +777,10 @@ def test_a_product_whose_address_nobody_has(create, cloud, product) -> None:
 def test_a_product_in_a_dry_run(create, cloud, tmp_path, capfd) -> None:
     outcome = create("gpu", "--product-name", "dock", "--dry-run")
     assert (outcome.status, outcome.err, cloud.front.requests) == (0, "", [])
-    assert len(outcome.out.splitlines()) == 5
+    assert (outcome.out.splitlines()[0], outcome.out.splitlines()[-1]) == (
+        "set -eu",
+        'register-dock "${ip}" gpu --user dock',
+    )
     dock = Dock("sc", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7", None, None, "i-1", "us-east-1", "pp-1")
     inventory.register(dock, cloud.home)
     outcome = call(destroy_dock.main, "sc", "--dry-run", directory=tmp_path, capfd=capfd)

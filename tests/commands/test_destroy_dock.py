@@ -218,7 +218,7 @@ ACTIONS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
 @pytest.mark.parametrize("action", ACTIONS)
 def test_interrupted_at_each_call(gpu, cloud, tmp_path, capfd, action, number) -> None:
     """The record stays until nothing is left on AWS."""

@@ -26,6 +26,8 @@ from typing import Any, NamedTuple
 import botocore.session  # type: ignore[import-untyped]
 from botocore import xform_name
 
+from tests.testbed.spot import Spot
+
 ACCOUNT = "123456789012"  # moto's
 PASSWORD = f"{ACCOUNT}-auth-token"  # of ECR, as moto has it
 _DEADLINE = 60.0
@@ -87,16 +89,14 @@ def serving() -> Iterator[Aws]:
 
 
 def _images() -> list[dict[str, object]]:
-    """Return images of Ubuntu, one for each architecture."""
-    architectures = {"amd64": "x86_64", "arm64": "arm64"}
-    names = [f"ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-{each}-server-20261101" for each in architectures]
+    """Return images, one for each parameter of SSM."""
     return [
         {
-            "ami_id": f"ami-{number:017x}",
+            "ami_id": image,
             "name": name,
             "owner_id": "099720109477",
-            "architecture": next(kind for short, kind in architectures.items() if f"-{short}-" in name),
-            "creation_date": f"{name[-8:-4]}-{name[-4:-2]}-{name[-2:]}T00:00:00.000Z",
+            "architecture": "arm64" if "/arm64/" in name else "x86_64",
+            "creation_date": "2026-11-01T00:00:00.000Z",
             "root_device_name": "/dev/sda1",
             "root_device_type": "ebs",
             "virtualization_type": "hvm",
@@ -104,15 +104,17 @@ def _images() -> list[dict[str, object]]:
             "image_location": name,
             "public": True,
         }
-        for number, name in enumerate(names)
+        for name, image in PARAMETERS.items()
     ]
 
 
-UBUNTU, UBUNTU_ARM = "ami-00000000000000000", "ami-00000000000000001"
-# moto does not have these: the public parameters of SSM that name Canonical's current images.
+UBUNTU, UBUNTU_ARM, NVIDIA, NVIDIA_ARM = (f"ami-{number:017x}" for number in range(4))
+# moto does not have these: the public parameters of SSM that name the current images of Canonical, and of AWS for GPUs.
 PARAMETERS = {
-    f"/aws/service/canonical/ubuntu/server/24.04/stable/current/{architecture}/hvm/ebs-gp3/ami-id": image
-    for architecture, image in (("amd64", UBUNTU), ("arm64", UBUNTU_ARM))
+    "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id": UBUNTU,
+    "/aws/service/canonical/ubuntu/server/24.04/stable/current/arm64/hvm/ebs-gp3/ami-id": UBUNTU_ARM,
+    "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id": NVIDIA,
+    "/aws/service/deeplearning/ami/arm64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id": NVIDIA_ARM,
 }
 
 
@@ -126,7 +128,8 @@ class Request(NamedTuple):
 class Front:
     """A proxy of moto that gives instances addresses of the tests, records the requests, and refuses some of them.
 
-    It also does what moto does not: it has SSM's PARAMETERS, and a ClientToken makes one instance only.
+    It also does what moto does not: it has SSM's PARAMETERS, a ClientToken makes one instance only, and spot instances
+    have spot requests (see Spot).
 
     `places` are the public addresses that instances get, a new one at each start. `console` is the console output of
     every instance. By action: `before` and `after` are called before and after moto gets a request, and may return an
@@ -148,6 +151,7 @@ class Front:
         self.replace: dict[str, bytes] = {}
         self.answers: dict[str, Callable[[str], str]] = {}
         self.address = b"127.0.0.1\n"
+        self.spot = Spot()
         self._given: dict[str, str] = {}
         self._by_token: dict[str, tuple[int, str]] = {}
 
@@ -186,6 +190,8 @@ class Front:
         if request.action == "GetParameter":
             name = request.parameters["Name"]
             return (200, json.dumps({"Parameter": {"Value": PARAMETERS[name]}})) if name in PARAMETERS else (404, "{}")
+        if answer := self.spot.answer(request.action, request.parameters):
+            return 200, answer
         token = request.parameters.get("ClientToken", "")
         if token in self._by_token:
             return self._by_token[token]
@@ -196,7 +202,8 @@ class Front:
                 status, content = answer.status, answer.read()
         except urllib.error.HTTPError as error:
             status, content = error.code, error.read()
-        answered = status, self._placed(content.decode())
+        text = self.spot.completed(request.action, request.parameters, content.decode())
+        answered = status, self._placed(text)
         if token and status == HTTPStatus.OK:
             self._by_token[token] = answered
         return answered
@@ -318,8 +325,13 @@ def parsed(line: str, variables: str = ":") -> tuple[str, dict[str, Any]]:
     The service's model says what a word means: https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-parameters.html
     """
     echo = 'aws() { for each; do printf "%s\\0" "$each"; done; }; '
-    script = f"{echo}{variables}; " + re.sub(r"^\w+=\$\((.*)\)$", r"\1", line.rpartition(" || ")[2])
+    script = f"{echo}{variables}; " + re.sub(r"^\w+=\$\((.*)\)$", r"\1", re.split(r" \|\| (?=aws )", line)[-1])
     words = subprocess.run(["sh", "-uc", script], capture_output=True, check=True).stdout.decode().split("\0")[:-1]
+    return meant(words)
+
+
+def meant(words: list[str]) -> tuple[str, dict[str, Any]]:
+    """Return the operation and the parameters that the words of the aws command mean."""
     service, operation, *rest = words
     model = botocore.session.get_session().get_service_model(service)
     api = next(each for each in model.operation_names if xform_name(each, "-") == operation)
