@@ -39,8 +39,8 @@ _INSTANCE = (
 class Instance(NamedTuple):
     """An instance: its state as AWS names it, its addresses if it has any, security groups, tags and account.
 
-    `spot` is the spot request that made it, if any; `others` are the names of its addresses, and the addresses of all its
-    network interfaces.
+    `spot` is the spot request that made it, if any. `others` are the names of its addresses, and the addresses of all
+    its network interfaces.
     """
 
     id: str
