@@ -18,12 +18,14 @@ from dockerutils.core import complaints, console, process
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.core.process import Captured
 from dockerutils.docker import platforms
-from dockerutils.docks import gpu_usage, inventory, remote, ssh_config
+from dockerutils.docks import gpu_usage, inventory, remote, runs, ssh_config
 from dockerutils.docks.gpu_usage import Gpu, Usage
 from dockerutils.docks.records import Dock
+from dockerutils.docks.runs import Run
 
 _EXAMPLES = """\
   ls-dock                      print a table
+  ls-dock -v                   also list the runs of images there, of all users
   ls-dock --timeout 2          wait two seconds at most
   ls-dock --json | jq .        print JSON: sizes in bytes, times in seconds"""
 
@@ -49,7 +51,8 @@ class Row(NamedTuple):
     """One dock: its running `containers`, `free_disk` in bytes on the disk of the engine's data, `uptime` in seconds.
 
     `engine` is the version of its engine, and `platform` what that runs, such as linux/amd64. `gpus` is None if the
-    dock was not asked. `reason` says why the engine or the GPUs are not listed: what is wrong; what to do.
+    dock was not asked, and so are the `runs` of images. `reason` says why the engine or the GPUs are not listed: what
+    is wrong; what to do.
     """
 
     moniker: str
@@ -61,6 +64,7 @@ class Row(NamedTuple):
     free_disk: int | None = None
     uptime: int | None = None
     gpus: Sequence[Gpu] | None = None
+    runs: Sequence[Run] | None = None
     reason: str | None = None
 
 
@@ -68,6 +72,7 @@ def parser() -> program.Parser:
     """Return the parser of ls-dock."""
     parser = program.Parser("ls-dock", f"{__doc__}", _EXAMPLES)
     parser.add_json()
+    parser.add_argument("-v", "--verbose", action="store_true", help="also list the runs of images, running or kept")
     parser.add_timeout("5", "time limit for all answers")
     return parser
 
@@ -94,10 +99,10 @@ def handle(args: argparse.Namespace) -> None:
         query = states.Query(on_aws, os.environ, seconds)
         halfway = deadline - seconds / 2
         first = [dock for dock in complete if dock not in on_aws or remote.of(dock).is_connected]
-        rows |= _probe(first, halfway)
+        rows |= _probe(first, halfway, with_runs=args.verbose)
         instances = query.result(halfway, _warn)
         rows |= {dock: row for dock, instance in instances.items() if (row := _absent(dock, instance))}
-    rows |= _probe([dock for dock in listed if dock not in rows], deadline)
+    rows |= _probe([dock for dock in listed if dock not in rows], deadline, with_runs=args.verbose)
     late = f"did not answer in {seconds:g} s; check that it is up, or wait longer with -t"
     missing = {dock: _row(dock)._replace(reason=f"dock {dock.moniker} {late}") for dock in listed if dock not in rows}
     _show(args, [(rows | missing)[dock] for dock in listed])
@@ -111,6 +116,8 @@ def _show(args: argparse.Namespace, rows: Sequence[Row]) -> None:
     print(console.table(header, [_cells(row) for row in rows]))
     if gpus := [_gpu_cells(row, number, gpu) for row in rows for number, gpu in enumerate(row.gpus or ())]:
         print("\n" + console.table(("MONIKER", "GPU", "MODEL", "MEMORY", "USED BY"), gpus))
+    if found := [(row.moniker, *runs.cells(run)) for row in rows for run in row.runs or ()]:
+        print("\n" + console.table(("MONIKER", *runs.HEADER), found))
     if not rows:
         console.note("ls-dock", "no docks yet; run: register-dock HOST MONIKER, or create-dock NAME")
     for row in rows:
@@ -124,6 +131,8 @@ def _record(row: Row) -> dict[str, object]:
     if row.gpus is not None:
         users = [[usage._asdict() for usage in gpu.used_by] for gpu in row.gpus]
         record["gpus"] = [gpu._asdict() | {"used_by": used_by} for gpu, used_by in zip(row.gpus, users, strict=True)]
+    if row.runs is not None:
+        record["runs"] = [run._asdict() for run in row.runs]
     return record
 
 
@@ -151,15 +160,20 @@ def _absent(dock: Dock, instance: Instance) -> Row | None:
     return row._replace(state=UNREACHABLE, reason=f"{moved}; to follow it, run: start-dock {dock.moniker}")
 
 
-def _probe(docks: Sequence[Dock], deadline: float) -> dict[Dock, Row]:
+def _probe(docks: Sequence[Dock], deadline: float, *, with_runs: bool) -> dict[Dock, Row]:
     """Ask docks over ssh; those that do not answer in time are missing."""
     seconds = max(0.0, deadline - time.monotonic())
     timeout = ("-o", f"ConnectTimeout={int(seconds) + 1}")
     # A third of the time for docker, and for each of the two calls of nvidia-smi.
-    command = f"sh -c {shlex.quote(f'{_SCRIPT}; {gpu_usage.probe(seconds / 3)}')}"
+    script = "; ".join([_SCRIPT, *([runs.PROBE] if with_runs else []), gpu_usage.probe(seconds / 3)])
+    command = f"sh -c {shlex.quote(script)}"
     probes = [["ssh", "-o", "BatchMode=yes", *timeout, dock.host, "--", command] for dock in docks]
     answers = process.capture_within(probes, seconds, _is_refused, limit=_LIMIT)
-    return {dock: _read(dock, answer) for dock, answer in zip(docks, answers, strict=True) if answer}
+    rows = {dock: _read(dock, answer) for dock, answer in zip(docks, answers, strict=True) if answer}
+    if with_runs:
+        found = {dock: runs.marked(answer.stdout) for dock, answer in zip(docks, answers, strict=True) if answer}
+        rows = {dock: row._replace(runs=found[dock]) for dock, row in rows.items()}
+    return rows
 
 
 def _is_refused(answer: Captured) -> bool:

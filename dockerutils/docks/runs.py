@@ -15,6 +15,7 @@ from dockerutils.project.project import Project
 _PREFIX = "dockerutils."
 _LABELS = ("project", "image", "user", "origin")
 _UP = "Up"
+HEADER = ("RUN", "IMAGE", "STATUS", "STARTED IN")  # of tables of runs
 
 # Arguments of docker that list the runs of all users, newest first, for `parse`.
 QUERY = [
@@ -76,10 +77,12 @@ def of_project(project: Project) -> list[Run]:
 
 def table(found: Sequence[Run]) -> str:
     """Return runs as a table."""
-    rows = [[run.container, run.image, run.status, run.origin] for run in found]
-    return console.table(
-        ("RUN", "IMAGE", "STATUS", "STARTED IN"), [[console.one_line(cell) for cell in row] for row in rows]
-    )
+    return console.table(HEADER, [cells(run) for run in found])
+
+
+def cells(run: Run) -> tuple[str, ...]:
+    """Return the row of a run in a table below HEADER."""
+    return tuple(map(console.one_line, (run.container, run.image, run.status, run.origin)))
 
 
 def _is_name(name: str) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dockerutils.commands import ls_image, run_image
+from dockerutils.commands import ls_dock, ls_image, run_image
 from dockerutils.commands.attach_image import main
 from dockerutils.commands.sync_down import main as sync_down
 from dockerutils.docks import inventory
@@ -86,6 +86,11 @@ def test_a_run_goes_on_without_us_and_its_files_come_back(dock: Docked) -> None:
     assert row.endswith(origin)
     [run] = json.loads(dock(ls_image.main, "--json").out)[1]["runs"]
     assert (run["container"], run["user"], run["origin"]) == (name, "alice", origin)
+    [listed] = json.loads(dock(ls_dock.main, "-v", "--json").out)[0]["runs"]
+    assert {**listed, "status": run["status"]} == run  # it has grown older
+    row = next(line for line in dock(ls_dock.main, "-v").out.splitlines() if name in line)
+    assert row.split()[:4] == ["gpu", name, "train", "Up"]
+    assert name not in dock(ls_dock.main).out
 
     with attached(dock, "train", "--tail", "0") as (child, out, err):
         dock.run("touch go", copy(dock))
