@@ -6,13 +6,14 @@ import os
 
 from dockerutils.core import console, process
 from dockerutils.core.errors import CommandFailed, DockerutilsError
-from dockerutils.core.process import Command
+from dockerutils.core.process import Captured, Command
 from dockerutils.core.process.children import children
 from dockerutils.docks import copy_state, inventory, runs, sync
 from dockerutils.docks.runs import Run
 from dockerutils.project.project import Project
 
 _COMMAND = "attach-image"
+_PATIENCE = 10.0  # seconds for the engine to say how a run has ended
 
 
 def attach(project: Project, image: str, container: str | None, tail: str | None, *, dry_run: bool = False) -> None:
@@ -39,9 +40,13 @@ def attach(project: Project, image: str, container: str | None, tail: str | None
 
 
 def _follow(command: Command, run: Run, image: str, moniker: str) -> int | None:
-    """Show the log until the container ends, and return its exit status, None if it has been removed."""
+    """Show the log until the container ends, and return its exit status, None if it has been removed.
+
+    CommandFailed if it goes on, because the connection ended.
+    """
+    is_complete = True
     with children() as family:
-        # From the beginning: a container that docker removes at its end has no status afterwards.
+        # For a container that docker removes at its end, and that has no status afterwards.
         waiting = family.start(["docker", "wait", run.container])
         try:
             process.run(command)
@@ -49,15 +54,21 @@ def _follow(command: Command, run: Run, image: str, moniker: str) -> int | None:
             console.note(_COMMAND, f"{run.container} goes on; run attach-image {image} again to see more")
             raise
         except CommandFailed:
-            pass  # the other child knows whether the container has ended
-        status = waiting.finish().decode(errors="replace").strip()
-        if waiting.wait() == 0 and status.isdecimal():
-            return int(status)
-        if "no such container" in waiting.stderr.lower():
-            return None
+            is_complete = False
+        state = ["docker", "container", "inspect", "--format", "{{.State.Running}} {{.State.ExitCode}}", run.container]
+        [answer] = process.capture_within([state], _PATIENCE, lambda answer: is_complete and _is_running(answer))
+        if answer and answer.stdout.startswith("false "):
+            return int(answer.stdout.split()[1])
+        if answer and "no such container" in answer.stderr.lower():
+            status = waiting.finish().decode(errors="replace").strip()
+            return int(status) if status.isdecimal() else None
     raise CommandFailed(
         1, f"the connection to dock {moniker} ended, and the run goes on there; run attach-image {image} again"
     )
+
+
+def _is_running(answer: Captured) -> bool:
+    return answer.stdout.startswith("true ")
 
 
 def _chosen(project: Project, moniker: str, image: str, container: str | None) -> Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from dockerutils.commands.attach_image import main
 from dockerutils.commands.sync_down import main as sync_down
 from dockerutils.docks import inventory
 from tests.commands.conftest import Docked
-from tests.support import call, wait_for, write_tree
+from tests.support import call, program, wait_for, write_tree
 
 CONFIG = "[train]\nname = local/busybox:latest\nprefix = False\nvolumes = -v {root}:/p -v {root}/out:/out\n"
 TRAIN = "echo begun; until [ -e /p/go ]; do sleep 0.1; done; echo done; echo model >/out/model; exit 3"
@@ -46,12 +47,20 @@ def train(dock: Docked, *argv: str) -> str:
 
 
 @contextmanager
-def attached(dock: Docked, *argv: str) -> Iterator[tuple[subprocess.Popen[bytes], Path, Path]]:
-    """Run attach-image, killed in the end; its output goes to files, as a shared connection keeps pipes open."""
+def attached(
+    dock: Docked, *argv: str, first: Path | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], Path, Path]]:
+    """Run attach-image, killed in the end; its output goes to files, as a shared connection keeps pipes open.
+
+    `first` is a directory with commands that it finds first.
+    """
+    environ = {**os.environ, "PATH": f"{first}:{os.environ['PATH']}" if first else os.environ["PATH"]}
     files = [dock.root.parent / name for name in ("stdout", "stderr")]
     with files[0].open("wb") as out, files[1].open("wb") as err:
         command = [sys.executable, "-c", "from dockerutils.commands.attach_image import main; raise SystemExit(main())"]
-        child = subprocess.Popen([*command, *argv], cwd=dock.root, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        child = subprocess.Popen(
+            [*command, *argv], cwd=dock.root, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environ
+        )
     try:
         yield child, files[0], files[1]
     finally:
@@ -59,7 +68,7 @@ def attached(dock: Docked, *argv: str) -> Iterator[tuple[subprocess.Popen[bytes]
         child.wait()
 
 
-def test_a_run_goes_on_without_us_and_its_files_come_back(dock: Docked) -> None:
+def test_a_run_goes_on_without_us_and_its_files_come_back(dock: Docked, tmp_path: Path) -> None:
     name = train(dock, "-k", "--sync")
     labels = json.loads(dock.host.engine.docker("inspect", "-f", "{{json .Config.Labels}}", name))
     origin = f"{os.uname().nodename}:{dock.root}"
@@ -69,7 +78,9 @@ def test_a_run_goes_on_without_us_and_its_files_come_back(dock: Docked) -> None:
         "dockerutils.user": "alice",
         "dockerutils.origin": origin,
     }
-    with attached(dock, "train") as (child, out, err):
+    # Here `docker wait` never knows that the connection has ended, as if it had connected after that.
+    program(tmp_path / "late/docker", f'[ "$1" = wait ] && exec sleep 600; exec {shutil.which("docker")} "$@"')
+    with attached(dock, "train", first=tmp_path / "late") as (child, out, err):
         wait_for(lambda: out.read_text() == "begun\n")
         dock.host.cut()  # the lid is closed
         assert child.wait(60) == 1
