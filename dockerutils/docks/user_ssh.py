@@ -70,10 +70,11 @@ def ask(host: Destination, dock_host: str, identity: str | None, default_user: s
     there = ["-o", f"HostName={hostname.replace('%', '%%')}", "-l", user]
     [other] = map(_values, process.capture_all([_argv(*there, f"{dock_host}-new")]))
     port = int(found["port"][0])
+    is_usual = port == _PORT == int(other["port"][0])
     return Login(
         hostname,
         user,
-        None if [str(port)] == [str(_PORT)] == list(other["port"]) else port,
+        None if is_usual else port,
         tuple(_settings(host.host, found, other, defaults, _OWN_KEY if identity else set())),
         next(iter(found.get("hostkeyalias", ())), ""),
         found["userknownhostsfile"][0],
@@ -128,7 +129,7 @@ def _settings(host: str, found: Values, other: Values, defaults: Values, without
         wanted, present = _of(keyword, found), _of(keyword, other)
         if wanted != present and keyword not in without:
             lines += [f"{keyword} {_rendered(keyword, each, host, found, defaults)}" for each in wanted]
-    if not any(map(_has_route, (found,))) and _has_route(other):
+    if _has_route(other) and not _has_route(found):
         lines.append("ProxyCommand none")
     for line in lines:
         if fault := records.fault_in_setting(line):
