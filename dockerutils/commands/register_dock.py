@@ -219,7 +219,10 @@ def _shortcomings(dock: Dock, found: Found) -> list[str]:
     if not found.is_writable:
         workspace = _workspace()
         line = shell_words.render(["sudo", "install", "-d", "-o", dock.user, workspace])
-        faults.append(f"{workspace} on {dock.moniker} is not writable, which syncing needs; run: {ssh} {line}")
+        faults.append(
+            f"{workspace} on {dock.moniker} is not writable, which syncing needs; run: {ssh} {line}; or set "
+            "DOCK_WORKSPACES to a directory of yours"
+        )
     return faults
 
 

@@ -101,7 +101,7 @@ Host box
             'dock-box\nSuccessfully created context "dock-box"\n'
             f"register-dock: box has Docker Engine {version}, linux/amd64, no NVIDIA GPU; run: source dock box\n"
             "register-dock: warning: /data/workspaces/alice on box is not writable, which syncing needs; run: "
-            "ssh-dock box sudo install -d -o dock /data/workspaces/alice"
+            "ssh-dock box sudo install -d -o dock /data/workspaces/alice; or set DOCK_WORKSPACES to a directory of yours"
         ).format(address="box", moniker="box")
         assert (outcome.status, outcome.out) == (0, "")
         settings = (
@@ -163,7 +163,7 @@ def test_what_it_finds(host, register, ssh_home) -> None:
         "register-dock: warning: docker on gpu needs sudo, which a docked shell does not use; run: "
         "ssh-dock gpu sudo usermod -aG docker nodock",
         "register-dock: warning: /data/workspaces/alice on gpu is not writable, which syncing needs; run: "
-        "ssh-dock gpu sudo install -d -o nodock /data/workspaces/alice",
+        "ssh-dock gpu sudo install -d -o nodock /data/workspaces/alice; or set DOCK_WORKSPACES to a directory of yours",
     ]
     outcome = register(host.address, "gpu", "-u", "plain", *where, env={**os.environ, "DOCK_WORKSPACES": "/tmp"})
     assert outcome.err.splitlines()[-1] == (
