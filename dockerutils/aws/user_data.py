@@ -13,6 +13,7 @@ from typing import Any
 from dockerutils.aws import autostop
 from dockerutils.core.errors import UserError
 from dockerutils.core.shell_words import Word
+from dockerutils.docks.jupyter import INSTALL
 
 _LARGEST = 16384  # bytes that EC2 takes
 _SCRIPT = "/var/lib/dockerutils/user-data"
@@ -35,12 +36,12 @@ _SSHD = {
 _MERGE = "list(append)+dict(no_replace,recurse_list)+str()"
 
 
-def user_data(login: str, autostop_hours: float = 0.0, extra: str = "") -> Word:
+def user_data(login: str, autostop_hours: float = 0.0, extra: str = "", *, jupyter: bool = False) -> Word:
     """Return the user data for an instance.
 
     It installs Docker Engine and what sync-up and transfer-image use, raises the limits of sshd, installs autostop
-    unless 0 hours, and lets the user use docker. Then it does what `extra` says, a script or a cloud-config; UserError
-    if that is neither, or too long.
+    unless 0 hours, with `jupyter` JupyterLab, and lets the user use docker. Then it does what `extra` says, a script or
+    a cloud-config; UserError if that is neither, or too long.
     """
     install = f"{autostop.encoded(autostop.installation(autostop_hours))} | sh" if autostop_hours else ""
     config: dict[str, Any] = {
@@ -53,6 +54,7 @@ def user_data(login: str, autostop_hours: float = 0.0, extra: str = "") -> Word:
             ["sh", "-c", _NVIDIA],
             ["install", "-d", "-o", login, "/data/workspaces"],
             *([["sh", "-c", install]] if install else []),
+            *([["sh", "-c", f"{_APT} python3-venv"], ["runuser", "-l", login, "-c", INSTALL]] if jupyter else []),
             ["usermod", "-aG", "docker", login],
         ],
     }

@@ -40,6 +40,7 @@ _OWN_IMAGE = 30.0  # seconds that docker with an image of the user's gets to lis
 # Options of the instance itself, which a product decides.
 _NOT_WITH_PRODUCT = (
     *("ami", "public_key", "security_group", "cidr", "spot", "spot_or_on_demand", "instance_profile", "user_data"),
+    *("jupyter",),
 )
 
 
@@ -96,6 +97,7 @@ def _add_machine(group: argparse._ActionsContainer) -> None:
 def _add_preparation(group: argparse._ActionsContainer) -> None:
     group.add_argument("--ami", metavar="ID", help="machine image (default: Ubuntu 24.04, for GPUs with the driver)")
     group.add_argument("--user-data", metavar="FILE", help="script or cloud-config that runs after ours")
+    group.add_argument("--jupyter", action="store_true", default=None, help="install JupyterLab, for nb-dock")
     group.add_argument("--instance-profile", metavar="NAME", help="IAM instance profile: what the dock can do on AWS")
     group.add_argument(
         "--tag", metavar="KEY=VALUE", type=arguments.tag, action="append", default=[],
@@ -219,7 +221,9 @@ def _creator(args: argparse.Namespace, home: str, login: str) -> tuple[Create, s
         name=args.name,
         user=instances.user(os.environ),
         type=args.instance_type or _TYPE,
-        user_data=user_data(login, args.autostop or 0.0, arguments.text(args.user_data, "--user-data")),
+        user_data=user_data(
+            login, args.autostop or 0.0, arguments.text(args.user_data, "--user-data"), jupyter=bool(args.jupyter)
+        ),
         volume=args.volume,
         subnet=args.subnet,
         image=args.ami,

@@ -13,6 +13,7 @@ import pytest
 
 from dockerutils.aws.user_data import user_data
 from dockerutils.core.errors import UserError
+from dockerutils.docks import jupyter
 from tests.support import program
 
 
@@ -51,6 +52,18 @@ def test_docker_gets_the_runtime_that_it_does_not_list(tmp_path: Path, listed: b
     subprocess.run(["/bin/sh", *step], check=True, env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
     wanted = "" if listed else "nvidia-ctk runtime configure --runtime=docker\nsystemctl restart docker\n"
     assert (log.read_text() if log.exists() else "") == wanted
+
+
+def test_jupyterlab_is_installed_for_the_user_before_docker_can_be_used(tmp_path: Path) -> None:
+    *steps, last = _config(user_data("ubuntu", jupyter=True))["runcmd"]
+    assert last == ["usermod", "-aG", "docker", "ubuntu"]
+    log = tmp_path / "log"
+    program(tmp_path / "apt-get", f'echo "$@" >>{log}')
+    subprocess.run(["/bin/sh", *steps[-2][1:]], check=True, env={"PATH": str(tmp_path)})
+    assert log.read_text().endswith("install -y python3-venv\n")
+    # A login, so that ~ is the home directory of the user.
+    assert steps[-1] == ["runuser", "-l", "ubuntu", "-c", jupyter.INSTALL]
+    assert "python3-venv" not in user_data("ubuntu")
 
 
 def test_it_raises_the_limits_of_sshd() -> None:

@@ -800,6 +800,10 @@ def test_a_product_in_a_dry_run(create, cloud, tmp_path, capfd) -> None:
             "--ami cannot be used with --product-name; set a parameter of the product with --param",
         ),
         (
+            ["--product-name", "dock", "--jupyter"],
+            "--jupyter cannot be used with --product-name; set a parameter of the product with --param",
+        ),
+        (
             ["--product-name", "dock", "--cidr", "1.2.3.4"],
             "--cidr cannot be used with --product-name; set a parameter of the product with --param",
         ),
