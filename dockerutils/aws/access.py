@@ -51,6 +51,8 @@ def admit(ec2: Ec2, groups: Sequence[str], user: str, network: Callable[[], str]
 
     It replaces the address from before. A group that admits a larger network stays as it is.
     """
+    if not groups:
+        return
     ours = {"group-id": list(groups), "tag:tool": [TOOL], "tag:user": [user]}
     found = ec2.call(
         "describe-security-groups", {"Filters": filter_list(ours)}, "SecurityGroups[].[GroupId,IpPermissions]"

@@ -33,7 +33,8 @@ class Specification(NamedTuple):
 
     `volume` is in GB, None for what suits the image. The key is `key`, the name of a key pair, or `public_key`, a file.
     Ssh is admitted by the security group `group`, or from the network `source`. `profile` is an instance profile of
-    IAM. With `spot` it is a spot instance, with `on_demand` too if there is none, one on demand.
+    IAM. With `spot` it is a spot instance, with `on_demand` too if there is none, one on demand. One that is `private`
+    has no public address, and its own group admits nobody.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Specification(NamedTuple):
     tags: tuple[tuple[str, str], ...] = ()
     spot: bool = False
     on_demand: bool = False
+    private: bool = False
 
 
 class Launched(NamedTuple):
@@ -86,7 +88,7 @@ def _vpc(ec2: Ec2, subnet: str | None) -> str:
 
 
 def _create_group(ec2: Ec2, wanted: Specification, run: str, rollback: Rollback) -> str:
-    """Create the dock's security group, which admits ssh from `wanted.source`."""
+    """Create the dock's security group, which admits ssh from `wanted.source`, or nobody."""
     name = _resource_name(wanted, run)
     parameters = {
         "GroupName": name,
@@ -102,9 +104,9 @@ def _create_group(ec2: Ec2, wanted: Specification, run: str, rollback: Rollback)
             if error.code != "InvalidGroup.Duplicate":
                 raise
             group = resources.await_found(ec2, resources.GROUPS, run)
-    assert wanted.source
-    rule = {"GroupId": group, "IpPermissions": [access.ssh_rule(wanted.source)]}
-    ec2.settled({UNKNOWN_GROUP}, lambda: access.unless_done(ec2, "authorize-security-group-ingress", rule))
+    if wanted.source:
+        rule = {"GroupId": group, "IpPermissions": [access.ssh_rule(wanted.source)]}
+        ec2.settled({UNKNOWN_GROUP}, lambda: access.unless_done(ec2, "authorize-security-group-ingress", rule))
     return group
 
 
@@ -189,8 +191,7 @@ def _run(ec2: Ec2, wanted: Specification, of: _Resources, run: str, number: int 
         "ImageId": of.disk.image,
         "InstanceType": wanted.type,
         "KeyName": of.key,
-        "SecurityGroupIds": [of.group],
-        **({"SubnetId": wanted.subnet} if wanted.subnet else {}),
+        **_network(wanted, of.group),
         **({"IamInstanceProfile": {"Name": wanted.profile}} if wanted.profile else {}),
         **({"InstanceMarketOptions": _SPOT} if wanted.spot else {}),
         "BlockDeviceMappings": [{"DeviceName": of.disk.device, "Ebs": volume}],
@@ -207,6 +208,15 @@ def _run(ec2: Ec2, wanted: Specification, of: _Resources, run: str, number: int 
     temporary = {*(() if wanted.group else (UNKNOWN_GROUP,)), *(() if wanted.key else (UNKNOWN_KEY,))}
     query = "Instances[0].InstanceId"
     return ec2.settled(temporary, lambda: str(ec2.call("run-instances", parameters, query, "instance")))
+
+
+def _network(wanted: Specification, group: str) -> dict[str, Any]:
+    subnet = {"SubnetId": wanted.subnet} if wanted.subnet else {}
+    if not wanted.private:
+        return {"SecurityGroupIds": [group], **subnet}
+    # Only an interface of its own can go without the public address that a subnet gives by default.
+    interface = {"DeviceIndex": 0, "AssociatePublicIpAddress": False, "Groups": [group], **subnet}
+    return {"NetworkInterfaces": [interface | {"DeleteOnTermination": True}]}
 
 
 def _remedy(wanted: Specification) -> Any:

@@ -7,6 +7,7 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 
+from dockerutils.aws import session_manager
 from dockerutils.aws.ec2 import Ec2
 from dockerutils.core import complaints, console, process
 from dockerutils.core.errors import DockerutilsError
@@ -22,14 +23,17 @@ TICK = 1.0
 SSH_PORT = 22
 
 
-def host_keys(ec2: Ec2, instance: str, address: str, deadline: float) -> list[str]:
-    """Return the host keys that an instance writes to its console, as `ssh-ed25519 AAAA…`, or none."""
+def host_keys(ec2: Ec2, instance: str, address: str | None, deadline: float) -> list[str]:
+    """Return the host keys that an instance writes to its console, as `ssh-ed25519 AAAA…`, or none.
+
+    `address` is where sshd can answer, if this machine can connect to it.
+    """
     began, answered = time.monotonic(), 0.0
     while True:
         if keys := keys_on(ec2.console(instance)):
             return keys
         now = time.monotonic()
-        if not answered and _answers(address):
+        if not answered and address and _answers(address):
             answered = now
         if now > min(deadline, began + KEYS_AT_ALL, answered + KEYS_AFTER if answered else deadline):
             return []
@@ -95,6 +99,9 @@ def reason(dock: Dock, answer: Captured | None) -> str:
     if answer and complaints.changed_host_key(answer.stderr):
         return complaints.changed_host_key(answer.stderr)
     late = f"{dock.moniker} did not answer in time"
+    if session_manager.is_used_by(dock) and (answer is None or answer.status == ssh_config.SSH_FAILED):
+        why = remote.of(dock).explain(answer.stderr) if answer else "no answer through Session Manager"
+        return f"{late}: {why}; allow more time with -t"
     if answer is None:
         return f"{late}: no answer from ssh to {dock.ip}; check that its network admits port {dock.port or 22}"
     output = " ".join(answer.stderr.split()) or "no message"

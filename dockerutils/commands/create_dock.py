@@ -9,17 +9,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from dockerutils.aws import access, arguments, autostop, incomplete, instances, readiness
+from dockerutils.aws import access, arguments, autostop, dry_run, incomplete, instances, readiness, session_manager
 from dockerutils.aws.ec2 import RUNNING, Ec2, Instance
 from dockerutils.aws.launch import Specification, launch
 from dockerutils.aws.machine import Gpus
 from dockerutils.aws.service_catalog import Catalog, Product
-from dockerutils.aws.session import Session, with_variables
+from dockerutils.aws.session import Session
 from dockerutils.aws.user_data import user_data
 from dockerutils.cli import program
 from dockerutils.core import console
 from dockerutils.core.errors import DockerutilsError, UserError
-from dockerutils.core.process import Command
 from dockerutils.core.progress import Lines
 from dockerutils.core.rollback import Rollback, all_or_nothing
 from dockerutils.docks import contexts, inventory, records, ssh_config
@@ -40,7 +39,7 @@ _OWN_IMAGE = 30.0  # seconds that docker with an image of the user's gets to lis
 # Options of the instance itself, which a product decides.
 _NOT_WITH_PRODUCT = (
     *("ami", "public_key", "security_group", "cidr", "spot", "spot_or_on_demand", "instance_profile", "user_data"),
-    *("jupyter",),
+    *("jupyter", "ssm"),
 )
 
 
@@ -51,6 +50,7 @@ class Created(NamedTuple):
     product: str | None = None
     gpus: Gpus = Gpus()
     spot: bool = False
+    private: bool = False
 
 
 # Creates an instance, given the session, the run tag, the deadline and the rollback.
@@ -107,6 +107,9 @@ def _add_preparation(group: argparse._ActionsContainer) -> None:
 
 def _add_network(group: argparse._ActionsContainer) -> None:
     group.add_argument("-s", "--subnet", metavar="ID", help="subnet (default: one of the default VPC)")
+    group.add_argument(
+        "--ssm", action="store_true", default=None, help="no public address, no open port: ssh through Session Manager"
+    )
     groups = group.add_mutually_exclusive_group()
     groups.add_argument("--security-group", metavar="ID", help="use this security group (default: create one)")
     groups.add_argument(
@@ -148,7 +151,8 @@ def handle(args: argparse.Namespace) -> None:
     run = incomplete.new_run(product=args.product_name is not None, spot=bool(args.spot or args.spot_or_on_demand))
     if args.dry_run:
         created = create(session, run, deadline, Rollback())
-        _print_registration(created.instance, Dock(args.name, "", login, "", "", None, identity), session)
+        dock = Dock(args.name, "", login, "", "", None, identity)
+        dry_run.print_registration(created.instance, dock, session, private=created.private)
         return
     dock = incomplete.new(args.name, login, identity, session, run)
     inventory.register(dock, home)
@@ -173,27 +177,17 @@ def _complete(dock: Dock, create: Create, session: Session, deadline: float, rol
     ip = _wait_until_running(ec2, created.instance, deadline, lines).address or ""
     # Its files stay at the address of the incomplete dock until docker answers.
     reachable = dock._replace(hostname=ip, ip=ip, instance_id=created.instance, provisioned_product=created.product)
-    inventory.release_address(ip, home)
+    if created.private:
+        reachable = session_manager.through(reachable, os.environ)
+    inventory.release_address(reachable.ip, home)
     _wait_until_ready(ec2, reachable, home, deadline, lines)
     what = ", a spot instance" if created.spot else ""
     if created.gpus.what and _wait_for_gpus(reachable, created.gpus, home, deadline, lines):
         what += f", docker has its GPUs ({created.gpus.what})"
-    complete = reachable._replace(address=ip)
+    complete = reachable._replace(address=reachable.ip)
     inventory.change(reachable, complete, home)
     _create_context(complete, rollback)
     return complete, what
-
-
-def _print_registration(instance: str, dock: Dock, session: Session) -> None:
-    """Print the lines that wait for an instance and register it."""
-    ec2 = Ec2(session)
-    of = {"InstanceIds": [instance]}
-    ec2.call("wait instance-status-ok", of)
-    addresses = ",".join(f"Reservations[0].Instances[0].{each}IpAddress" for each in ("Public", "Private"))
-    ip = ec2.call("describe-instances", of, f"not_null({addresses})", "ip")
-    identity = ["--identity", dock.identity] if dock.identity else []
-    words = ["register-dock", with_variables(ip, ["ip"]), dock.moniker, "--user", dock.user, *identity]
-    print(Command(words), flush=True)
 
 
 def _checked_names(args: argparse.Namespace, home: str) -> tuple[str, Dock | None]:
@@ -216,6 +210,8 @@ def _creator(args: argparse.Namespace, home: str, login: str) -> tuple[Create, s
         return functools.partial(_provision, _product(args)), arguments.private_key(args)
     if args.product_version is not None or args.param:
         raise UserError("--product-version and --param need --product-name")
+    if args.ssm:
+        session_manager.check(args)
     public_key, identity = arguments.keys(args, home)
     wanted = Specification(
         name=args.name,
@@ -235,16 +231,17 @@ def _creator(args: argparse.Namespace, home: str, login: str) -> tuple[Create, s
         tags=tuple(args.tag),
         spot=bool(args.spot or args.spot_or_on_demand),
         on_demand=bool(args.spot_or_on_demand),
+        private=bool(args.ssm),
     )
     return functools.partial(_launch, wanted), identity
 
 
 def _launch(wanted: Specification, session: Session, run: str, _: float, rollback: Rollback) -> Created:
     """Launch an instance of EC2."""
-    if not wanted.group and not wanted.source:
+    if not (wanted.group or wanted.source or wanted.private):
         wanted = wanted._replace(source=access.own_network(os.environ, session))
     launched = launch(Ec2(session), wanted, run, rollback)
-    return Created(launched.id, gpus=launched.gpus, spot=launched.spot)
+    return Created(launched.id, gpus=launched.gpus, spot=launched.spot, private=wanted.private)
 
 
 def _product(args: argparse.Namespace) -> Product:
@@ -292,8 +289,9 @@ def _wait_until_running(ec2: Ec2, instance: str, deadline: float, lines: Lines) 
 def _wait_until_ready(ec2: Ec2, dock: Dock, home: str, deadline: float, lines: Lines) -> None:
     """Save the host keys that AWS returns, and wait until ssh and docker answer."""
     assert dock.instance_id
+    address = None if session_manager.is_used_by(dock) else dock.ip
     lines.update(dock.moniker, f"{dock.moniker}: waiting for its host keys")
-    keys = readiness.host_keys(ec2, dock.instance_id, dock.ip, deadline)
+    keys = readiness.host_keys(ec2, dock.instance_id, address, deadline)
     ssh_config.write_host_keys(dock, keys, home)  # without keys, an empty file for those of the first connection
     if not keys:
         lines.above(lambda: readiness.warn_unverified(_COMMAND, dock))

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Sequence
 
-from dockerutils.aws import access, autostop, instances, readiness
+from dockerutils.aws import access, autostop, instances, readiness, session_manager
 from dockerutils.aws.ec2 import RUNNING, STOPPED, Ec2
 from dockerutils.aws.instances import Consent, DockInstance
 from dockerutils.aws.session import Session
@@ -94,7 +94,9 @@ def _start(ec2: Ec2, docks: Sequence[DockInstance], deadline: float, rollback: R
     stopping = [each.id for each in found.values() if each.state == "stopping"]
     if stopping:
         ec2.until(stopping, {STOPPED}, deadline)
-    groups = sorted({group for each in found.values() for group in each.groups})
+    # Session Manager needs no open port.
+    by_address = [instance for dock, instance in docks if not session_manager.is_used_by(dock)]
+    groups = sorted({group for instance in by_address for group in found[instance].groups})
     try:
         network = functools.partial(access.own_network, os.environ, ec2.session)
         access.admit(ec2, groups, instances.user(os.environ), network, rollback)
