@@ -23,8 +23,9 @@ from dockerutils.docks.remote import RemoteHost
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from dockerutils.transfer.delivery import Progress, Source
+    from dockerutils.transfer.delivery import Progress
     from dockerutils.transfer.destination import Destination
+    from dockerutils.transfer.source import Source
 
 _EXAMPLES = """\
   transfer-image dev gpu                    send an image of the project to the dock gpu
@@ -112,27 +113,51 @@ def _configured(name: str) -> Sequence[str]:
 
 
 def require_platform(request: Request, image: Source) -> None:
-    """Raise DockerutilsError unless an image is for a platform that the user wants."""
-    from dockerutils.docker import platforms
-
-    here = platforms.normal(image.platform)
-    wanted = [request.platform] if request.platform else request.configured
-    if image.platform and wanted and here not in wanted:
+    """Raise DockerutilsError unless the engine has an image for a platform that the user wants."""
+    wanted = _wanted(request)
+    if image.platform and not _candidates(request, image):
         command = _command_for(request.name, ",".join(wanted))
-        raise DockerutilsError(f"{request.reference} is for {here}, not for {' or '.join(wanted)}; run: {command}")
+        raise DockerutilsError(
+            f"{request.reference} is for {_own(image)}, not for {' or '.join(wanted)}; run: {command}"
+        )
 
 
-def require_runnable(request: Request, image: Source, destination: Destination) -> None:
-    """Raise DockerutilsError if a destination runs an image only with emulation and the user does not want that."""
+def choose_platform(request: Request, image: Source, destination: Destination) -> str:
+    """Return the platform of an image that a destination gets: one that it runs without emulation.
+
+    Or the one that the user wants. DockerutilsError if the engine here has none.
+    """
     from dockerutils.docker import platforms
 
-    if request.platform or platforms.runs(destination.platform, image.platform):
-        return
-    here, there = platforms.normal(image.platform), platforms.normal(destination.platform)
-    raise DockerutilsError(
-        f"{request.reference} is for {here}, and {destination.host.name} runs {there}; run: "
-        f"{_command_for(request.name, there)}, or, if that host has emulation, add --platform {here}"
-    )
+    candidates = _candidates(request, image) or [image.platform]
+    there = platforms.normal(destination.platform)
+    runnable = [each for each in candidates if request.platform or platforms.runs(there, each)]
+    if not runnable:
+        raise DockerutilsError(
+            f"{request.reference} is for {_own(image)}, and {destination.host.name} runs {there}; run: "
+            f"{_command_for(request.name, there)}, or, if that host has emulation, add --platform "
+            f"{platforms.normal(candidates[0])}"
+        )
+    return next((each for each in runnable if platforms.normal(each) == there), runnable[0])
+
+
+def _wanted(request: Request) -> Sequence[str]:
+    return [request.platform] if request.platform else request.configured
+
+
+def _candidates(request: Request, image: Source) -> list[str]:
+    """Return the platforms of an image that the user wants, as the engine spells them."""
+    from dockerutils.docker import platforms
+
+    wanted = _wanted(request)
+    return [each for each in image.platforms if not wanted or platforms.normal(each) in wanted]
+
+
+def _own(image: Source) -> str:
+    """Return the platforms that the engine here has of an image, for a message."""
+    from dockerutils.docker import platforms
+
+    return " and ".join(map(platforms.normal, image.platforms))
 
 
 def _command_for(name: str, platform: str) -> str:
@@ -167,14 +192,16 @@ def transfer(request: Request, hosts: Sequence[RemoteHost], *, verbose: bool) ->
     """Inspect both sides of each transfer at the same time, then send; if some transfers fail, raise the last error."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from dockerutils.transfer import delivery, destination
+    from dockerutils.transfer import destination
 
     output = Output(Lines(), verbose)
     full_name = "/".join(references.split_registry(request.reference))
     # Children end first, and with them what the threads wait for.
     with ThreadPoolExecutor(2 * len(hosts)) as pool, children() as family:
         probes = [pool.submit(destination.probe, each, family) for each in hosts]
-        image = delivery.source(full_name, family, inventory.undocked(os.environ))
+        from dockerutils.transfer import source  # while ssh connects
+
+        image = source.inspect(full_name, family, inventory.undocked(os.environ))
         require_platform(request, image)
         deliveries = [pool.submit(deliver, request, image, each, family, output) for each in probes]
         errors = [error for each in deliveries if (error := each.exception())]
@@ -197,13 +224,11 @@ def deliver(request: Request, image: Source, probe: Future[Destination], childre
     """Send an image to a destination as soon as its probe is done, and show the progress."""
     from dockerutils.transfer import delivery
 
-    destination, reference = probe.result(), request.reference
-    require_runnable(request, image, destination)
-    lines, name, meter = output.lines, destination.host.name, Meter()
+    lines, meter = output.lines, Meter()
 
     def report(progress: Progress) -> None:
-        count = progress.present + progress.missing
-        state = f"{progress.present} of {count} layers are there"
+        there = "" if progress.missing is None else f"{progress.layers - progress.missing} of "
+        state = f"{there}{progress.layers} layers{' are there' if there else ''}"
         lines.update(name, f"{name}: {state}; {meter.show(progress.sent, progress.total)}")
 
     def warn(text: str) -> None:
@@ -213,12 +238,17 @@ def deliver(request: Request, image: Source, probe: Future[Destination], childre
         if output.verbose:
             lines.above(lambda: console.note("transfer-image", text))
 
-    lines.above(lambda: console.echo(equivalent(reference, destination.host, str(destination.docker))))
-    start = time.monotonic()
-    try:
-        done = delivery.send(image, destination, children, delivery.Listener(report, warn, explain))
-    except BaseException:
-        lines.end(name)
-        raise
-    what = f"{done.missing} of {done.present + done.missing} layers, {amount(done.sent)}"
-    lines.end(name, f"{name}: {reference} has arrived: {what} in {time.monotonic() - start:.1f} s")
+    listener = delivery.Listener(report, warn, explain)
+    with delivery.offered(image, children, listener) as offer:
+        destination = probe.result()
+        name = destination.host.name
+        image = image.on(choose_platform(request, image, destination), children)
+        lines.above(lambda: console.echo(equivalent(request.reference, destination.host, str(destination.docker))))
+        start = time.monotonic()
+        try:
+            done = delivery.send(image, destination, offer, children, listener)
+        except BaseException:
+            lines.end(name)
+            raise
+    what = f"{done.missing} of {done.layers} layers, {amount(done.sent)}"
+    lines.end(name, f"{name}: {request.reference} has arrived: {what} in {time.monotonic() - start:.1f} s")

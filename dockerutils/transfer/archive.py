@@ -13,14 +13,23 @@ import os
 import posixpath
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from tarfile import TarFile, TarInfo
 from typing import IO, Any, NamedTuple, Protocol, cast
 
-from dockerutils.transfer.layers import CHUNK, Delta, Layer
+from dockerutils.transfer.layers import CHUNK, Delta, Layer, Write
 
-Write = Callable[[bytes], object]
+
+class Image(NamedTuple):
+    """An image as an engine stores it: its configuration and its layers, from the bottom.
+
+    `manifest` is its manifest with its media type; without one, the layers are not compressed.
+    """
+
+    config: bytes
+    layers: Sequence[Layer]
+    manifest: tuple[str, bytes] | None = None
 
 
 class Readable(Protocol):
@@ -40,39 +49,33 @@ _MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 
 
-def write(config: bytes, layers: Sequence[Layer], reference: str, delta: Delta, sink: Write) -> None:
+def write(image: Image, reference: str, delta: Delta, sink: Write) -> None:
     """Write the archive of an image with the layers that are missing; `reference` is its full name and tag there."""
     written = set(delta.omitted)
-    for layer in layers:
+    for layer in image.layers:
         if layer.diff_id not in written:
             written.add(layer.diff_id)
-            _member(_blob(layer.diff_id), layer.size, layer.read(), sink)
-    _finish(config, [(layer.diff_id, layer.size) for layer in layers], reference, sink)
+            sink(_header(_blob(layer.digest), layer.size))
+            layer.copy(sink)
+            sink(bytes(-layer.size % _BLOCK))
+    _finish(image, reference, sink)
 
 
-def _finish(config: bytes, layers: Sequence[tuple[str, int]], reference: str, sink: Write) -> None:
-    """Write the rest of an archive, after its layers, which are given by digest and size."""
-
-    def descriptor(kind: str, digest: str, size: int, **more: Any) -> dict[str, Any]:
-        return {"mediaType": kind, "digest": digest, "size": size, **more}
+def _finish(image: Image, reference: str, sink: Write) -> None:
+    """Write the rest of an archive, after its layers."""
 
     def add(data: bytes) -> str:
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         _file(_blob(digest), data, sink)
         return digest
 
-    config_digest = add(config)
-    manifest = json.dumps({
-        "schemaVersion": 2,
-        "mediaType": _MANIFEST_TYPE,
-        "config": descriptor(_CONFIG_TYPE, config_digest, len(config)),
-        "layers": [descriptor(_LAYER_TYPE, *each) for each in layers],
-    }).encode()  # fmt: skip
-    index = descriptor(_MANIFEST_TYPE, add(manifest), len(manifest), annotations=_names(reference))
+    config = add(image.config)
+    kind, manifest = image.manifest or (_MANIFEST_TYPE, _manifest(image, config))
+    index = _descriptor(kind, add(manifest), len(manifest), annotations=_names(reference))
     docker = {
-        "Config": _blob(config_digest),
+        "Config": _blob(config),
         "RepoTags": [reference],
-        "Layers": [_blob(digest) for digest, _ in layers],
+        "Layers": [_blob(layer.digest) for layer in image.layers],
     }
     for name, content in {
         "index.json": {"schemaVersion": 2, "mediaType": _INDEX_TYPE, "manifests": [index]},
@@ -81,6 +84,20 @@ def _finish(config: bytes, layers: Sequence[tuple[str, int]], reference: str, si
     }.items():
         _file(name, json.dumps(content).encode(), sink)
     sink(bytes(2 * _BLOCK))
+
+
+def _manifest(image: Image, config: str) -> bytes:
+    """Return a manifest of layers that are not compressed."""
+    return json.dumps({
+        "schemaVersion": 2,
+        "mediaType": _MANIFEST_TYPE,
+        "config": _descriptor(_CONFIG_TYPE, config, len(image.config)),
+        "layers": [_descriptor(_LAYER_TYPE, layer.digest, layer.size) for layer in image.layers],
+    }).encode()  # fmt: skip
+
+
+def _descriptor(kind: str, digest: str, size: int, **more: Any) -> dict[str, Any]:
+    return {"mediaType": kind, "digest": digest, "size": size, **more}
 
 
 def _names(reference: str) -> dict[str, str]:
@@ -111,6 +128,11 @@ class _Spooled(NamedTuple):
         for chunk in _chunks(source):
             self.stream.write(chunk)
         self.places[name] = start, self.stream.tell() - start
+
+    def copy(self, name: str, sink: Write) -> None:
+        """Write the content of a member to a sink."""
+        for chunk in self.read(name):
+            sink(chunk)
 
     def read(self, name: str) -> Iterator[bytes]:
         """Yield the content of a member."""
@@ -167,8 +189,8 @@ def _forward_missing(saved: Readable, delta: Delta, reference: str, sink: Write)
         paths = [links.get(path, path) for path in manifest["Layers"]]
         layers = [(path, diff_id, sizes[path]) for path, diff_id in zip(paths, diff_ids, strict=True)]
         if "index.json" not in spooled.places:
-            own = [Layer(diff_id, size, partial(spooled.read, path)) for path, diff_id, size in layers]
-            write(b"".join(spooled.read(manifest["Config"])), own, reference, delta, sink)
+            own = [Layer(diff_id, size, partial(spooled.copy, path)) for path, diff_id, size in layers]
+            write(Image(b"".join(spooled.read(manifest["Config"])), own), reference, delta, sink)
             return
         dropped = {_OLD_NAMING, *(path for path, diff_id, _ in layers if diff_id in delta.omitted)}
         for name, (_, size) in spooled.places.items():
@@ -220,12 +242,16 @@ def _file(name: str, data: bytes, sink: Write) -> None:
 
 def _member(name: str, size: int, content: Iterable[bytes], sink: Write) -> None:
     """Write a member of a tar archive: its header, its content, and zeros up to a full block."""
-    member = TarInfo(name)
-    member.size = size
-    sink(member.tobuf())
+    sink(_header(name, size))
     for chunk in content:
         sink(chunk)
     sink(bytes(-size % _BLOCK))
+
+
+def _header(name: str, size: int) -> bytes:
+    member = TarInfo(name)
+    member.size = size
+    return member.tobuf()
 
 
 def _blob(digest: str) -> str:

@@ -1,39 +1,42 @@
-"""The other side of a transfer: its docker, the images it has, and the bandwidth of the connection."""
+"""The other side of a transfer: its engine, the images it has, and the bandwidth of the connection."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
+import shlex
 import time
 from contextlib import suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from dockerutils.core.errors import CommandFailed
+from dockerutils.core.errors import CommandFailed, DockerutilsError
 from dockerutils.core.process import PIPE
-from dockerutils.core.process.children import Children
+from dockerutils.core.process.children import Child, Children
 from dockerutils.docks.remote import Docker, RemoteHost, find_docker
+from dockerutils.docks.ssh_config import SSH_FAILED
 
-_INFO = "{{.OSType}}/{{.Architecture}} {{.ServerVersion}} {{json .DriverStatus}}"
-# One script for all questions. The answers are marked: a login shell can print something before them.
-_QUESTIONS = f"""\
-command -v zstd >/dev/null && echo 'dockerutils zstd'
-{find_docker("image ls -aq --no-trunc")}
-[ -n "$docker" ] && [ -z "$refused" ] || exit 0
-info=$($sudo"$docker" info --format '{_INFO}') &&
-    echo "dockerutils info $info" &
-images=$(echo "$answer" | grep ^sha256: | sort -u)
-[ -z "$images" ] || layers=$(
-    echo "$images" | xargs $sudo"$docker" image inspect --format 'dockerutils layers {{{{json .RootFS.Layers}}}}'
+if TYPE_CHECKING:
+    from dockerutils.docker.api import Api, ApiError
+
+# It becomes a connection to the engine. What it prints before is marked: a login shell can print something too.
+_CONNECT = (
+    f'{find_docker()}; [ -n "$docker" ] && [ -z "$refused" ] || exit 0; '
+    'command -v zstd >/dev/null && echo "dockerutils zstd"; '
+    'echo "dockerutils connected"; exec $sudo"$docker" system dial-stdio'
 )
-wait
-echo "$layers"
-exit 0
-"""
+_CONNECTED = b"dockerutils connected\n"
+_LIMIT = 1 << 20  # bytes that come before
 # The first engine that says which images of a containerd store are complete, by API 1.47. Older ones get all layers.
 _VERIFIABLE = 27, 2
-# Bytes of the answers; those of a thousand images are fewer than a tenth.
-_ANSWERS = 16 << 20
+
+# What an engine says when it takes no image at all, and what it means.
+_FATAL = {
+    r"no space left": "the disk there is full; free some space, see: docker system df",
+    r"cannot connect|error during connect|eof|broken pipe|connection reset": (
+        "the engine there has stopped; start it and run the command again"
+    ),
+    r"no such image": "the image was removed there after it arrived; run the command again",
+}
 
 # What the host prints when it is ready to read, and when it has read all bytes of a measurement.
 _READY = b"dockerutils\n"
@@ -48,19 +51,50 @@ class Compressor(NamedTuple):
     expand: str = ""
 
 
-class Destination(NamedTuple):
-    """A host and what it has: its docker, the diff ids of the images that it can share layers of, compressors.
+class LoadError(Exception):
+    """The destination did not take what was sent; the message says why."""
 
-    `platform` is that of its engine, such as linux/x86_64, "" if unknown. `is_classic`: the engine certainly has the
-    classic image store, not containerd's.
+
+class Destination(NamedTuple):
+    """A host: its docker command, a connection to its engine and the child that makes it, compressors.
+
+    `platform` is that of the engine, such as linux/x86_64. `is_classic`: the engine has the classic image store, not
+    containerd's. `is_verifiable`: the engine knows which images are complete.
     """
 
     host: RemoteHost
     docker: Docker
-    images: list[tuple[str, ...]]
+    engine: Api
+    dial: Child
     platform: str
     is_classic: bool
+    is_verifiable: bool
     compressors: list[Compressor]
+
+    def images(self) -> list[tuple[str, ...]]:
+        """Return the diff ids of the images that an image can share layers with."""
+        return list(self.engine.layers()) if self.is_verifiable else []
+
+    def failure(self, status: int, message: str) -> Exception:
+        """Return what a command means that failed there with this status and message.
+
+        CommandFailed if no image can arrive there now, LoadError if another attempt with all layers can succeed.
+        """
+        if status == SSH_FAILED:
+            return CommandFailed(status, self.host.explain(message))
+        for pattern, meaning in _FATAL.items():
+            if re.search(pattern, message, re.IGNORECASE):
+                return CommandFailed(status, f"{self.host.name}: {meaning}")
+        return LoadError((message.strip().splitlines() or ["no message"])[-1].strip())
+
+    def refusal(self, error: ApiError) -> Exception:
+        """Return what an error of the engine's API means, see `failure`."""
+        from dockerutils.docker.api import Disconnected  # late, as in `probe`
+
+        if not isinstance(error, Disconnected):
+            return self.failure(1, str(error))
+        self.dial.finish()
+        return self.failure(SSH_FAILED, self.dial.stderr) if self.dial.wait() == SSH_FAILED else self.failure(1, "eof")
 
 
 _GZIP = Compressor(("gzip", "-c", "-1"))
@@ -70,39 +104,45 @@ _ZSTD = [Compressor(("zstd", "-q", "-c", "-T2", "-B2M", level), "zstd -q -d -c")
 
 def probe(host: RemoteHost, children: Children) -> Destination:
     """Return what a host has; an error if it is not reached, or has no docker that its user is allowed to use."""
-    script = children.start(host.argv("sh -s"), stdin=PIPE)
-    output = script.finish(_QUESTIONS.encode(), limit=_ANSWERS).decode(errors="replace")
-    if status := script.wait():
-        raise CommandFailed(status, host.explain(script.stderr))
-    lines = re.findall(r"(?m)^dockerutils (\w+) ?(.*)", output)
-    answers = dict(lines)
-    platform, version, store = f"{answers.get('info', '')}  ".split(" ", 2)
-    is_classic = store.strip() != "" and "io.containerd.snapshotter" not in store
-    images = [diff_ids(text) or () for kind, text in lines if kind == "layers"]
+    dial = children.start(host.argv(f"sh -c {shlex.quote(_CONNECT)}"), stdin=PIPE)
+    from dockerutils.docker import api  # late: ssh connects meanwhile
+
+    output = b""
+    while not output.endswith(_CONNECTED) and len(output) < _LIMIT and (data := dial.read()):
+        output += data
+    text = output.decode(errors="replace")
+    if not output.endswith(_CONNECTED):
+        dial.finish()
+        if status := dial.wait():
+            raise CommandFailed(status, host.explain(dial.stderr))
+    docker, engine = host.docker_in(text), api.through(dial)
+    try:
+        info = engine.info()
+    except api.ApiError as error:
+        dial.finish()
+        if dial.wait() == SSH_FAILED:
+            raise CommandFailed(SSH_FAILED, host.explain(dial.stderr)) from error
+        reason = (dial.stderr.strip().splitlines() or [str(error)])[-1]
+        raise DockerutilsError(
+            f"docker system dial-stdio on {host.name} does not connect to the engine: {reason}; update docker there"
+        ) from error
+    is_classic = api.is_classic(info)
+    has_zstd = "\ndockerutils zstd\n" in text
     return Destination(
         host,
-        host.docker_in(output),
-        images if is_classic or not _is_older(version, _VERIFIABLE) else [],
-        platform,
+        docker,
+        engine,
+        dial,
+        f"{info['OSType']}/{info['Architecture']}",
         is_classic,
-        [each for each in ([*_ZSTD, _GZIP] if "zstd" in answers else [_GZIP]) if _is_installed(each.compress[0])],
+        is_classic or not _is_older(info["ServerVersion"], _VERIFIABLE),
+        [each for each in ([*_ZSTD, _GZIP] if has_zstd else [_GZIP]) if _is_installed(each.compress[0])],
     )
 
 
 def _is_older(version: str, than: tuple[int, int]) -> bool:
     match = re.match(r"(\d{1,9})\.(\d{1,9})", version)
     return match is not None and (int(match[1]), int(match[2])) < than
-
-
-def diff_ids(text: str) -> tuple[str, ...] | None:
-    """Return the diff ids in `{{json .RootFS.Layers}}` of docker image inspect, None if the text is something else."""
-    try:
-        layers = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if layers is None:  # an image without layers
-        return ()
-    return tuple(map(str, layers)) if isinstance(layers, list) else None
 
 
 def _is_installed(program: str) -> bool:

@@ -15,7 +15,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from dockerutils.docker import platforms
 
 # Seconds that a wanted blob has to come up in a push before the questions about other blobs are answered.
 _PATIENCE = 0.1
@@ -26,11 +28,16 @@ Deliver = Callable[[Iterator[bytes]], object]
 
 
 class Manifest(NamedTuple):
-    """A manifest, or an index of manifests, as its engine pushed it."""
+    """A manifest, or an index of manifests, as its engine pushed it: its blobs are given by digest and size.
+
+    An index has no blobs.
+    """
 
     media_type: str
     digest: str
     data: bytes
+    layers: list[tuple[str, int]]
+    config: list[tuple[str, int]]
 
 
 class _Want:
@@ -44,18 +51,18 @@ class _Want:
 
 
 class Exchange:
-    """The state of one image on its way; several threads use it. `report` gets the number of bytes that have passed.
+    """The state of one image on its way; several threads use it.
 
-    `plain` are the layers that are stored uncompressed, `arrived` the blobs that have passed.
+    `plain` are the layers that are stored uncompressed, `arrived` the blobs that have passed. `report` is called with
+    the number of bytes that have passed.
     """
 
-    def __init__(self, report: Callable[[int], object]) -> None:
-        self._report = report
+    def __init__(self) -> None:
+        self.report: Callable[[int], object] = lambda _: None
         self._sent = 0
         self._changed = threading.Condition()
         self._manifests: dict[str, Manifest] = {}
         self._sizes: dict[str, int] = {}
-        self._layers: list[list[str]] = []
         self._wants: list[_Want] = []
         self._held: list[str] = []
         self._is_searching = False
@@ -72,19 +79,27 @@ class Exchange:
             found = manifest.get("layers") or ()
             layers = [(layer["digest"], layer["size"]) for layer in found]
             plain = [each["digest"] for each in found if each.get("mediaType", "").endswith(".tar")]
-            configs = [(each["digest"], each["size"]) for each in [manifest.get("config")] if each]
+            config = [(each["digest"], each["size"]) for each in [manifest.get("config")] if each]
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"not a manifest: {error}") from error
         with self._changed:
-            self._layers.append([layer for layer, _ in layers])
-            self._manifests[digest] = self._manifests[reference] = Manifest(media_type, digest, data)
-            self._sizes.update([*layers, *configs])
+            self._manifests[digest] = self._manifests[reference] = Manifest(media_type, digest, data, layers, config)
+            self._sizes.update([*layers, *config])
             self.plain.update(plain)
         return digest
 
     def manifest(self, reference: str) -> Manifest | None:
         """Return a manifest by its digest or tag, None if there is none, or the exchange is closed."""
         return None if self._is_closed else self._manifests.get(reference)
+
+    def image(self, tag: str, platform: str) -> Manifest | None:
+        """Return the manifest of the image for a platform below a tag, None if there is none."""
+        top = self._manifests.get(tag)
+        entries = json.loads(top.data).get("manifests") if top else None
+        if entries is None:
+            return top
+        found = (each["digest"] for each in entries if _is_for(platform, each.get("platform") or {}))
+        return self._manifests.get(next(found, ""))
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -177,12 +192,14 @@ class Exchange:
             yield chunk
             with self._changed:
                 self._sent += len(chunk)
-                self._report(self._sent)
+                self.report(self._sent)
 
     def passed(self) -> tuple[int, int]:
         """Return how many layers have passed, and how many bytes of blobs."""
-        layers = next((each for each in self._layers if self.arrived & set(each)), [])
-        return sum(1 for each in layers if each in self.arrived), self._sent
+        counts = [
+            sum(1 for each, _ in manifest.layers if each in self.arrived) for manifest in self._manifests.values()
+        ]
+        return max(counts, default=0), self._sent
 
     def serve(self, push: Callable[[], object]) -> None:
         """Call `push` whenever blobs are wanted, until the exchange is closed."""
@@ -200,3 +217,8 @@ class Exchange:
                     want.is_announced = False
                     want.is_done = want.is_done or want.attempts == _ATTEMPTS
                 self._changed.notify_all()
+
+
+def _is_for(platform: str, entry: Mapping[str, Any]) -> bool:
+    own = "/".join(filter(None, (entry.get(key) for key in ("os", "architecture", "variant"))))
+    return platforms.normal(own) == platforms.normal(platform)

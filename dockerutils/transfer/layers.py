@@ -8,11 +8,17 @@ config.md.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
 CHUNK = 1 << 20  # bytes
+
+Write = Callable[[bytes], object]
+
+
+class Unavailable(Exception):
+    """An image cannot be read or sent in a certain way; the message says why. Another way can work."""
 
 
 class Delta(NamedTuple):
@@ -28,11 +34,20 @@ class Delta(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """The tar file of a layer: its diff id, its size in bytes, and a function that yields its content."""
+    """A layer as an engine stores it: its diff id, its size in bytes, and a function that writes it to a sink.
+
+    `compressed` is the digest of what is written, "" if that is the tar file itself.
+    """
 
     diff_id: str
     size: int
-    read: Callable[[], Iterator[bytes]]
+    copy: Callable[[Write], object]
+    compressed: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The digest of what `copy` writes."""
+        return self.compressed or self.diff_id
 
 
 def delta(image: Sequence[str], stored: Iterable[Sequence[str]]) -> Delta:

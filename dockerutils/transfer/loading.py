@@ -8,8 +8,7 @@ import time
 
 from dockerutils.core.process import PIPE
 from dockerutils.core.process.children import Child, Children
-from dockerutils.transfer.arrival import LoadError, failure
-from dockerutils.transfer.destination import Compressor, Destination, measure_bandwidth
+from dockerutils.transfer.destination import Compressor, Destination, LoadError, measure_bandwidth
 
 # Bytes of an archive that are compressed to measure a compressor. Smaller archives are sent as they are.
 _SAMPLE = 1 << 22
@@ -48,7 +47,7 @@ class Upload:
         self._check(loading)
         # Engines with the containerd store report success then.
         if fault := re.search(r"(?m)^Error unpacking image .*", output):
-            raise failure(self.destination, 1, fault[0])
+            raise self.destination.failure(1, fault[0])
 
     def abort(self) -> None:
         """End the load before it takes the end of our bytes for the end of the archive."""
@@ -81,13 +80,13 @@ class Upload:
     def _check(self, loading: Child) -> None:
         """Raise the error of the load, if it failed."""
         if status := loading.wait():
-            raise failure(self.destination, status, loading.stderr)
+            raise self.destination.failure(status, loading.stderr)
 
     def _choose_compressor(self) -> Compressor | None:
         """Return the compressor that gets most through the connection; None if none is much faster than that."""
         bandwidth = measure_bandwidth(self.destination.host, self._children)
         sample = b"".join(self._buffer)
-        best, most = None, 0.0
+        best, most = None, bandwidth
         for each in self.destination.compressors:
             start = time.monotonic()
             compressed = self._children.start(each.compress, stdin=PIPE).finish(sample)

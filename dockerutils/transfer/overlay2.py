@@ -12,38 +12,28 @@ import gzip
 import json
 import os
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from functools import partial
 
-from dockerutils.transfer.layers import CHUNK, Layer, chain_ids
+from dockerutils.transfer.archive import Image
+from dockerutils.transfer.layers import CHUNK, Layer, Unavailable, Write, chain_ids
 
 _DRIVER = "overlay2"
 _SEGMENT = 2  # a literal piece of the tar file; the other type is the content of a file
 
 
-class Image(NamedTuple):
-    """The configuration of an image, as the store has it, and its layers, from the bottom."""
-
-    config: bytes
-    layers: list[Layer]
-
-
-class Unreadable(Exception):
-    """The store cannot be read directly."""
-
-
 def read(root: str, driver: str, image_id: str, diff_ids: Sequence[str]) -> Image:
-    """Return an image of the store in the directory `root`; Unreadable if it cannot be read from here.
+    """Return an image of the store in the directory `root`; Unavailable if it cannot be read from here.
 
     `driver` is the engine's storage driver, `image_id` the digest of the configuration.
     """
     if driver != _DRIVER:
-        raise Unreadable(driver)
+        raise Unavailable(f"the files of the storage driver {driver or 'of that engine'} cannot be read")
     try:
         with open(os.path.join(root, "image", driver, "imagedb", "content", *image_id.split(":")), "rb") as stream:
             config = stream.read()
         layers = [_layer(root, *each) for each in zip(diff_ids, chain_ids(diff_ids), strict=True)]
     except (OSError, ValueError) as error:
-        raise Unreadable(str(error)) from error
+        raise Unavailable(f"the files of the engine here cannot be read: {error}") from error
     return Image(config, layers)
 
 
@@ -54,7 +44,7 @@ def _layer(root: str, diff_id: str, chain_id: str) -> Layer:
     record = os.path.join(metadata, "tar-split.json.gz")
     size = sum(len(part) if isinstance(part, bytes) else part[1] for part in _parts(record))
     os.stat(files)
-    return Layer(diff_id, size, lambda: _content(record, files))
+    return Layer(diff_id, size, partial(_copy, record, files))
 
 
 def _parts(record: str) -> Iterator[bytes | tuple[bytes, int]]:
@@ -70,6 +60,11 @@ def _parts(record: str) -> Iterator[bytes | tuple[bytes, int]]:
                 yield (os.fsencode(name) if name else base64.b64decode(part["name_raw"])), size
 
 
+def _copy(record: str, files: str, sink: Write) -> None:
+    for chunk in _content(record, files):
+        sink(chunk)
+
+
 def _content(record: str, files: str) -> Iterator[bytes]:
     try:
         tree = _Tree(os.fsencode(os.path.realpath(files)))
@@ -79,7 +74,7 @@ def _content(record: str, files: str) -> Iterator[bytes]:
             else:
                 yield from tree.read(*part)
     except (OSError, ValueError) as error:  # the image was removed meanwhile
-        raise Unreadable(str(error)) from error
+        raise Unavailable(str(error)) from error
 
 
 class _Tree:
@@ -96,7 +91,7 @@ class _Tree:
         if directory not in self._seen:
             inside = path.startswith(self._root + b"/")
             if not inside or os.path.realpath(directory) != directory:
-                raise Unreadable(os.fsdecode(path))
+                raise Unavailable(os.fsdecode(path))
             self._seen.add(directory)
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb", buffering=0) as stream:
             left = size
@@ -104,4 +99,4 @@ class _Tree:
                 left -= len(chunk)
                 yield chunk
         if left:
-            raise Unreadable(os.fsdecode(path))
+            raise Unavailable(os.fsdecode(path))

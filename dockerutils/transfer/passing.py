@@ -1,31 +1,30 @@
-"""Pass an image from the engine here to the engine of another host: one pushes what the other one pulls.
+"""Pass an image from the engine here to another host, as the engine here pushes it to a receiver in this process.
 
-Both reach a receiver in this process, the other one through a port that ssh forwards. The engine there asks for what it
-does not have, checks the digests itself, and has a complete image in the end, which it can push.
+An engine with the containerd image store pulls from the same receiver, through a port that ssh forwards. It asks for
+what it does not have, checks the digests itself, and has a complete image in the end, which it can push. Other engines
+get an archive of what they do not have.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from typing import TYPE_CHECKING
+from functools import partial
 
 from dockerutils.core.errors import DockerutilsError
-from dockerutils.core.process import PIPE
-from dockerutils.core.process.children import Child, Children
+from dockerutils.core.process.children import Children
 from dockerutils.docker import api
 from dockerutils.docker.api import Api, ApiError, Disconnected
 from dockerutils.docks import forwarding
-from dockerutils.docks.ssh_config import SSH_FAILED
-from dockerutils.transfer.arrival import Arrival, LoadError, failure, is_available
+from dockerutils.transfer.archive import Image
+from dockerutils.transfer.arrival import Arrival, Content
 from dockerutils.transfer.destination import Destination, measure_bandwidth
 from dockerutils.transfer.exchange import Exchange
+from dockerutils.transfer.layers import Layer, Unavailable, Write
 from dockerutils.transfer.receiver import ADDRESS, TAG, Receiver
-
-if TYPE_CHECKING:
-    from dockerutils.transfer.delivery import Source
+from dockerutils.transfer.source import Source
 
 # Seconds for the engine here to take a name from an image, and to restart meanwhile.
 _ANSWER, _RESTART, _PAUSE = 5.0, 10.0, 0.1
@@ -36,23 +35,21 @@ _LARGE, _SLOW = 1 << 22, 30e6
 _SETTLED = 1.0
 
 
-class Unavailable(Exception):
-    """An image cannot be passed this way; the message says why. Nothing has changed."""
-
-
 class Offer:
     """An image that the engine here pushes to us, piece by piece, as somebody fetches it from `exchange`.
 
     `port` and `name` are the place to pull it from.
     """
 
-    def __init__(self, image_id: str, socket: str, report: Callable[[int], object]) -> None:
-        self.exchange = Exchange(report)
+    def __init__(self, image: Source, socket: str, platform: str) -> None:
+        self.exchange = Exchange()
         self._receiver = Receiver(self.exchange)
         self.port, self.name = self._receiver.port, self._receiver.pull_name
         self._repository = f"{ADDRESS}:{self.port}/{self._receiver.push_name}"
-        self._image_id = image_id
+        self._image_id = image.image_id
         self._socket = socket
+        self._platform = platform
+        self._only = platform or image.platform
         self._engine: Api | None = None
         self._failure: ApiError | None = None
         self._thread = threading.Thread(target=self._serve)
@@ -66,6 +63,24 @@ class Offer:
             raise ApiError("the engine pushed to something else")
         self.exchange.open()
         self._thread.start()
+
+    def has(self, platform: str) -> bool:
+        """Return whether the image is offered for a platform: the engine pushes one, or all if it has all of them."""
+        found = self.exchange.image(TAG, platform)
+        return found is not None and (found is not self.exchange.manifest(TAG) or platform == self._only)
+
+    def read(self, image: Source) -> Image:
+        """Return an image as the engine stores it; Unavailable if it does not push it so."""
+        manifest = self.exchange.image(TAG, image.platform)
+        if not (manifest and manifest.config) or len(manifest.layers) != len(image.diff_ids):
+            raise Unavailable(f"the engine here pushes {image.reference} in another form")
+        config: list[bytes] = []
+        self._copy(manifest.config[0][0], config.append)
+        layers = [
+            Layer(diff_id, size, partial(self._copy, digest), digest)
+            for diff_id, (digest, size) in zip(image.diff_ids, manifest.layers, strict=True)
+        ]
+        return Image(b"".join(config), layers, (manifest.media_type, manifest.data))
 
     def compress(self) -> None:
         """Compress layers that are stored uncompressed on their way."""
@@ -101,11 +116,27 @@ class Offer:
         self._thread.join(seconds)
         if isinstance(self._failure, Disconnected):
             return DockerutilsError("the engine here has stopped; start it and run the command again")
-        return LoadError(str(self._failure)) if self._failure else None
+        return Unavailable(f"the engine here stopped pushing: {self._failure}") if self._failure else None
+
+    def _copy(self, digest: str, sink: Write) -> None:
+        """Write a blob to a sink; Unavailable if the engine does not push it."""
+        errors: list[Exception] = []
+
+        def deliver(content: Iterator[bytes]) -> None:
+            for chunk in content:
+                try:
+                    sink(chunk)
+                except Exception as error:
+                    errors.append(error)
+                    raise
+
+        if not self.exchange.fetch(digest, deliver):
+            cause = errors[0] if errors else self.failure(_SETTLED)
+            raise cause or Unavailable(f"the engine here does not push {digest}")
 
     def _push(self) -> None:
         with closing(api.local(self._socket)) as self._engine:
-            self._engine.push(self._repository, TAG)
+            self._engine.push(self._repository, TAG, self._platform)
 
     def _serve(self) -> None:
         try:
@@ -115,55 +146,15 @@ class Offer:
             self.exchange.close()
 
 
-def send(image: Source, destination: Destination, children: Children, report: Callable[[int], object]) -> Exchange:
-    """Pass an image, and return what has passed.
-
-    Unavailable if the engines or ssh do not support it, LoadError if the engine there did not take the image.
-    """
-    host = destination.host
-    dial = children.start(host.argv(f"{destination.docker} system dial-stdio"), stdin=PIPE)
-    with ExitStack() as stack:
-        there = stack.enter_context(closing(api.through(dial)))
-        offer = stack.enter_context(_offered(image, children, report))
-        try:
-            port = stack.enter_context(forwarding.forwarded_back(host, offer.port))
-        except DockerutilsError as error:
-            raise Unavailable(str(error)) from error
-        repository = f"{ADDRESS}:{port}/{offer.name}"
-        plain = sum(offer.exchange.sizes[each] for each in offer.exchange.plain)
-        if plain > _LARGE and measure_bandwidth(host, children) < _SLOW:
-            offer.compress()
-        name = f"{repository}:{TAG}"
-        # It removes that name even if the connection breaks.
-        stack.enter_context(closing(Arrival(destination, children, name)))
-        try:
-            there.pull(repository, TAG, image.platform)
-            _accept(there, name, image)
-        except ApiError as error:
-            raise _failure(error, offer, dial, destination) from error
-        finally:
-            # Later the name is in arguments over there, and leads to nothing.
-            offer.exchange.close()
-    return offer.exchange
-
-
-def _accept(there: Api, name: str, image: Source) -> None:
-    """Give the image that was pulled its own name; LoadError if it is another image, or not complete.
-
-    A pull fails if the engine cannot unpack a layer. But it leaves out a layer that is unpacked already, also if the
-    store has it in another form only, so that the image cannot be pushed.
-    """
-    if tuple(there.image(name)["RootFS"].get("Layers") or ()) != image.diff_ids:
-        raise LoadError("the image that arrived has other layers")
-    if is_available(there.manifests(name), image.platform) is False:
-        raise LoadError("its store has some layers in another form")
-    there.tag(name, *image.reference.rsplit(":", 1))
-
-
 @contextmanager
-def _offered(image: Source, children: Children, report: Callable[[int], object]) -> Iterator[Offer]:
-    assert image.socket
-    offer = Offer(image.image_id, image.socket, report)
+def offered(image: Source, children: Children, platform: str = "") -> Iterator[Offer]:
+    """Have the engine here offer an image during the block: for `platform`, or all if it has all of them.
+
+    Unavailable if it cannot.
+    """
+    if not image.socket:
+        raise Unavailable("the engine here does not push to this process")
+    offer = Offer(image, image.socket, platform)
     try:
         children.at_end(offer.end)
         try:
@@ -176,14 +167,37 @@ def _offered(image: Source, children: Children, report: Callable[[int], object])
             offer.withdraw()
 
 
-def _failure(error: ApiError, offer: Offer, dial: Child, destination: Destination) -> Exception:
+def pull(offer: Offer, image: Source, destination: Destination, children: Children) -> None:
+    """Have the engine of a destination pull an image that is offered, once.
+
+    Unavailable if the engines or ssh do not support it, LoadError if the engine there did not take the image.
+    """
+    host = destination.host
+    with ExitStack() as stack:
+        try:
+            port = stack.enter_context(forwarding.forwarded_back(host, offer.port))
+        except DockerutilsError as error:
+            raise Unavailable(str(error)) from error
+        repository = f"{ADDRESS}:{port}/{offer.name}"
+        plain = sum(offer.exchange.sizes[each] for each in offer.exchange.plain)
+        if plain > _LARGE and measure_bandwidth(host, children) < _SLOW:
+            offer.compress()
+        # It removes that name even if the connection breaks.
+        arrival = stack.enter_context(closing(Arrival(destination, children, f"{repository}:{TAG}")))
+        try:
+            destination.engine.pull(repository, TAG, image.platform)
+        except ApiError as error:
+            raise _failure(error, offer, destination) from error
+        finally:
+            # From now on, the image has that name there, which is in arguments later, and leads to nothing.
+            offer.exchange.close()
+        # The pull leaves out a layer that is unpacked already, also if the store has it in another form only.
+        arrival.accept(Content(image.reference, image.diff_ids, image.platform), is_unpacked=True)
+
+
+def _failure(error: ApiError, offer: Offer, destination: Destination) -> Exception:
     """Return what it means that a pull failed."""
-    if isinstance(error, Disconnected):
-        dial.finish()
-        if dial.wait() == SSH_FAILED:
-            return failure(destination, SSH_FAILED, dial.stderr)
-    elif cause := offer.failure(_SETTLED):
-        return cause
-    if not offer.exchange.arrived:
-        return Unavailable(str(error))
-    return failure(destination, 1, "eof" if isinstance(error, Disconnected) else str(error))
+    cause = None if isinstance(error, Disconnected) else offer.failure(_SETTLED)
+    if not (cause or offer.exchange.arrived or isinstance(error, Disconnected)):
+        cause = Unavailable(str(error))
+    return cause or destination.refusal(error)

@@ -30,7 +30,7 @@ _CHUNK = 1 << 18
 _GZIP = 31  # wbits of zlib
 _LARGEST_MANIFEST = 1 << 22
 # Seconds until the server notices that it was closed.
-_TICK = 0.05
+_TICK = 0.01
 
 
 class Receiver:

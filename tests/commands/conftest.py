@@ -281,6 +281,7 @@ def use_engine(
 def docker_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a file that records the docker subcommands that are run here; docker itself runs too."""
     log = tmp_path / "docker.log"
+    log.touch()
     docker = program(tmp_path / "bin" / "docker", f'echo "$1" >>{log}\nexec {shutil.which("docker")} "$@"')
     monkeypatch.setenv("PATH", str(docker.parent), prepend=os.pathsep)
     return log

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shlex
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from tests.support import wait_for
 from tests.testbed import debian, layered_images, oci_images
 from tests.testbed.engine import CONTAINERD, Engine, running
 from tests.testbed.host import Host, serving
@@ -19,6 +24,8 @@ from tests.testbed.relay import Relay, relaying, within
 
 # Bytes of the ssh protocol, of questions and answers: an upper bound.
 OVERHEAD = 60_000
+# Bytes that are sent to measure the bandwidth, at most.
+MEASUREMENTS = 4_500_000
 
 
 class Bed(NamedTuple):
@@ -97,6 +104,28 @@ def test_only_missing_layers_are_pulled(make_bed, transfer_image) -> None:
     assert bed.tags() == []
 
 
+@pytest.mark.parametrize("far", ["classic", "modern"])
+def test_classic_store_gets_an_archive_of_what_is_missing(far, make_bed, transfer_image) -> None:
+    bed = make_bed(far=far)
+    _, first, second = layered_images.ensure(bed.here, "containerd")
+    count = len(layered_images.layers(bed.here, first))
+    for reference, missing, size in (
+        (first, count, layered_images.SIZE + 2_200_000 + MEASUREMENTS),
+        (second, 1, layered_images.CHANGE),
+        (second, 0, 0),
+    ):
+        before = bed.relay.sent
+        outcome = transfer_image("-v", reference, bed.to)
+        assert outcome.status == 0, outcome.err
+        total = len(layered_images.layers(bed.here, reference))
+        assert f"\n{bed.to}: {reference} has arrived: {missing} of {total} layers, " in outcome.err
+        assert bed.relay.sent - before < size + OVERHEAD
+        assert layered_images.saved_layers(bed.there, reference) == layered_images.layers(bed.here, reference)
+        assert bed.there.docker("run", "--rm", reference) == f"{layered_images.MARKER}\n"
+    assert not bed.saved()
+    assert bed.tags() == []
+
+
 def test_port_back_that_sshd_does_not_allow(make_bed, transfer_image) -> None:
     bed = make_bed(AllowTcpForwarding="no")
     base = layered_images.ensure(bed.here, "containerd").base
@@ -104,7 +133,7 @@ def test_port_back_that_sshd_does_not_allow(make_bed, transfer_image) -> None:
     assert outcome.status == 0, outcome.err
     reason = f"{bed.to} forwards no port back to this machine (AllowTcpForwarding of its sshd)"
     assert f"\ntransfer-image: {reason}; sending an archive\n" in outcome.err
-    assert bed.saved()
+    assert not bed.saved()
     _check_image(bed, base)
     assert bed.tags() == []
 
@@ -117,7 +146,7 @@ def test_engine_that_does_not_reach_this_process(use_engine, serve_host, transfe
     base = layered_images.ensure(here, "containerd").base
     outcome = transfer_image("-v", base, host.destination())
     assert outcome.status == 0, outcome.err
-    assert "\ntransfer-image: the engine here cannot push to this process: " in outcome.err
+    assert outcome.err.startswith("transfer-image: the engine here cannot push to this process: ")
     assert bed.saved()
     _check_image(bed, base)
     assert bed.tags() == []
@@ -177,6 +206,92 @@ def test_only_one_platform_is_sent(make_bed, transfer_image) -> None:
     assert not bed.saved()
     _check_id(bed, reference)
     assert bed.there.docker("run", "--rm", reference) == f"{layered_images.MARKER}\n"
+
+
+def test_destination_gets_its_own_platform(make_bed, transfer_image) -> None:
+    """Also if the engine here does not have all platforms of the image: then it pushes only its own by itself."""
+    bed = make_bed()
+    reference = f"{layered_images.NAME}:containerd-others"
+    images = [
+        Image([oci_images.busybox(), Layer({"random": os.urandom(1_000_000)})], architecture)
+        for architecture in ("s390x", "amd64")
+    ]
+    images.append(Image([Layer({"arm64": b"x"})], "arm64"))  # shares no layer: removing it would remove that too
+    oci_images.load(bed.here, reference, images)
+    bed.host.alter_answers('"Architecture":"x86_64"', '"Architecture": "s390x"')
+    for removed in ((), ("arm64",)):
+        for each in removed:
+            bed.here.docker("image", "rm", "--force", "--platform", f"linux/{each}", reference)
+        before = bed.relay.sent
+        outcome = transfer_image("-v", reference, bed.to)
+        assert outcome.status == 0, outcome.err
+        assert bed.relay.sent - before < 1_000_000 + 2_200_000 + OVERHEAD, outcome.err
+        assert not bed.saved()
+        found = bed.there.docker("image", "inspect", "--format", "{{.Architecture}}", reference).strip()
+        assert (found, bed.tags()) == ("s390x", [])
+        bed.there.docker("image", "rm", reference)
+    bed.host.alter_answers('"Architecture":"x86_64"', '"Architecture":"armv7l"')
+    outcome = transfer_image(reference, bed.to)
+    assert (outcome.status, outcome.err) == (
+        1,
+        f"transfer-image: {reference} is for linux/amd64 and linux/s390x, and {bed.to} runs linux/arm/v7; run: "
+        f"docker pull --platform linux/arm/v7 {reference}, or, if that host has emulation, add --platform linux/amd64\n",
+    )
+    outcome = transfer_image(reference, bed.to, "--platform", "linux/amd64")
+    assert outcome.status == 0, outcome.err
+    assert bed.there.docker("run", "--rm", reference) == f"{layered_images.MARKER}\n"
+
+
+_STRANGER = """\
+import json, os, urllib.error, urllib.request
+
+def status(path):
+    try:
+        return urllib.request.urlopen(path, timeout=5).status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+def listening():
+    with open("/proc/net/tcp") as sockets:
+        for line in list(sockets)[1:]:
+            address, state, owner = (line.split()[column] for column in (1, 3, 7))
+            if state == "0A" and address.startswith("0100007F:") and int(owner) == SSHD:
+                yield int(address[9:], 16)
+
+paths = ("", "_catalog", "x/tags/list", "x/manifests/image", f"{'0' * 32}/manifests/image", "x/blobs/sha256:DIGEST")
+found = {port: [status(f"http://127.0.0.1:{port}/v2/{path}") for path in paths] for port in listening()}
+print(json.dumps([os.getuid(), found]))
+"""
+
+
+def test_another_user_of_the_host_finds_nothing(use_engine, serve_host, transfer_image) -> None:
+    """Not even one who may use docker: neither at the port nor in the arguments of processes."""
+    there, here = use_engine("second_containerd"), use_engine("containerd")
+    reference = f"{layered_images.NAME}:containerd-private"
+    layered_images.import_image(here, reference, 10_000_000)
+    host, network = serve_host(there, near=True), daemon(here)
+    host.run("useradd --groups $(stat --dereference --format %g /run/docker.sock) eve")
+    digest = layered_images.layers(here, reference)[0]
+    owner = host.run("id -u dock").strip()
+    script = _STRANGER.replace("sha256:DIGEST", digest).replace("SSHD", owner)
+    look = f"python3 -c {shlex.quote(script)}; ps -e -o args"
+    with relaying(host.address, host.port, rate=5e6, clients=network) as relay, ThreadPoolExecutor(1) as pool:
+
+        def looked() -> list[str]:
+            wait_for(lambda: relay.sent > 1_000_000)
+            return host.run(look, "eve").splitlines()
+
+        answer = pool.submit(looked)
+        with within(network):
+            host.at(relay.address, relay.port).admit(os.environ["HOME"])
+            outcome = transfer_image(reference, f"dock@{relay.address}:{relay.port}")
+        assert outcome.status == 0, outcome.err
+        first, *others = answer.result()
+    user, [statuses] = json.loads(first)[0], json.loads(first)[1].values()
+    assert str(user) not in {owner, "0"}
+    assert statuses == [200, 404, 404, 404, 404, 404]
+    assert any("dial-stdio" in line for line in others)
+    assert not [line for line in others if re.search(r"127\.0\.0\.1:\d+/", line)]
 
 
 def test_foreign_layer(make_bed, transfer_image) -> None:

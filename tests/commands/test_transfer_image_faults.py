@@ -182,7 +182,8 @@ def _hang_up(bed: Bed, pid: int) -> None:
 def _lines(outcome: Outcome) -> list[str]:
     """Return stderr without the printed command and the progress."""
     shown = [*outcome.echoed, "=" * 80, ""]
-    return [line for line in outcome.err.splitlines() if line not in shown and " layers are there; " not in line]
+    progress = re.compile(r" \d+ layers( are there)?; ")
+    return [line for line in outcome.err.splitlines() if line not in shown and not progress.search(line)]
 
 
 _CUT_OFF = "transfer-image: the connection to {to} was cut; try again"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -81,7 +82,7 @@ class Host:
 
     def run(self, command: str, user: str = "root") -> str:
         """Run a shell command line on the host, without ssh, and return stdout; RuntimeError contains stderr."""
-        inside = ["nsenter", f"--target={self.sshd}", "--mount", "--pid", "--root", "--wd"]
+        inside = ["nsenter", f"--target={self.sshd}", "--mount", "--pid", "--net", "--root", "--wd"]
         done = subprocess.run(
             [*inside, "runuser", "--login", user, "--command", command],
             stdin=subprocess.DEVNULL,
@@ -93,6 +94,20 @@ class Host:
         if done.returncode:
             raise RuntimeError(f"{command}: status {done.returncode}\n{done.stderr}")
         return done.stdout
+
+    def wrap_docker(self, script: str) -> None:
+        """Put a docker command before the host's own: a script of sh, in which `real` is the host's own."""
+        path = self.path("/usr/local/bin/docker")
+        with open(path, "w", encoding="utf-8") as stream:
+            stream.write(f'#!/bin/sh\nreal() {{ /usr/bin/docker "$@"; }}\n{script}\nreal "$@"\n')
+        os.chmod(path, 0o755)
+
+    def alter_answers(self, before: str, after: str) -> None:
+        """Replace some text in what the engine's API answers through ssh by another one of the same length."""
+        assert len(before) == len(after)
+        code = f"import os\nwhile d := os.read(0, 1 << 20): os.write(1, d.replace({before.encode()!r}, {after.encode()!r}))"
+        command = shlex.join(["python3", "-c", code])
+        self.wrap_docker(f'[ "$1 $2" != "system dial-stdio" ] || {{ real "$@" | {command}; exit; }}')
 
     def log(self) -> str:
         """Return the log of sshd."""

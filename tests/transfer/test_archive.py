@@ -5,7 +5,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockerutils.transfer import archive, layers
-from dockerutils.transfer.layers import Delta, Layer
+from dockerutils.transfer.archive import Image
+from dockerutils.transfer.layers import Delta, Layer, Write
 
 REFERENCE = "docker.io/library/app:1"
 NAMES = {"io.containerd.image.name": REFERENCE, "org.opencontainers.image.ref.name": "1"}
@@ -82,6 +83,11 @@ def oci(contents: Sequence[bytes], packed: Callable[[bytes], bytes] = bytes) -> 
     return tar({**dict(sorted(members.items())), **rest})
 
 
+def copy(data: bytes, sink: Write) -> None:
+    sink(data[:2])
+    sink(data[2:])
+
+
 def part(contents: Sequence[bytes], present: int) -> Delta:
     ids = [digest(each) for each in contents]
     return layers.delta(ids, [ids[:present]])
@@ -131,14 +137,30 @@ def check_layers(members: Members, contents: Sequence[bytes], delta: Delta) -> N
 
 @given(contents=LAYERS, present=st.integers(0, 5))
 def test_an_archive_is_an_oci_layout_without_the_present_layers(contents: list[bytes], present: int) -> None:
-    def pieces(data: bytes) -> Iterator[bytes]:
-        yield from (data[:2], data[2:])
-
     delta = part(contents, present)
-    image = [Layer(digest(each), len(each), partial(pieces, each)) for each in contents]
+    image = [Layer(digest(each), len(each), partial(copy, each)) for each in contents]
     sent = io.BytesIO()
-    archive.write(config(contents), image, REFERENCE, delta, sent.write)
+    archive.write(Image(config(contents), image), REFERENCE, delta, sent.write)
     check_layout(untar(sent.getvalue()), contents, delta)
+
+
+@given(contents=LAYERS, present=st.integers(0, 5))
+def test_an_archive_of_compressed_layers_has_their_manifest(contents: list[bytes], present: int) -> None:
+    packed = [b"packed " + each for each in contents]
+    delta = part(contents, present)
+    image = [
+        Layer(digest(plain), len(each), partial(copy, each), digest(each))
+        for plain, each in zip(contents, packed, strict=True)
+    ]
+    sent = io.BytesIO()
+    archive.write(Image(config(contents), image, ("kind", b"{}")), REFERENCE, delta, sent.write)
+    members = untar(sent.getvalue())
+    for plain, each in zip(contents, packed, strict=True):
+        assert members.get(blob(each)) == (None if digest(plain) in delta.omitted else each)
+    (entry,) = json.loads(members["index.json"])["manifests"]
+    assert (entry["mediaType"], entry["digest"], entry["size"]) == ("kind", digest(b"{}"), 2)
+    assert members[blob(b"{}")] == b"{}"
+    assert json.loads(members["manifest.json"])[0]["Layers"] == [blob(each) for each in packed]
 
 
 @given(contents=LAYERS, present=st.integers(1, 5))

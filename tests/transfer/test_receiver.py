@@ -20,7 +20,7 @@ _MANIFEST = json.dumps({"layers": [{"digest": _BLOB, "size": 10}]}).encode()
 
 @pytest.fixture
 def exchange() -> Exchange:
-    exchange = Exchange(lambda _: None)
+    exchange = Exchange()
     exchange.add_manifest(TAG, "application/json", _MANIFEST)
     exchange.open()
     return exchange
