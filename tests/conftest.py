@@ -23,6 +23,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
 from dockerutils.project import project as projects
@@ -93,6 +94,11 @@ class _Scheduling(LoadFileScheduling):  # type: ignore[misc]
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
     """Return what distributes the tests."""
     return _Scheduling(config, log)
+
+
+# A busy machine is no fault.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
