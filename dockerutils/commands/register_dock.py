@@ -43,8 +43,11 @@ def parser() -> program.Parser:
     parser.add_argument("-i", "--identity", metavar="FILE", help="private key file")
     parser.add_argument("--no-connect", action="store_true", help="do not log in, for example to a host that is down")
     parser.add_argument("--replace", action="store_true", help="replace docks that have this moniker or address")
-    parser.add_argument("--instance", metavar="ID", help="its EC2 instance, for start-dock, stop-dock and destroy-dock")
-    parser.add_argument("--region", metavar="REGION", help="region of the instance (default: AWS_REGION)")
+    instance = parser.add_argument_group("an instance on AWS")
+    instance.add_argument(
+        "--instance", metavar="ID", help="its EC2 instance, for start-dock, stop-dock and destroy-dock"
+    )
+    instance.add_argument("--region", metavar="REGION", help="region of the instance (default: AWS_REGION)")
     parser.add_dry_run()
     return parser
 
