@@ -44,9 +44,7 @@ def parser() -> program.Parser:
     parser.add_argument("--no-connect", action="store_true", help="do not log in, for example to a host that is down")
     parser.add_argument("--replace", action="store_true", help="replace docks that have this moniker or address")
     instance = parser.add_argument_group("an instance on AWS")
-    instance.add_argument(
-        "--instance", metavar="ID", help="its EC2 instance, for start-dock, stop-dock and destroy-dock"
-    )
+    instance.add_argument("--instance", metavar="ID", help="EC2 instance, for start-dock, stop-dock and destroy-dock")
     instance.add_argument("--region", metavar="REGION", help="region of the instance (default: AWS_REGION)")
     parser.add_dry_run()
     return parser
