@@ -204,13 +204,13 @@ def _shortcomings(dock: Dock, found: Found) -> list[str]:
         faults.append(f"docker on {dock.moniker} does not describe its engine; see: {ssh} docker info")
     if found.docker.sudo:
         faults.append(
-            f"docker on {dock.moniker} needs sudo, which a docked shell does not use; run: "
+            f"docker on {dock.moniker} needs sudo, which docker --context {dock.host} does not use; run: "
             f"{ssh} sudo usermod -aG docker {dock.user}"
         )
     if found.docker.path != "docker":
         path = found.docker.path
         faults.append(
-            f"{path} on {dock.moniker} is not on the PATH of an ssh command, which a docked shell needs; run: "
+            f"{path} on {dock.moniker} is not on the PATH of an ssh command, where docker --context {dock.host} needs it; run: "
             f"{ssh} sudo ln -s {path} /usr/local/bin/docker"
         )
     if found.gpus and found.info:

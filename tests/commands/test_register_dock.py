@@ -160,7 +160,7 @@ def test_what_it_finds(host, register, ssh_home) -> None:
     assert inventory.find("gpu", ssh_home).user == "dock"
     outcome = register(host.address, "gpu", "-u", "nodock", *where)
     assert outcome.err.splitlines()[-3::2] == [
-        "register-dock: warning: docker on gpu needs sudo, which a docked shell does not use; run: "
+        "register-dock: warning: docker on gpu needs sudo, which docker --context dock-gpu does not use; run: "
         "ssh-dock gpu sudo usermod -aG docker nodock",
         "register-dock: warning: /data/workspaces/alice on gpu is not writable, which syncing needs; run: "
         "ssh-dock gpu sudo install -d -o nodock /data/workspaces/alice; or set DOCK_WORKSPACES to a directory of yours",
