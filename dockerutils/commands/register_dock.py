@@ -173,7 +173,7 @@ def _workspace() -> str:
 
 
 def _report(dock: Dock, found: Found | None, *, is_running: bool) -> None:
-    """Print what the host has, and what a docked shell misses there."""
+    """Print what the host has, and what the user would miss there."""
     if not is_running:
         console.note(_COMMAND, f"instance {dock.instance_id} does not run; to start it, run: start-dock {dock.moniker}")
     if not found:
@@ -195,7 +195,7 @@ def _engine(found: Found) -> str:
 
 
 def _shortcomings(dock: Dock, found: Found) -> list[str]:
-    """Return what a docked shell misses on a host: what is wrong; what to do."""
+    """Return what the user would miss on a host: what is wrong; what to do."""
     ssh = f"ssh-dock {dock.moniker}"
     if not found.docker:
         return [found.fault]
@@ -210,8 +210,8 @@ def _shortcomings(dock: Dock, found: Found) -> list[str]:
     if found.docker.path != "docker":
         path = found.docker.path
         faults.append(
-            f"{path} on {dock.moniker} is not on the PATH of an ssh command, where docker --context {dock.host} needs it; run: "
-            f"{ssh} sudo ln -s {path} /usr/local/bin/docker"
+            f"{path} on {dock.moniker} is not on the PATH of an ssh command, where docker --context {dock.host} "
+            f"needs it; run: {ssh} sudo ln -s {path} /usr/local/bin/docker"
         )
     if found.gpus and found.info:
         from dockerutils.docker import gpus  # late: few docks have GPUs

@@ -13,9 +13,12 @@ import boto3  # type: ignore[import-untyped]
 import paramiko
 import pytest
 
+from dockerutils.commands import register_dock
 from dockerutils.commands.register_dock import main
 from dockerutils.docks import inventory
 from dockerutils.docks.records import Dock
+from dockerutils.docks.registration import Found
+from dockerutils.docks.remote import Docker
 from tests.support import Outcome, call, program, script, wait_for
 from tests.testbed.host import serving
 
@@ -218,6 +221,16 @@ def test_what_it_finds(host, register, ssh_home) -> None:
         "it again with the right user (-u) and private key (-i)\n",
     )
     assert inventory.find("gpu", ssh_home).user == "dock"
+
+
+def test_a_docker_outside_the_path_that_does_not_describe_its_engine() -> None:
+    dock = Dock("gpu", "box", "ada", "box", "box")
+    found = Found(Docker("/snap/bin/docker", sudo=False), "", {}, [], is_writable=True, keys=[])
+    assert register_dock._shortcomings(dock, found) == [
+        "docker on gpu does not describe its engine; see: ssh-dock gpu docker info",
+        "/snap/bin/docker on gpu is not on the PATH of an ssh command, where docker --context dock-gpu needs it; run: "
+        "ssh-dock gpu sudo ln -s /snap/bin/docker /usr/local/bin/docker",
+    ]
 
 
 def test_a_host_that_does_not_answer(register, note, ssh_home) -> None:
