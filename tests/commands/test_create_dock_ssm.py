@@ -93,6 +93,8 @@ def test_everything_goes_through_session_manager(run, cloud: Cloud, network: Net
     shell = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False)
     assert shell.stdout == "linux\n", shell.stderr
 
+    # moto does not list the groups of a network interface among those of its instance, as AWS does.
+    cloud.ec2.modify_instance_attribute(InstanceId=number, Groups=[group["GroupId"]])
     assert run(stop_dock.main, "gpu", "-y").status == 0
     assert json.loads(run(ls_dock.main, "--json", "-t", "20").out)[0]["state"] == "stopped"
     cloud.front.requests.clear()
