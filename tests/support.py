@@ -109,7 +109,7 @@ def wait_for(condition: Callable[[], T], seconds: float = 60) -> T:
         passed = time.monotonic() - began
         assert passed < seconds, f"no result of {condition} within {seconds} s"
         # The longer it takes, the less an immediate answer matters; what is waited for needs the processor, too.
-        time.sleep(min(0.01 + passed / 20, 0.2))
+        time.sleep(min(0.01 + passed / 50, 0.1))
     return value
 
 
