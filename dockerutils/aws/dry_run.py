@@ -17,11 +17,11 @@ def print_registration(instance: str, dock: Dock, session: Session, *, private: 
     of = {"InstanceIds": [instance]}
     ec2.call("wait instance-status-ok", of)
     more = ["--identity", dock.identity] if dock.identity else []
+    address = known = with_variables(instance, ["instance"])
     if private:
-        address = with_variables(instance, ["instance"])
         print(session_manager.configuration_line(address, session.region, os.environ), flush=True)
-        more += ["--instance", address, "--region", session.region]
     else:
         addresses = ",".join(f"Reservations[0].Instances[0].{each}IpAddress" for each in ("Public", "Private"))
         address = with_variables(ec2.call("describe-instances", of, f"not_null({addresses})", "ip"), ["ip"])
+    more += ["--instance", known, "--region", session.region]
     print(Command(["register-dock", address, dock.moniker, "--user", dock.user, *more]), flush=True)

@@ -128,7 +128,8 @@ def test_dry_run_prints_and_calls_nothing(create, cloud, recorded, monkeypatch) 
     disk = run["BlockDeviceMappings"][0]
     assert (disk["DeviceName"], disk["Ebs"]["VolumeSize"]) == ("/dev/xvda", 64)
     key = f"{cloud.home}/.ssh/id_ed25519"
-    assert lines[-1] == f'register-dock "${{ip}}" gpu --user dock --identity {key}'
+    known = '--instance "${instance}" --region us-east-1'
+    assert lines[-1] == f'register-dock "${{ip}}" gpu --user dock --identity {key} {known}'
     assert cloud.left() == []
 
 
@@ -156,7 +157,9 @@ def test_the_lines_of_a_dry_run_create_the_dock(create, cloud, tmp_path, capfd) 
         del cloud.front.replace["DescribeVpcs"]
         done = run()
     assert done.returncode == 0, done.stderr
-    assert [dock.ip for dock in inventory.known(cloud.home)] == [cloud.addresses[0]]
+    [instance] = cloud.instances()
+    known = [(dock.ip, dock.instance_id, dock.account) for dock in inventory.known(cloud.home)]
+    assert known == [(cloud.addresses[0], instance["InstanceId"], testbed.ACCOUNT)]
     assert call(destroy_dock.main, "gpu", "-y", directory=tmp_path, capfd=capfd).status == 0
     assert (cloud.left(), cloud.instances(), cloud.front.spot.made_again) == ([], [], [])
 
@@ -779,7 +782,7 @@ def test_a_product_in_a_dry_run(create, cloud, tmp_path, capfd) -> None:
     assert (outcome.status, outcome.err, cloud.front.requests) == (0, "", [])
     assert (outcome.out.splitlines()[0], outcome.out.splitlines()[-1]) == (
         "set -eu",
-        'register-dock "${ip}" gpu --user dock',
+        'register-dock "${ip}" gpu --user dock --instance "${instance}" --region us-east-1',
     )
     dock = Dock("sc", "203.0.113.7", "a", "203.0.113.7", "203.0.113.7", None, None, "i-1", "us-east-1", "pp-1")
     inventory.register(dock, cloud.home)
