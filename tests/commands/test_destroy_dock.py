@@ -345,7 +345,7 @@ def test_a_dock_from_creation_to_destruction(cloud, tmp_path) -> None:
         ["bash", "--norc", "-c", story], cwd=tmp_path / "app", capture_output=True, text=True, timeout=120, check=False
     )
     assert (child.returncode, child.stdout.splitlines()[-1:]) == (0, ["done"]), child.stderr
-    wait_for(lambda: cloud.left() == [] or print(cloud.left()))  # the shared connection ends in the background
+    wait_for(lambda: cloud.left() == [])  # the shared connection ends in the background
     assert cloud.instances("terminated")
     services = {"GetParameter": "ssm", "GetCallerIdentity": "sts"}
     used = {f"{services.get(action, 'ec2')}:{action}" for action in cloud.front.actions()}
