@@ -6,6 +6,7 @@ import argparse
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from dockerutils.aws import incomplete, instances, resources
 from dockerutils.aws.ec2 import RUN, TERMINATED, Ec2, Instance
@@ -16,7 +17,7 @@ from dockerutils.cli import program
 from dockerutils.core import console
 from dockerutils.core.errors import UserError
 from dockerutils.core.progress import Lines
-from dockerutils.docks import contexts, inventory, remote
+from dockerutils.docks import contexts, engine_socket, inventory, remote
 from dockerutils.docks.records import Dock
 
 _COMMAND = "destroy-dock"
@@ -146,6 +147,9 @@ def _forget(dock: Dock, home: str) -> None:
         console.warn(_COMMAND, f"this shell is docked to {dock.moniker}; run: castoff")
     contexts.drop(dock, dry_run=False, command=_COMMAND)
     inventory.unregister(dock.address, home)
+    if socket := engine_socket.path(dock, home):
+        with suppress(FileNotFoundError):
+            os.unlink(socket)  # what listens there ends
 
 
 def _remove_leftovers(args: argparse.Namespace, home: str) -> None:

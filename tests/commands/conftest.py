@@ -84,7 +84,9 @@ class Cloud:
         found += [each["KeyName"] for each in self.ec2.describe_key_pairs(Filters=ours)["KeyPairs"]]
         found += [each["VolumeId"] for each in self.ec2.describe_volumes(Filters=ours)["Volumes"]]
         found += [
-            name for name in _under(f"{self.home}/.docker") if not name.startswith(("dock.lock", "dockerutils-images."))
+            name
+            for name in _under(f"{self.home}/.docker")
+            if not name.startswith(("dock.lock", "dock.sockets.lock", "dockerutils-images."))
         ]
         return found + _under(f"{self.home}/.ssh", "config")
 
