@@ -136,7 +136,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 @pytest.fixture(autouse=True)
-def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Isolate every test from the user's HOME, credentials and engine; the user is alice."""
     for name in filter(_USERS_OWN.fullmatch, list(os.environ)):
         monkeypatch.delenv(name)
@@ -148,6 +148,10 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     monkeypatch.setenv("DOCKER_CONFIG", str(home / ".docker"))
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    yield
+    # The processes behind these end, which otherwise would run as long as the process of the tests.
+    for socket in home.glob(".docker/dock-*.sock"):
+        socket.unlink(missing_ok=True)
 
 
 @pytest.fixture(autouse=True)

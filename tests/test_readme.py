@@ -85,8 +85,7 @@ class Installation:
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": str(wheels),
             "PIPX_DEFAULT_PYTHON": sys.executable,
-            "UV_NO_INDEX": "1",
-            "UV_FIND_LINKS": str(wheels),
+            "UV_CONFIG_FILE": str(wheels / "uv.toml"),
             "UV_PYTHON": sys.executable,
         }
 
@@ -115,6 +114,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a directory with what dockerutils needs, and what it is built with."""
     there = tmp_path_factory.mktemp("wheels")
     _pip("download", "--dest", there, "boto3", "versioneer", "setuptools>=77")
+    (there / "uv.toml").write_text(f'no-index = true\nfind-links = ["{there}"]\n')
     return there
 
 

@@ -86,7 +86,9 @@ class Proxy:
             return False
 
     def _withdraw(self) -> bool:
-        """Remove the socket, unless somebody has come meanwhile."""
+        """Remove the socket, unless somebody has come meanwhile; nobody comes to one that was removed or replaced."""
+        if not self._is_ours():
+            return True
         with inventory.locked(self._home, engine_socket.LOCK):
             if self._is_used():
                 return False

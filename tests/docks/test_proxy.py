@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import threading
 import time
@@ -82,7 +83,9 @@ class Bed:
         self.servers: list[Server] = []
         self._directory = directory
         self._found = 0
-        self.path = str(directory / "p.sock")
+        self.home = directory / "home"
+        (self.home / ".docker").mkdir(parents=True)
+        self.path = str(self.home / ".docker" / "p.sock")
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(self.path)
         listener.listen()
@@ -230,3 +233,9 @@ def test_it_ends_when_nobody_uses_it(bed: Bed) -> None:
             wait_for(lambda: not bed.thread.is_alive(), 0.5)
     wait_for(lambda: not bed.thread.is_alive())
     assert not os.path.exists(bed.path)
+
+
+def test_it_ends_when_the_home_directory_is_removed_and_leaves_nothing_there(bed: Bed) -> None:
+    shutil.rmtree(bed.home)
+    wait_for(lambda: not bed.thread.is_alive())
+    assert not bed.home.exists()
