@@ -133,6 +133,23 @@ def test_docker_finds_the_engine_again(host: Host, serve: Callable[[Dock], str])
         os.kill(first.pid, signal.SIGCONT)
 
 
+def test_a_dock_that_goes_down_and_comes_back(
+    host: Host, serve: Callable[[Dock], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tunnel, "_LOGIN", 3.0)
+    address = serve(dock_at(host))
+    assert docker(address, "version", "-f", "ok") == (0, "ok\n", "")
+    os.kill(host.sshd, signal.SIGSTOP)
+    try:
+        host.cut()
+        status, _, error = docker(address, "ps")
+        assert (status, "dockerutils: dock far " in error) == (1, True), error
+    finally:
+        os.kill(host.sshd, signal.SIGCONT)
+    # A login that took long is not repeated for some seconds.
+    wait_for(lambda: docker(address, "version", "-f", "ok") == (0, "ok\n", ""))
+
+
 def test_a_dock_that_does_not_answer(ssh_home: str, serve: Callable[[Dock], str]) -> None:
     address = serve(Dock("far", "127.0.0.1", "dock", "127.0.0.1", "127.0.0.1", 1))
     status, _, error = docker(address, "ps")
