@@ -7,16 +7,13 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing, suppress
 from functools import partial
-from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
+from typing import IO, NamedTuple, Protocol
 
 from dockerutils.core.errors import CommandFailed, DockerutilsError
 from dockerutils.core.process import spawn
 from dockerutils.core.process.command import Command
 from dockerutils.core.process.pipes import Events, is_open
 from dockerutils.core.process.spawn import DEVNULL, PIPE, STDERR, STDOUT, Streams
-
-if TYPE_CHECKING:
-    from subprocess import Popen
 
 _CHUNK = 1 << 16
 # Runs of a command that fails for a temporary cause, at most.
@@ -85,7 +82,7 @@ class _Active:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.number = 0
-        self.child: Popen[bytes] | None = None
+        self.child: spawn.Process | None = None
         self.attempts = 1
         self.tail = b""
 
@@ -213,7 +210,7 @@ class _Run:
         self._events.forget(stream)
         stream.close()
 
-    def _children(self) -> list[Popen[bytes]]:
+    def _children(self) -> list[spawn.Process]:
         return [each.child for each in self._active if each.child and each.child.poll() is None]
 
     def _await_end(self, seconds: float) -> None:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import IO, TYPE_CHECKING, TypeGuard
 
 if TYPE_CHECKING:
-    from subprocess import Popen
+    from dockerutils.core.process.spawn import Process
 
 _CHUNK = 1 << 20
 # Seconds between two looks at children whose pipes are silent: the first pause and the longest one.
@@ -60,7 +60,7 @@ class Exchange:
     A child that writes more than `limit` bytes to a stream is killed; `too_long` is true then.
     """
 
-    def __init__(self, child: Popen[bytes], data: bytes, limit: int, events: Events) -> None:
+    def __init__(self, child: Process, data: bytes, limit: int, events: Events) -> None:
         self.child = child
         self.too_long = False
         self._data = memoryview(data)

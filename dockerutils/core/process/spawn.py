@@ -13,6 +13,9 @@ from dockerutils.core.errors import DockerutilsError, Terminated
 
 if TYPE_CHECKING:
     from subprocess import Popen
+    from typing import TypeAlias
+
+    Process: TypeAlias = Popen[bytes]
 
 # The signals that end a command, and its children with it.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -40,7 +43,7 @@ def start(
     directory: str | None = None,
     environ: Mapping[str, str] | None = None,
     detached: Collection[int] | None = None,
-) -> Popen[bytes]:
+) -> Process:
     """Start a child; DockerutilsError says why it cannot be started and what to do.
 
     `environ` is the child's whole environment, by default ours. A `detached` child gets a session of its own
@@ -76,13 +79,13 @@ def become(argv: list[str], *, directory: str | None, environ: Mapping[str, str]
         raise not_started(argv[0], error) from error
 
 
-def status(child: Popen[bytes]) -> int:
+def status(child: Process) -> int:
     """Return the exit status of a child that has ended: 128 plus the signal's number for one that a signal ended."""
     code = child.returncode
     return code if code >= 0 else 128 - code
 
 
-def end(children: Iterable[Popen[bytes]], patience: float | None = None) -> None:
+def end(children: Iterable[Process], patience: float | None = None) -> None:
     """Terminate children and wait for them; kill those that still run after `patience` seconds, by default PATIENCE."""
     from subprocess import TimeoutExpired
 
@@ -98,7 +101,7 @@ def end(children: Iterable[Popen[bytes]], patience: float | None = None) -> None
                 each.wait()
 
 
-def end_after(interruption: BaseException, child: Popen[bytes]) -> None:
+def end_after(interruption: BaseException, child: Process) -> None:
     """Pass the signal that ended our wait to the child, and wait for its end; a second signal kills it."""
     from subprocess import TimeoutExpired
 
