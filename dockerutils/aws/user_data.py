@@ -65,16 +65,19 @@ def user_data(login: str, autostop_hours: float = 0.0, extra: str = "", *, jupyt
     text = json.dumps(config, separators=(",", ":"))
     # Two lines, written as one word of a command line.
     ours = Word(f"#cloud-config\n{text}", f"$(printf '#cloud-config\\n%s' '{text}')")
-    both = _with_config(ours, extra) if re.match(r"#cloud-config\s*\n", extra) else ours
-    if extra and not extra.startswith("#!") and both is ours:
+    if not extra or extra.startswith("#!"):
+        whole = ours
+    elif re.match(r"#cloud-config\s*\n", extra):
+        whole = _with_config(ours, extra)
+    else:
         raise UserError(
             "--user-data: the file is neither a script nor a cloud-config; begin it with #! or #cloud-config"
         )
-    if len(both.encode()) > _LARGEST:
+    if len(whole.encode()) > _LARGEST:
         raise UserError(
-            f"--user-data: with ours it has {len(both.encode())} bytes, EC2 takes {_LARGEST}; let it download the rest"
+            f"--user-data: with ours it has {len(whole.encode())} bytes, EC2 takes {_LARGEST}; let it download the rest"
         )
-    return both
+    return whole
 
 
 def _with_config(ours: str, theirs: str) -> Word:

@@ -37,7 +37,7 @@ def handle(args: argparse.Namespace) -> None:
     """Find the run on the dock of this shell, and attach to it."""
     from dockerutils.images import attach  # late, for the start of -h
 
-    if args.tail is not None and not args.tail.isdecimal():
+    if args.tail is not None and not (args.tail.isascii() and args.tail.isdecimal()):
         raise UserError(f"--tail: {args.tail!r} is not a number of lines; write a number, or omit it for the whole log")
     project = program.project()
     if not project.docked:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from dockerutils.cli import program
-from dockerutils.core import console, shell_words
+from dockerutils.core import console
 from dockerutils.core.errors import UserError
 from dockerutils.docks import contexts, inventory, records, registration, remote, ssh_config, user_ssh
 from dockerutils.docks.records import Dock
@@ -218,12 +218,11 @@ def _shortcomings(dock: Dock, found: Found) -> list[str]:
 
         faults += filter(None, [gpus.choose({**found.info})[1]])
     if not found.is_writable:
+        from dockerutils.docks import project_copy  # late, as in `_workspace`
+
         workspace = _workspace()
-        line = shell_words.render(["sudo", "install", "-d", "-o", dock.user, workspace])
-        faults.append(
-            f"{workspace} on {dock.moniker} is not writable, which syncing needs; run: {ssh} {line}; or set "
-            "DOCK_WORKSPACES to a directory of yours"
-        )
+        advice = project_copy.make_writable(dock, workspace)
+        faults.append(f"{workspace} on {dock.moniker} is not writable, which syncing needs; {advice}")
     return faults
 
 

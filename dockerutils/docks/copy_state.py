@@ -97,7 +97,7 @@ def parse(text: str, before: float, after: float) -> State:
     for name, _, value in lines:
         values.setdefault(name, []).append(value)
     has = values.get("has", [])
-    runs = tuple(filter(_is_container, values.get("run", [])))
+    runs = tuple(filter(is_container, values.get("run", [])))
     running = values.get("running", [])
     return State(
         exists="copy" in has,
@@ -155,7 +155,8 @@ def probe(argv: list[str]) -> Captured:
         return Captured(child.wait(), output, child.stderr)
 
 
-def _is_container(name: str) -> bool:
+def is_container(name: str) -> bool:
+    """Return whether docker accepts this name for a container."""
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}", name) is not None
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-# The label with the user who started a container.
-_USER = "dockerutils.user"
+from dockerutils.docks import runs
+
 _FORMAT = "--format=csv,noheader,nounits"
 # WSL has nvidia-smi here, and not on the PATH of an ssh command.
 _PLACE = "/usr/lib/wsl/lib"
@@ -48,7 +48,7 @@ def probe(seconds: float) -> str:
     A slow nvidia-smi costs its time limit and not the rest of the answer.
     """
     run = "$limit nvidia-smi"
-    name = f'{{{{.Id}}}} {{{{.Name}}}} {{{{index .Config.Labels \\"{_USER}\\"}}}}'
+    name = f'{{{{.Id}}}} {{{{.Name}}}} {{{{index .Config.Labels \\"{runs.USER}\\"}}}}'
     return (
         f"PATH=$PATH:{_PLACE}; if command -v nvidia-smi >/dev/null; then "
         f'limit="timeout {max(seconds, 0.1):.1f}"; command -v timeout >/dev/null || limit=; '

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from dockerutils.core import shell_words
 from dockerutils.core.errors import UserError
 from dockerutils.docks.records import Dock
 from dockerutils.project.project import Project
@@ -50,3 +51,9 @@ def workspace(environ: Mapping[str, str], user: str) -> str:
             f"such as {WORKSPACES}"
         )
     return f"{workspaces.rstrip('/')}/{user}"
+
+
+def make_writable(dock: Dock, workspace: str) -> str:
+    """Return what to do if a user's directory of projects on a dock is not writable."""
+    line = shell_words.render(["ssh-dock", dock.moniker, "sudo", "install", "-d", "-o", dock.user, workspace])
+    return f"run: {line}; or set DOCK_WORKSPACES to a directory of yours"

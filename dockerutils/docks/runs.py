@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from dockerutils.project.project import Project
 
 _PREFIX = "dockerutils."
 _LABELS = ("project", "image", "user", "origin")
+USER = f"{_PREFIX}user"  # the label with the user who started a run
 _UP = "Up"
 HEADER = ("RUN", "IMAGE", "STATUS", "STARTED IN")  # of tables of runs
 
@@ -59,7 +59,7 @@ def labels(project: Project, image: str) -> list[str]:
 def parse(output: str) -> list[Run]:
     """Read what docker prints for QUERY; others can write there whatever they like."""
     lines = [line.split("\t", len(Run._fields) - 1) for line in output.splitlines()]
-    return [Run(*fields) for fields in lines if len(fields) == len(Run._fields) and _is_name(fields[0])]
+    return [Run(*fields) for fields in lines if len(fields) == len(Run._fields) and copy_state.is_container(fields[0])]
 
 
 def marked(output: str) -> list[Run]:
@@ -83,7 +83,3 @@ def table(found: Sequence[Run]) -> str:
 def cells(run: Run) -> tuple[str, ...]:
     """Return the row of a run in a table below HEADER."""
     return tuple(map(console.one_line, (run.container, run.image, run.status, run.origin)))
-
-
-def _is_name(name: str) -> bool:
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}", name) is not None

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from dockerutils.core import console, process
 from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
 from dockerutils.core.process import STDERR, STDOUT, Command
-from dockerutils.docks import copy_state, mounts, rsync, rsync_filters, sync_record
+from dockerutils.docks import copy_state, mounts, project_copy, rsync, rsync_filters, sync_record
 from dockerutils.docks.copy_state import State
 from dockerutils.docks.project_copy import Copy
 from dockerutils.docks.records import Dock
@@ -247,11 +247,9 @@ def _require_syncable(copy: Copy, state: State, options: Options, *, fetches: bo
     if fetches and not state.exists:
         raise DockerutilsError(f"dock {moniker} has no {copy.path}; run: sync-up")
     if not (fetches or state.is_writable):
-        own = shlex.quote(copy.path.removesuffix(f"/code/{copy.project.name}"))
-        raise DockerutilsError(
-            f"{copy.path} on dock {moniker} is not writable; run: ssh-dock {moniker} sudo install -d -o "
-            f"{copy.dock.user} {own}; or set DOCK_WORKSPACES to a directory of yours"
-        )
+        workspace = project_copy.workspace(copy.project.environ, copy.project.user)
+        advice = project_copy.make_writable(copy.dock, workspace)
+        raise DockerutilsError(f"{copy.path} on dock {moniker} is not writable; {advice}")
     if not options.adopt:
         _require_origin(copy, state, "sync-down" if fetches else "sync-up")
     if state.ahead:

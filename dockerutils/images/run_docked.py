@@ -9,6 +9,7 @@ from typing import NamedTuple
 from dockerutils.core import console, process
 from dockerutils.docker import invocation
 from dockerutils.docks import forwarding, inventory, project_copy, sync
+from dockerutils.docks.project_copy import Copy
 from dockerutils.project.project import Image, Project
 
 
@@ -36,7 +37,7 @@ def start(project: Project, image: Image, run: invocation.Run, syncing: Syncing,
     detached = invocation.is_detached(run)
     if not dry_run:
         forwarding.require_free(dock, ports)
-    _provide_files(project, image, run, syncing, dry_run=dry_run)
+    _provide_files(Copy(project, dock), image, run, syncing, dry_run=dry_run)
     command = invocation.run(run, project.root)
     if not (ports or syncing.down):
         process.replace(command, dry_run=dry_run)
@@ -51,9 +52,9 @@ def start(project: Project, image: Image, run: invocation.Run, syncing: Syncing,
         console.note("run-image", f"to see its log and to fetch its files at its end, run: attach-image {image.name}")
 
 
-def _provide_files(project: Project, image: Image, run: invocation.Run, syncing: Syncing, *, dry_run: bool) -> None:
+def _provide_files(copy: Copy, image: Image, run: invocation.Run, syncing: Syncing, *, dry_run: bool) -> None:
     """Make sure that the dock has what the run mounts of the project."""
-    dock = inventory.choose(None, project.environ, os.path.expanduser("~"))
+    project, dock = copy
     wanted = sync.Run(run.name if syncing.down else "", *mounted(project, run))
     is_mounted = any(_below_copy(project, invocation.bound(run.options)))
     does_sync = project.settings(image.name).boolean("sync") if syncing.up is None else syncing.up
