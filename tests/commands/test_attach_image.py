@@ -151,6 +151,7 @@ def test_which_run_it_is(dock: Docked, tmp_path, capfd) -> None:
     [
         (["train"], {"DOCK_MONIKER": ""}, 2, "this shell is not docked; run: source dock NAME"),
         (["train", "--tail", "x"], {}, 2, "--tail: 'x' is not a number of lines; write a number, or omit it for the whole log"),
+        (["train", "--tail", "\u0663"], {}, 2, "--tail: '\u0663' is not a number of lines; write a number, or omit it for the whole log"),
         (["no"], {}, 2, "'no' is not an image of this project; its images: dev"),
     ],
 )  # fmt: skip
