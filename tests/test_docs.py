@@ -218,6 +218,14 @@ def test_every_page_is_reached_from_the_readme() -> None:
     assert linked == {page.name for page in DOCS.glob("*.md")}
 
 
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    """Add a page to `nav` in mkdocs.yml, in the group where a reader looks for it."""
+    listed = [
+        text for text in _strings(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]) if text.endswith(".md")
+    ]
+    assert sorted(listed) == sorted(str(page.relative_to(ROOT)) for page in PAGES)
+
+
 def test_contributing_names_every_module_and_only_files_that_exist() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     paragraphs = re.findall(r"(?ms)^- \*\*`(\w+)/`\*\*: (.*?)(?=^- \*\*|\n\n)", text)
