@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -39,23 +40,35 @@ def _only(directory: Path, pattern: str) -> Path:
     return found
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    here = tmp_path_factory.mktemp("packaging")
-    checkout = clone(here / "checkout")
+def _committed(directory: Path) -> Path:
+    """Clone the project, commit its uncommitted changes, and return the clone."""
+    checkout = clone(directory)
     git = ["git", "-c", "user.name=Alice", "-c", "user.email=alice@example.com", "-c", "commit.gpgsign=false"]
     _run("git", "add", "--all", directory=checkout)
     _run(*git, "commit", "--quiet", "--allow-empty", "-m", "As it stands", directory=checkout)
-    _run(*git, "-c", "tag.gpgsign=false", "tag", f"v{VERSION}", directory=checkout)
-    tracked = _run("git", "ls-files", "-z", directory=checkout).split("\0")[:-1]
-    _run(sys.executable, "-c", "import setuptools.build_meta as b; b.build_sdist('../dist')", directory=checkout)
+    return checkout
+
+
+def _sdist(checkout: Path, here: Path) -> Path:
+    """Build an sdist of a checkout in `here`/dist, and return where it is extracted."""
+    build = "import sys, setuptools.build_meta as b; b.build_sdist(sys.argv[1])"
+    _run(sys.executable, "-c", build, here / "dist", directory=checkout)
     with tarfile.open(_only(here / "dist", "*.tar.gz")) as archive:
         # The argument `filter` exists from 3.11.4 on; this attribute is ignored before.
         archive.extraction_filter = getattr(tarfile, "data_filter", None)
         archive.extractall(here / "elsewhere")
+    return _only(here / "elsewhere", "*")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    here = tmp_path_factory.mktemp("packaging")
+    checkout = _committed(here / "checkout")
+    _run("git", "-c", "tag.gpgsign=false", "tag", f"v{VERSION}", directory=checkout)
+    tracked = _run("git", "ls-files", "-z", directory=checkout).split("\0")[:-1]
     pip = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check"]
     offline = ["--no-index", "--no-deps"]
-    source = _only(here / "elsewhere", "*")
+    source = _sdist(checkout, here)
     _run(*pip, "wheel", *offline, "--no-build-isolation", "-w", here / "dist", ".", directory=source)
     _run(sys.executable, "-m", "venv", "--without-pip", here / "venv", directory=here)
     python = here / "venv" / "bin" / "python"
@@ -70,6 +83,32 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def test_the_version_is_that_of_the_tag(made) -> None:
     assert made.sdist.name == f"dockerutils-{VERSION}.tar.gz"
     assert made.wheel.name == f"dockerutils-{VERSION}-py3-none-any.whl"
+
+
+def _next_version() -> str:
+    """Return the version of the topmost heading of CHANGELOG.md."""
+    heading = re.search(
+        r"(?m)^## (\d+\.\d+\.\d+), (?:unreleased|\d{4}-\d\d-\d\d)$", (ROOT / "CHANGELOG.md").read_text()
+    )
+    assert heading
+    return heading[1]
+
+
+def test_a_shallow_clone_without_a_tag_has_a_development_version_of_the_next_release(tmp_path) -> None:
+    checkout = _committed(tmp_path / "checkout")
+    for tag in _run("git", "tag", directory=checkout).split():
+        _run("git", "tag", "--delete", tag, directory=checkout)
+    _run("git", "clone", "--quiet", "--depth=1", f"file://{checkout}", "shallow", directory=tmp_path)
+    commit = _run("git", "rev-parse", "--short", "HEAD", directory=checkout).strip()
+    source = _sdist(tmp_path / "shallow", tmp_path)
+    version = f"{_next_version()}.dev1+g{commit}"
+    assert source.name == f"dockerutils-{version}"
+    assert f"\nVersion: {version}\n" in (source / "PKG-INFO").read_text()
+    assert f'"version": "{version}"' in (source / "dockerutils" / "_version.py").read_text()
+    assert _run(sys.executable, "setup.py", "--version", directory=source).split()[-1] == version
+    (source / "dockerutils" / "_version.py").unlink()
+    without_git = _run(sys.executable, "setup.py", "--version", directory=source).split()[-1]
+    assert without_git == f"{_next_version()}.dev0"
 
 
 def test_the_sdist_has_what_git_has(made) -> None:
