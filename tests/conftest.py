@@ -7,7 +7,8 @@ Three engines run once for all tests; docker and the commands use the one whose 
 - `containerd_engine`: the same version with the containerd image store, the default of new installations.
 
 `each_engine` is `engine` and `containerd_engine`. `host` and `classic_host` are other hosts behind an sshd, with the
-engines of `containerd_engine` and `engine`. Prefer `containerd_engine` where a test needs one engine only.
+engines of `containerd_engine` and `engine`. `nodes` are two docks whose engines reach each other, and can be a swarm:
+`swarm` joins them. Prefer `containerd_engine` where a test needs one engine only.
 """
 
 from __future__ import annotations
@@ -26,10 +27,13 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
+from dockerutils.docks import inventory
+from dockerutils.docks.records import Dock
 from dockerutils.project import project as projects
 from dockerutils.project.project import Project
 from tests.support import Terminal, write_tree
 from tests.testbed import debian, images, nvidia
+from tests.testbed import swarm as testbed_swarm
 from tests.testbed.engine import CONTAINERD, Engine, running
 from tests.testbed.host import Host, at_home, serving
 
@@ -39,7 +43,7 @@ _USERS_OWN = re.compile(r"(AWS|DOCK|DOCKER|DOCKERUTILS|RESERO|SSH|XDG)_.*|NO_COL
 
 # Which marker follows from which fixtures. `-m "not (engine or ssh or aws or browser)"` is the ring that runs on any laptop.
 _NEEDS = {
-    "engine": {"_classic", "_modern", "_containerd", "each_engine", "use_engine"},
+    "engine": {"_classic", "_modern", "_containerd", "_linked", "each_engine", "use_engine"},
     "ssh": {"ssh_home"},
     "aws": {"_moto"},
     "browser": {"jupyterlab"},
@@ -63,9 +67,13 @@ _ON_PYTHON = (
     "test_init.py",
 )
 
+# The files whose tests use the two engines of a swarm, which one process starts once.
+_ON_SWARM = ("test_swarm.py", "test_swarm_docks.py")
+
 # The files whose tests take longest, which start first, so that no process of pytest-xdist is busy alone in the end.
 _LONGEST = (
     *_ON_PYTHON,
+    *_ON_SWARM,
     "test_transfer_image_faults.py",
     "test_create_dock.py",
     "test_destroy_dock.py",
@@ -83,11 +91,12 @@ _NOTEBOOKS = {"test_nb_dock.py", "test_run_notebook_docked.py", "test_image.py"}
 
 
 class _Scheduling(LoadFileScheduling):  # type: ignore[misc]
-    """Give each process of pytest-xdist a file at a time, and all files on the image of Python to one process."""
+    """Give each process of pytest-xdist a file at a time, and all files that share much to one process."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
-        return "Python" if os.path.basename(file) in _ON_PYTHON else file
+        groups = {"Python": _ON_PYTHON, "swarm": _ON_SWARM}
+        return next((group for group, files in groups.items() if os.path.basename(file) in files), file)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -265,6 +274,38 @@ def classic_host(_classic: Engine, ssh_home: str) -> Iterator[Host]:
     with serving(_classic) as there:
         there.admit(ssh_home)
         yield there
+
+
+@pytest.fixture(scope="session")
+def _linked() -> Iterator[testbed_swarm.Engines]:
+    with testbed_swarm.linked() as engines:
+        yield engines
+
+
+@pytest.fixture
+def _docks(
+    _linked: testbed_swarm.Engines, ssh_home: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[testbed_swarm.Nodes]:
+    monkeypatch.setenv("PATH", _linked[0].client(os.environ["DOCKER_CONFIG"])["PATH"])
+    with testbed_swarm.serving_docks(_linked, ssh_home) as nodes:
+        for name, node in zip(testbed_swarm.NAMES, nodes, strict=True):
+            host = node.host
+            inventory.register(Dock(name, host.address, "dock", host.address, host.address, host.port), ssh_home)
+        yield nodes
+
+
+@pytest.fixture
+def nodes(_docks: testbed_swarm.Nodes) -> testbed_swarm.Nodes:
+    """Return two docks, `one` and `two`, with current engines that reach each other and are in no swarm."""
+    testbed_swarm.part(_docks)
+    return _docks
+
+
+@pytest.fixture
+def swarm(_docks: testbed_swarm.Nodes) -> testbed_swarm.Nodes:
+    """Return the docks of `nodes`; `one` is the manager of a swarm of both. It has no services."""
+    testbed_swarm.join(_docks)
+    return _docks
 
 
 def _point_docker_at(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import IO, Any
@@ -100,10 +100,36 @@ class Engine:
         """Kill dockerd, wait for its restart, and return when it answers; RuntimeError after a minute."""
         dockerd = self.dockerd
         os.kill(dockerd, signal.SIGKILL)
+        self._until(lambda: not command_line(dockerd) and self.answers(), "the engine did not restart")
+
+    @property
+    def network(self) -> int:
+        """The pid of a process in its network that runs until the end, even while dockerd does not."""
+        return descendants(self.pid)[1]
+
+    def stop(self) -> None:
+        """Kill the engine and its containers, as when its machine loses power, until `start`."""
+        with open(f"{self.directory}/stopped", "x", encoding="utf-8"):
+            pass
+        # The script goes on: its loop, and the cat that waits for the end of the tests.
+        kept = {pid for pid in children(self.network) if command_line(pid) == "cat" or _SCRIPT in command_line(pid)}
+        killed = set(descendants(self.network)) - kept
+        for pid in killed:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._until(lambda: not any(map(command_line, killed)), "the engine did not stop")
+
+    def start(self) -> None:
+        """Start it again, and return when it answers; nothing if it runs."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{self.directory}/stopped")
+        self._until(self.answers, "the engine did not start again")
+
+    def _until(self, is_done: Callable[[], bool], fault: str) -> None:
         deadline = time.monotonic() + _DEADLINE
-        while command_line(dockerd) or not self.answers():
+        while not is_done():
             if time.monotonic() > deadline:
-                raise RuntimeError("the engine did not restart")
+                raise RuntimeError(fault)
             time.sleep(0.05)
 
     def answers(self) -> bool:

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # engine.sh DIRECTORY [USR] [DISK]: run the Docker Engine that DIRECTORY/daemon.json describes until standard input ends.
 #
-# Standard input is a pipe from the tests, so it ends when they end, even if they are killed. Network, mounts and processes
-# of the engine live in namespaces that disappear with it; this script removes its control groups and DIRECTORY. USR
+# Standard input is a pipe from the tests, so it ends when they end, even if they are killed. Network, host name, mounts and
+# processes of the engine live in namespaces that disappear with it; this script removes its control groups and DIRECTORY. USR
 # replaces this machine's /usr; DISK is the size of a separate disk for DIRECTORY/data, as for mount. Both can be empty.
 set -euo pipefail
 
 if (($$ != 1)); then
-    unshare --mount-proc --net --pid --fork --kill-child "$BASH" "$0" "$@" || status=$?
+    unshare --mount-proc --net --uts --pid --fork --kill-child "$BASH" "$0" "$@" || status=$?
     find /sys/fs/cgroup -depth -type d -path "*/${1##*/}*" -exec rmdir {} + 2>/dev/null || true
     rm -rf "$1"
     exit "${status:-0}"
@@ -27,7 +27,9 @@ if [[ -n ${3-} ]]; then
     mkdir "$1/data"
     mount -t tmpfs -o "size=$3" tmpfs "$1/data"
 fi
-# Restart it after a kill, like a service.
-until dockerd --config-file "$1/daemon.json" </dev/null || (($? != 137)); do :; done &
+# Restart it after a kill, like a service; not before the tests remove the file `stopped`.
+until dockerd --config-file "$1/daemon.json" </dev/null || (($? != 137)); do
+    while [[ -e $1/stopped ]]; do sleep 0.1; done
+done &
 cat <&0 >/dev/null &
 wait -n

@@ -154,18 +154,20 @@ def serving(
     docker: str = "/usr/bin/docker",
     without: tuple[str, ...] = (),
     near: bool = False,
+    inner: str = "",
     **settings: str,
 ) -> Iterator[Host]:
     """Start a host with this engine on its own loopback address, and stop it; RuntimeError contains its log.
 
-    `near`: the host shares the network of its engine, like a real one, so containers publish ports on it. `docker` is the
-    path of its docker command, empty for none; `without` lists commands in /usr/bin that it does not have; `settings` are
+    `near`: the host shares the network of its engine, like a real one, so containers publish ports on it; `inner` is the
+    address of its sshd there, a relay leads to it. `docker` is the path of its docker command, empty for none; `without` lists commands in /usr/bin that it does not have; `settings` are
     keywords of sshd_config, such as MaxStartups="1" or SetEnv="PATH=/bin".
     """
     directory = tempfile.mkdtemp(prefix="dockerutils-host-", dir="/tmp")
     os.chmod(directory, 0o755)  # the home directories of its users are in it
     try:
-        with free_address(port) as address, tempfile.TemporaryFile("w+") as log, contextlib.ExitStack() as stack:
+        with free_address(port) as free, tempfile.TemporaryFile("w+") as log, contextlib.ExitStack() as stack:
+            address = inner or free
             _configure(directory, address, port, settings)
             args = (engine.host.removeprefix("unix://"), os.path.realpath(_DOCKER), docker, *without)
             network = daemon(engine) if near else None
@@ -174,7 +176,9 @@ def serving(
                 sshd = next(pid for pid in own if _is_sshd(pid))
                 host = Host(engine, address, port, directory, keeper.pid, sshd, own)
                 if near:
-                    relay = stack.enter_context(relaying(address, port, server=network))
+                    # At the free address, or at any port where sshd has that one.
+                    listen = {"listen": port, "listen_address": free} if inner else {}
+                    relay = stack.enter_context(relaying(address, port, server=network, **listen))
                     host = host.at(relay.address, relay.port)
                 yield host
     finally:

@@ -28,7 +28,7 @@ _AHEAD_SECONDS = 0.02
 # Creates a listening socket and passes it on.
 _LISTENER = """\
 import socket, sys
-with socket.socket(fileno=int(sys.argv[1])) as us, socket.create_server(("127.0.0.1", int(sys.argv[2]))) as listener:
+with socket.socket(fileno=int(sys.argv[1])) as us, socket.create_server((sys.argv[2], int(sys.argv[3]))) as listener:
     socket.send_fds(us, [b"-"], [listener.fileno()])
 """
 _CLONE_NEWNET = 0x40000000  # sched.h
@@ -69,14 +69,15 @@ def relaying(
     clients: int | None = None,
     server: int | None = None,
     listen: int = 0,
+    listen_address: str = "127.0.0.1",
 ) -> Iterator[Relay]:
-    """Start a relay to a server on a free port of 127.0.0.1, or on `listen`, and stop it with its connections.
+    """Start a relay to a server on a free port of 127.0.0.1, or where to `listen`, and stop it with its connections.
 
     `rate` is in bytes a second in each direction, which all connections share; `delay` is in seconds, one way. To
     connect takes a round trip. `clients` and `server` are processes in whose networks those are, if not in this one's.
     """
     memory = os.memfd_create("counters")
-    with _listening(clients, listen) as listener, contextlib.closing(os.fdopen(memory, "r+b", 0)):
+    with _listening(clients, (listen_address, listen)) as listener, contextlib.closing(os.fdopen(memory, "r+b", 0)):
         os.ftruncate(memory, 2 * _COUNTER.size)
         numbers = (listener.fileno(), memory, address, port, rate or 0, delay)
         # In its own session, so that Ctrl-C does not reach it; it ends when its stdin does.
@@ -93,16 +94,16 @@ def relaying(
             assert child.stdout is not None
             if not child.stdout.readline():
                 raise RuntimeError("no relay came up")
-            yield Relay("127.0.0.1", listener.getsockname()[1], counters, child.pid)
+            yield Relay(*listener.getsockname(), counters, child.pid)
 
 
-def _listening(pid: int | None, port: int) -> socket.socket:
+def _listening(pid: int | None, address: tuple[str, int]) -> socket.socket:
     """Return a listening socket that belongs to the network of a process."""
     if pid is None:
-        return socket.create_server(("127.0.0.1", port))
+        return socket.create_server(address)
     ours, its = socket.socketpair()
     with ours, its:
-        command = [*inside(pid), sys.executable, "-I", "-c", _LISTENER, str(its.fileno()), str(port)]
+        command = [*inside(pid), sys.executable, "-I", "-c", _LISTENER, str(its.fileno()), *map(str, address)]
         subprocess.run(command, pass_fds=[its.fileno()], check=True)
         return socket.socket(fileno=socket.recv_fds(ours, 1, 1)[1][0])
 
