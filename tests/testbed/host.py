@@ -176,9 +176,8 @@ def serving(
                 sshd = next(pid for pid in own if _is_sshd(pid))
                 host = Host(engine, address, port, directory, keeper.pid, sshd, own)
                 if near:
-                    # At the free address, or at any port where sshd has that one.
-                    listen = {"listen": port, "listen_address": free} if inner else {}
-                    relay = stack.enter_context(relaying(address, port, server=network, **listen))
+                    listen = (free, 0) if inner else 0
+                    relay = stack.enter_context(relaying(address, port, server=network, listen=listen))
                     host = host.at(relay.address, relay.port)
                 yield host
     finally:

@@ -68,16 +68,16 @@ def relaying(
     delay: float = 0,
     clients: int | None = None,
     server: int | None = None,
-    listen: int = 0,
-    listen_address: str = "127.0.0.1",
+    listen: int | tuple[str, int] = 0,
 ) -> Iterator[Relay]:
-    """Start a relay to a server on a free port of 127.0.0.1, or where to `listen`, and stop it with its connections.
+    """Start a relay to a server on a free port of 127.0.0.1, or on `listen`, and stop it with its connections.
 
     `rate` is in bytes a second in each direction, which all connections share; `delay` is in seconds, one way. To
     connect takes a round trip. `clients` and `server` are processes in whose networks those are, if not in this one's.
     """
+    address_here = ("127.0.0.1", listen) if isinstance(listen, int) else listen
     memory = os.memfd_create("counters")
-    with _listening(clients, (listen_address, listen)) as listener, contextlib.closing(os.fdopen(memory, "r+b", 0)):
+    with _listening(clients, address_here) as listener, contextlib.closing(os.fdopen(memory, "r+b", 0)):
         os.ftruncate(memory, 2 * _COUNTER.size)
         numbers = (listener.fileno(), memory, address, port, rate or 0, delay)
         # In its own session, so that Ctrl-C does not reach it; it ends when its stdin does.
@@ -94,7 +94,7 @@ def relaying(
             assert child.stdout is not None
             if not child.stdout.readline():
                 raise RuntimeError("no relay came up")
-            yield Relay(*listener.getsockname(), counters, child.pid)
+            yield Relay(address_here[0], listener.getsockname()[1], counters, child.pid)
 
 
 def _listening(pid: int | None, address: tuple[str, int]) -> socket.socket:

@@ -49,8 +49,7 @@ def test_a_service_of_the_swarm_outlives_a_lost_node(swarm) -> None:
     publish = "mode=host,target=80,published=8080"
     service = ["service", "create", "-d", "--no-resolve-image", "--mode", "global", "--publish", publish]
     one.engine.docker(*service, images.BUSYBOX, "httpd", "-f", "-p", "80")
-    for node in swarm:
-        wait_for(lambda node=node: _answers(node, 8080))
+    wait_for(lambda: all(_answers(node, 8080) for node in swarm))
     two.engine.stop()
     assert not two.engine.answers()
     assert not _answers(two, 8080)
@@ -67,8 +66,7 @@ def test_nothing_is_left_of_engines_whose_swarm_ends_with_them(ssh_home) -> None
             swarm.join(nodes)
             service = ["service", "create", "-d", "--no-resolve-image", "--mode", "global"]
             engines[0].docker(*service, images.BUSYBOX, "sleep", f"{os.getpid() + 20_000_000}")
-            for engine in engines:
-                wait_for(lambda engine=engine: engine.is_running(f"sleep {os.getpid() + 20_000_000}"))
+            wait_for(lambda: all(engine.is_running(f"sleep {os.getpid() + 20_000_000}") for engine in engines))
         engines[1].stop()
         before = [line for engine in engines for line in engine.processes().items() if line[1]]
     names = [os.path.basename(engine.directory) for engine in engines]
