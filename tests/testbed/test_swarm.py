@@ -39,7 +39,7 @@ def test_docks_are_machines_that_reach_each_other(nodes) -> None:
         assert node.engine.docker("info", "--format", "{{.Name}}") == f"{name}\n"
         assert node.swarm["LocalNodeState"] == "inactive"
     for here, there in ((one, two), (two, one)):
-        assert here.host.run(f"exec 3<>/dev/tcp/{there.address}/{there.host.port}; head -c 4 <&3") == "SSH-"
+        assert here.host.run(f"exec 3<>/dev/tcp/{there.address}/{sshd[there.address]}; head -c 4 <&3") == "SSH-"
     assert "swarm0" not in subprocess.run(["ip", "link"], capture_output=True, text=True, check=True).stdout
 
 
