@@ -31,11 +31,13 @@ def _answers(node: swarm.Node, port: int) -> bool:
 
 def test_docks_are_machines_that_reach_each_other(nodes) -> None:
     one, two = nodes
+    sshd = {}
     for node, name in zip(nodes, ("one", "two"), strict=True):
         done = subprocess.run(
             ["ssh", f"dock-{name}", "echo $SSH_CONNECTION"], capture_output=True, text=True, check=True
         )
-        assert done.stdout.split()[2] == node.address
+        *_, address, sshd[node.address] = done.stdout.split()
+        assert address == node.address
         assert node.engine.docker("info", "--format", "{{.Name}}") == f"{name}\n"
         assert node.swarm["LocalNodeState"] == "inactive"
     for here, there in ((one, two), (two, one)):
