@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
 import re
@@ -211,6 +212,53 @@ def test_every_variable_that_is_read_is_documented() -> None:
 def test_the_table_of_commands_has_every_command() -> None:
     listed = re.findall(r"^\| `([a-z-]+)[^`]*` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert sorted(set(listed) & set(NAMES)) == sorted(NAMES)
+
+
+def test_the_page_start_says_what_each_command_needs() -> None:
+    rows = re.findall(r"^\| (`[a-z][^|]*) \| [^|]+ \|[^|]* \|$", (DOCS / "start.md").read_text(), re.MULTILINE)
+    listed = [name.split()[0] for row in rows for name in re.findall(r"`([^`]+)`", row)]
+    assert sorted(set(listed) & set(NAMES)) == sorted(NAMES)
+
+
+def _rows(page: Path) -> list[str]:
+    """The rows of the tables that tell what to do about a message."""
+    tables = re.findall(r"^\| message \| what to do \|\n.*\n((?:\|.*\n)+)", page.read_text(), re.MULTILINE)
+    return [row for table in tables for row in table.splitlines()]
+
+
+def _strings_of_the_code() -> Iterator[str]:
+    """Each text in the package, with `…` for what is filled in."""
+    for path in (ROOT / "dockerutils").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            texts = [str(part.value) if isinstance(part, ast.Constant) else "…" for part in parts]
+            if isinstance(node, ast.JoinedStr | ast.Constant):
+                yield re.sub(r"\{\w*\}", "…", "".join(texts))
+
+
+def test_troubleshooting_explains_messages_that_exist() -> None:
+    messages = [message for row in _rows(DOCS / "troubleshooting.md") for message in re.findall(r"^\| `(.*?)` \|", row)]
+    assert len(messages) > 20
+    others = {
+        "parent snapshot … does not exist: not found",  # docker's
+        "Could not resolve hostname dock-gpu",  # ssh's
+    }
+    texts = "\n".join(_strings_of_the_code())
+    for message in sorted({*messages} - others):
+        # What the code fills in is `…`, or a name as an example.
+        parts = re.split(
+            r"^docker | at …|…|'gpu'|\bgpu\b|\bdev\b|\b8888\b|linux/\w+|\bNAME\b|without a login|\b401\b", message
+        )
+        assert len("".join(parts)) > 10
+        assert re.search(".*".join(map(re.escape, parts)), texts), message
+
+
+def test_the_readme_has_messages_of_troubleshooting() -> None:
+    shown = _rows(ROOT / "README.md")
+    assert len(shown) > 4
+    assert set(shown) <= {
+        row.replace("(", "(docs/").replace("(docs/401)", "(401)") for row in _rows(DOCS / "troubleshooting.md")
+    }
 
 
 def test_every_page_is_reached_from_the_readme() -> None:
