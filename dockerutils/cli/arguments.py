@@ -15,6 +15,7 @@ from dockerutils.core.errors import UserError
 from dockerutils.core.suggestions import nearest
 from dockerutils.docker.options import Table
 
+_DIGITS = 10  # fewer than these are a number that a person means
 DOCKER = "docker"  # `dest` of an option that the parser describes, but that goes to docker as it was written
 
 
@@ -142,6 +143,19 @@ class _Reader:
             self.docker.append(word)
         else:
             self.own.append(word)  # argparse rejects it
+
+
+def number(option: str, text: str | None, what: str, most: int | None = None) -> int | None:
+    """Return the number that an option gives, None without one; UserError unless it is from 1 to `most`.
+
+    `what` says what is counted.
+    """
+    if text is None:
+        return None
+    if text.isascii() and text.isdecimal() and len(text) < _DIGITS and 0 < int(text) <= (most or int(text)):
+        return int(text)
+    limits = f"from 1 to {most}" if most else "above 0"
+    raise UserError(f"{option}: {text!r} is not a number of {what}; write a number {limits}")
 
 
 def reject_unknown(unknown: Sequence[str], prog: str, flags: Sequence[str], table: Table, *, has_command: bool) -> None:

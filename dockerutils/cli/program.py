@@ -150,6 +150,7 @@ class Parser(argparse.ArgumentParser):
         if self._command and self._command.required and not line.rest:
             self.error(f"the following arguments are required: {self._command.metavar}")
         args.rest = line.rest
+        args.given = [*argv]
         args.docker = [*line.docker, *((line.rest or ()) if self.docker and not self._command else ())]
         if line.unknown and self.docker:
             flags = [*self._option_string_actions]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from dockerutils.cli import program
+from dockerutils.cli import arguments, program
 from dockerutils.core.errors import UserError
 from dockerutils.docker import options
 from dockerutils.images import build
@@ -76,15 +76,6 @@ def handle(args: argparse.Namespace) -> None:
         tag=args.image_tag,
         options=args.docker,
         with_missing=not args.no_deps,
-        at_once=_number(args.jobs),
+        at_once=arguments.number("-j", args.jobs, "builds"),
     )
     build.build(project, request, dry_run=args.dry_run)
-
-
-def _number(text: str | None) -> int | None:
-    """Return the number that -j gives; UserError unless it is a positive integer."""
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal() and int(text)):
-        raise UserError(f"-j: {text!r} is not a number of builds; write a number above 0")
-    return int(text)

@@ -5,24 +5,34 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from dockerutils.cli import program
+from dockerutils.cli import arguments, program
 from dockerutils.core import console, shell_words
 from dockerutils.core.errors import UserError
 from dockerutils.docker import options
 from dockerutils.images import run
 from dockerutils.project.project import Image, Project, renamed
 
+if TYPE_CHECKING:
+    from dockerutils.docker.invocation import Run
+    from dockerutils.images.shards import Shards
+
 _EXAMPLES = """\
   run-image dev                              run <project>-dev:<user> with the options of its section
   run-image dev -e DEBUG=1 -v ~/data:/data   add options of docker run
   run-image dev pytest -x                    run another command in it
   run-image dev -c 'pytest -x'               the same, as one argument
+  run-image train --shards 20 -j 4           run 20 containers, 4 at a time; each gets its index
   run-image train -k --sync                  on a dock: go on without this machine; attach-image train follows it"""
 
 _RULE = """\
 All options of docker run work, and add to those of the section. The command line wins if both set the same
 variable, path or port of the container, or an option that docker takes once."""
+
+
+_LOGS = "~/.local/state/dockerutils/shards/CONTAINER"
 
 
 def parser() -> program.Parser:
@@ -37,6 +47,7 @@ def parser() -> program.Parser:
     parser.add_image()
     parser.add_command("COMMAND [ARG ...]", "run COMMAND instead of the key cmd; all words after it belong to it")
     parser.add_argument("--build", action="store_true", help="build the image first, with the bases that are missing")
+    parser.add_argument("--shards", metavar="K", help="run K containers that share the work; more: run-image --help")
     section = parser.add_argument_group("instead of keys of the section")
     section.add_argument("-t", "--tag", metavar="TAG", help="run the image with this tag (for a terminal, write -it)")
     section.add_argument("-c", "--command", metavar="COMMAND", help="run COMMAND, one argument; no shell reads it")
@@ -55,6 +66,10 @@ def parser() -> program.Parser:
     add(container, "-w", "--workdir", metavar="PATH", what="run the command in this directory")
     add(container, "--platform", metavar="PLATFORM", what=f"run the image {program.FOR_PLATFORM}")
     add(container, "--name", metavar="NAME", what="set the container's name")
+    shards = parser.add_more("with --shards")
+    shards.add_argument("--shard", metavar="I[,I-I...]", help="run only these of the K shards, such as 3,7-9")
+    shards.add_argument("-j", "--jobs", metavar="N", help="run at most N at a time (default: as build-image)")
+    shards.add_argument("--logs", metavar="DIRECTORY", help=f"write the logs there (default: {_LOGS})")
     dock = parser.add_argument_group("in a docked shell")
     dock.add_argument(
         "--aws", action="store_true", help="pass the AWS variables; other users of that engine can read them"
@@ -83,6 +98,7 @@ def handle(args: argparse.Namespace) -> None:
     for warning in _warnings(project, image, args):
         console.warn("run-image", warning)
     container = run.configure(project, image, request(args))
+    wanted = _shards(container, args)
     if args.build:
         from dockerutils.images import build  # late, for the start of all other runs
 
@@ -92,16 +108,62 @@ def handle(args: argparse.Namespace) -> None:
         build.build_to_run(project, image, platform, by="run-image", dry_run=args.dry_run)
     elif not args.dry_run:
         run.require_image(project, image, container)
-    if not project.docked:
+    if project.docked:
+        _start_docked(project, image, container, wanted, args)
+    elif wanted:
+        _start_shards(project, container, wanted, dry_run=args.dry_run)
+    else:
         run.start(project, container, dry_run=args.dry_run)
-        return
+
+
+def _start_docked(
+    project: Project, image: Image, container: Run, wanted: Shards | None, args: argparse.Namespace
+) -> None:
     from dockerutils.images import run_docked  # late, for the start of a run that is not docked
 
     for path in run_docked.local_mounts(project, container):
         console.warn("run-image", f"{path} is mounted from the dock, not from this machine; mount the project instead")
     up = True if args.sync else False if args.no_sync else None
     syncing = run_docked.Syncing(up, args.sync, args.adopt, args.yes)
-    run_docked.start(project, image, container, syncing, dry_run=args.dry_run)
+    if wanted:
+        with run_docked.synced(project, image, container, syncing, dry_run=args.dry_run):
+            _start_shards(project, container, wanted, dry_run=args.dry_run)
+    else:
+        run_docked.start(project, image, container, syncing, dry_run=args.dry_run)
+
+
+def _start_shards(project: Project, container: Run, wanted: Shards, *, dry_run: bool) -> None:
+    from dockerutils.images import shards  # late, for the start of all other runs
+
+    shards.start(project, container, wanted, dry_run=dry_run)
+
+
+def _shards(container: Run, args: argparse.Namespace) -> Shards | None:
+    """Return the shards to run, if several containers are wanted; UserError for options that then make no sense."""
+    if args.shards is None:
+        for option, value in (("--shard", args.shard), ("-j", args.jobs), ("--logs", args.logs)):
+            if value is not None:
+                raise UserError(f"{option} is for several shards; add --shards K, the number of all shards")
+        return None
+    from dockerutils.images import shards  # late, as above
+
+    size = arguments.number("--shards", args.shards, "shards", shards.MOST) or 0
+    if args.keep:
+        raise UserError("--shards removes its containers, and keeps their logs; leave out -k")
+    shards.require_sense(container, args.docker)
+    indices = range(size) if args.shard is None else shards.parse_list(args.shard, size)
+    at_once = arguments.number("-j", args.jobs, "shards")
+    return shards.Shards(size, indices, at_once, args.logs, lambda chosen: _again(args, chosen))
+
+
+def _again(args: argparse.Namespace, chosen: str) -> str:
+    """Return this command line, but for some of the shards only."""
+    end = len(args.given) - len(args.rest or ())
+    words, rest = args.given[:end], args.given[end:]
+    if words[-1:] == ["--"]:
+        words, rest = words[:-1], ["--", *rest]
+    kept = [word for before, word in pairwise(["", *words]) if "--shard" not in (word.partition("=")[0], before)]
+    return shell_words.render(["run-image", *kept, "--shard", chosen, *rest])
 
 
 def _warnings(project: Project, image: Image, args: argparse.Namespace) -> Iterator[str]:

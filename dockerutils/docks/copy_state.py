@@ -1,7 +1,8 @@
 """The state of a project's copy on a dock, asked in one call: whose it is, which runs were not synced down, the clock.
 
 The directory `.dockerutils` in the copy holds the state, and is never synced. `origin` is the checkout that the copy
-belongs to, `host:path`. A file `run-<container>` means that the files of this container were not synced down.
+belongs to, `host:path`. A file `run-<container>` means that the files of this container were not synced down, or
+those of containers with this name, a dash and a number.
 `replaced/` has the files that syncs have replaced on the dock.
 """
 
@@ -98,7 +99,7 @@ def parse(text: str, before: float, after: float) -> State:
         values.setdefault(name, []).append(value)
     has = values.get("has", [])
     runs = tuple(filter(is_container, values.get("run", [])))
-    running = values.get("running", [])
+    running = {each for name in values.get("running", []) for each in (name, re.sub("-[0-9]+$", "", name))}
     return State(
         exists="copy" in has,
         has_docker="docker" in has,

@@ -77,14 +77,14 @@ def build(
         version_file.generate(project.root)
     with pip_conf.in_context(project.root, (_content(project, image) for image in needs), by):
         plans = {image.name: Plan(steps[image.name], names) for image, names in needs.items()}
-        _run(project, needs, plans, _at_once(project, request), to_stderr=to_stderr)
+        _run(project, needs, plans, at_once(project, request.at_once), to_stderr=to_stderr)
     checkouts.record(project, needs)
 
 
-def _at_once(project: Project, request: Request) -> int:
-    """Return the number of builds that run at the same time."""
-    if request.at_once:
-        return request.at_once
+def at_once(project: Project, wanted: int | None) -> int:
+    """Return the number of docker commands that run at the same time: `wanted`, or what suits the engine."""
+    if wanted:
+        return wanted
     if project.environ.get("DOCKER_HOST", "").startswith("ssh://"):
         return _AT_ONCE_OVER_SSH
     # macOS has no affinity.

@@ -91,9 +91,8 @@ class LiveLines:
     def refresh(self) -> None:
         """Redraw the live lines."""
         for name, begun in self._begun.items():
-            last = b"".join(data for _, data in self._output[name][-2:]).rstrip().rpartition(b"\n")[2]
-            text = console.one_line(last.decode(errors="replace").strip())
-            self._lines.update(name, f"{name}: {time.monotonic() - begun:.0f} s  {text}")
+            last = last_line(b"".join(data for _, data in self._output[name][-2:]))
+            self._lines.update(name, f"{name}: {time.monotonic() - begun:.0f} s  {last}")
 
     def _print_stdout(self, job: Job) -> None:
         written = b"".join(data for stream, data in self._output.get(job.name, ()) if stream == STDOUT)
@@ -105,6 +104,11 @@ class LiveLines:
         for _, data in self._output[job.name]:
             sys.stderr.buffer.write(data)
         sys.stderr.buffer.flush()
+
+
+def last_line(output: bytes) -> str:
+    """Return the last line of output that is not empty, as text for a live line."""
+    return console.one_line(output.rstrip().rpartition(b"\n")[2].decode(errors="replace").strip())
 
 
 def _output(stream: int, *, to_stderr: bool) -> BinaryIO:

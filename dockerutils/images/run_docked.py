@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from dockerutils.core import console, process
@@ -50,6 +51,23 @@ def start(project: Project, image: Image, run: invocation.Run, syncing: Syncing,
             sync.after_run(project, dock, run.name, dry_run=dry_run)
     if syncing.down and detached and not dry_run:
         console.note("run-image", f"to see its log and to fetch its files at its end, run: attach-image {image.name}")
+
+
+@contextmanager
+def synced(
+    project: Project, image: Image, run: invocation.Run, syncing: Syncing, *, dry_run: bool = False
+) -> Iterator[None]:
+    """Sync the project up before the block if `run` mounts it, and down after the block if that is wanted.
+
+    Containers whose names begin with that of `run` and a dash can run in the block. Raise what `sync` raises.
+    """
+    copy = Copy(project, inventory.choose(None, project.environ, os.path.expanduser("~")))
+    _provide_files(copy, image, run, syncing, dry_run=dry_run)
+    try:
+        yield
+    finally:
+        if syncing.down:
+            sync.after_run(project, copy.dock, run.name, dry_run=dry_run)
 
 
 def _provide_files(copy: Copy, image: Image, run: invocation.Run, syncing: Syncing, *, dry_run: bool) -> None:

@@ -93,6 +93,14 @@ def test_after_a_failure_running_jobs_go_on_and_no_other_starts(report) -> None:
     assert sorted(os.listdir()) == ["done", "going"]
 
 
+def test_a_failure_stops_the_others_if_the_caller_says_so(report) -> None:
+    jobs = [Job(name, _shell(f"touch {name}; exit {status}")) for name, status in {"a": 1, "b": 2, "c": 3}.items()]
+    failures, rest = run_jobs(jobs, 1, report, goes_on=lambda failure: failure.error.status == 1)
+    assert [each.job.name for each in failures] == ["a", "b"]
+    assert [job.name for job in rest] == ["c"]
+    assert sorted(os.listdir()) == ["a", "b"]
+
+
 @pytest.mark.parametrize(("passes_at", "attempts"), [(2, 2), (3, 3), (4, 3)])
 def test_a_command_that_fails_for_a_cause_that_passes_runs_again(report, passes_at, attempts) -> None:
     line = f"echo >>runs; [ $(wc -l <runs) = {passes_at} ] || {{ seq 9999 >&2; printf 'try again' >&2; exit 7; }}"

@@ -59,15 +59,21 @@ class Report(Protocol):
 
 
 def run_jobs(
-    jobs: Iterable[Job], at_once: int, report: Report, is_temporary: Callable[[bytes], bool] = lambda _: False
+    jobs: Iterable[Job],
+    at_once: int,
+    report: Report,
+    is_temporary: Callable[[bytes], bool] = lambda _: False,
+    *,
+    goes_on: Callable[[Failure], bool] = lambda _: False,
 ) -> tuple[list[Failure], list[Job]]:
     """Run jobs, at most `at_once` at a time; return the failures and the jobs that were not started.
 
     Of the jobs that can start, the first one in `jobs` starts first. A command that fails is run again, at most twice,
     if `is_temporary` returns True for the end of its stderr. After a failure, running jobs continue to their end, and
-    no other job starts. Commands read nothing from stdin. If a signal interrupts this, all children end first.
+    no other job starts, unless `goes_on` returns True for each failure. Commands read nothing from stdin. If a signal
+    interrupts this, all children end first.
     """
-    with closing(_Run(jobs, at_once, report, is_temporary)) as run:
+    with closing(_Run(jobs, at_once, report, is_temporary, goes_on)) as run:
         try:
             run.run()
         except BaseException as error:
@@ -89,21 +95,28 @@ class _Active:
 
 class _Run:
     def __init__(
-        self, jobs: Iterable[Job], at_once: int, report: Report, is_temporary: Callable[[bytes], bool]
+        self,
+        jobs: Iterable[Job],
+        at_once: int,
+        report: Report,
+        is_temporary: Callable[[bytes], bool],
+        goes_on: Callable[[Failure], bool],
     ) -> None:
         self.waiting = list(jobs)
         self.failures: list[Failure] = []
         self._at_once = at_once
         self._report = report
         self._is_temporary = is_temporary
+        self._goes_on = goes_on
+        self._goes = True
         self._active: list[_Active] = []
         self._succeeded: set[str] = set()
         self._events = Events()
 
     def run(self) -> None:
-        """Run all jobs, or until one fails and those that run then have ended."""
+        """Run all jobs, or until one fails that stops the others, and those that run then have ended."""
         while True:
-            while not self.failures and (job := self._next()):
+            while self._goes and (job := self._next()):
                 self.waiting.remove(job)
                 active = _Active(job)
                 self._active.append(active)
@@ -179,8 +192,10 @@ class _Run:
 
     def _fail(self, active: _Active, error: DockerutilsError) -> None:
         self._active.remove(active)
-        self.failures.append(Failure(active.job, active.number, error))
-        self._report.end(active.job, self.failures[-1])
+        failure = Failure(active.job, active.number, error)
+        self.failures.append(failure)
+        self._report.end(active.job, failure)
+        self._goes = self._goes and self._goes_on(failure)
 
     def _transfer(self, active: _Active, stream: IO[bytes]) -> bool:
         """Report what can be read from a pipe now; return whether to read again at once. Close the pipe at its end."""

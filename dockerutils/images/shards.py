@@ -1,0 +1,197 @@
+"""Run shards of an image: containers that share the work by their index, as in an array job of AWS Batch."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from dockerutils.core import console, process
+from dockerutils.core.errors import CommandFailed, UserError
+from dockerutils.core.process import Captured, Command, jobs
+from dockerutils.core.process.jobs import Failure, Job
+from dockerutils.docker import invocation, options
+from dockerutils.docker.options import RUN
+from dockerutils.images import build
+from dockerutils.images.shard_output import Results
+from dockerutils.project.project import Project
+
+# The variables that AWS Batch sets: https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html
+INDEX, SIZE = "AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"
+MOST = 10_000  # shards, the limit of AWS Batch
+COUNTED = 100  # failed shards that the exit status can tell; one more stands for more
+
+_NOT_STARTED = 125  # docker run: the container was not created or not started
+_LISTED = 20  # failed shards with a line of their own
+_PATIENCE = 5.0  # seconds for the engine to remove the containers that have ended
+# Settings that one container can have at a time, and switches for a terminal or a container that nobody waits for.
+_ONCE = ("name", "cidfile", "ip", "ip6", "mac-address")
+_ALONE = {"detach": "-d", "interactive": "-i", "tty": "-t"}
+
+
+class Shards(NamedTuple):
+    """What to run: the number of all shards, the indices of those that run, and how many at the same time.
+
+    `logs` is the directory of the logs, None for one of its own. `again` returns the command line that runs some of the
+    shards again, from a list of them. `at_once` is None for the default of builds.
+    """
+
+    size: int
+    indices: Sequence[int]
+    at_once: int | None
+    logs: str | None
+    again: Callable[[str], str]
+
+
+def parse_list(text: str, size: int) -> list[int]:
+    """Return the indices in a list such as `3,7,10-12`, in order; UserError unless each is one of `size` shards."""
+    found: set[int] = set()
+    for part in text.split(","):
+        numbers = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", part.strip())
+        first, last = (int(numbers[1]), int(numbers[2] or numbers[1])) if numbers else (1, 0)
+        if not first <= last < size:
+            raise UserError(
+                f"--shard: {text!r} is not a list of shards from 0 to {size - 1}; write one such as 0,3 or 0-3"
+            )
+        found.update(range(first, last + 1))
+    return sorted(found)
+
+
+def format_list(indices: Sequence[int]) -> str:
+    """Return indices, which are in order, in the form that `parse_list` reads."""
+    ranges: list[list[int]] = []
+    for index in indices:
+        if ranges and index == ranges[-1][-1] + 1:
+            ranges[-1][1:] = [index]
+        else:
+            ranges.append([index])
+    return ",".join("-".join(map(str, each)) for each in ranges)
+
+
+def require_sense(run: invocation.Run, given: Sequence[str]) -> None:
+    """Raise UserError if options make no sense for several containers that run to their end.
+
+    `given` are the options of docker run on the command line.
+    """
+    words = [*given, *run.ports, *run.args]
+    for switch, spelling in _ALONE.items():
+        if options.is_on(words, RUN, switch):
+            raise UserError(f"--shards runs without a terminal, and waits for the end; leave out {spelling}")
+    for name in _ONCE:
+        if options.values(words, RUN, name):
+            raise UserError(f"--{name} is for one container, and --shards runs several; leave it out")
+    if options.values(words, RUN, "restart")[-1:] not in ([], ["no"]):
+        raise UserError("--restart is for a container that never ends, and each shard ends; leave it out")
+    if any("rm" in option.names and option.value in options.FALSE for option in options.parse(given, RUN)):
+        raise UserError("--shards removes its containers, and keeps their logs; leave out --rm=false")
+    if ports := invocation.published(words):
+        port = ports[0].number
+        raise UserError(
+            f"port {port} is for one container, and --shards runs several; publish the port of the container only, as "
+            "in -p 80"
+        )
+    for variable in (INDEX, SIZE):
+        if any(value.partition("=")[0] == variable for value in options.values(given, RUN, "env")):
+            raise UserError(f"--shards sets {variable}; leave out -e {variable}, or leave out --shards")
+
+
+def start(project: Project, run: invocation.Run, shards: Shards, *, dry_run: bool = False) -> None:
+    """Run the shards, each in a container, and write what each one prints to a log.
+
+    A shard that fails does not stop the others, unless docker cannot start the first ones. CommandFailed has the number
+    of shards that did not succeed as its status, at most COUNTED + 1. An interruption removes the containers.
+    """
+    run = run._replace(interactive=[], remove=True)
+    commands = {index: _command(project, run, shards, index) for index in shards.indices}
+    if dry_run:
+        for command in commands.values():
+            process.run(command, dry_run=True)
+        return
+    at_once = build.at_once(project, shards.at_once)
+    with Results(shards.logs or os.path.join(_state_directory(), run.name), len(commands)) as results:
+        console.note(
+            "run-image", f"{_count(len(commands))}, at most {at_once} at a time; their logs are in {results.directory}"
+        )
+        try:
+            _run(commands, at_once, results)
+        except BaseException:
+            results.close()
+            _remove_containers(run.name)
+            console.note("run-image", f"interrupted; {_outcome(results, shards)}")
+            raise
+    _report(results, shards)
+
+
+def _command(project: Project, run: invocation.Run, shards: Shards, index: int) -> Command:
+    variables = ["-e", f"{SIZE}={shards.size}", "-e", f"{INDEX}={index}"]
+    shard = run._replace(name=f"{run.name}-{index}", environment=[*run.environment, *variables])
+    return invocation.run(shard, project.root)
+
+
+def _run(commands: dict[int, Command], at_once: int, results: Results) -> None:
+    def goes_on(failure: Failure) -> bool:
+        return failure.error.status != _NOT_STARTED or bool(results.succeeded) or len(set(results.failed.values())) > 1
+
+    jobs.run_jobs(
+        [Job(str(index), [command]) for index, command in commands.items()], at_once, results, goes_on=goes_on
+    )
+
+
+def _report(results: Results, shards: Shards) -> None:
+    """Say how the shards have ended; CommandFailed if not all of them have succeeded."""
+    left = len(shards.indices) - len(results.succeeded)
+    if not left:
+        console.note("run-image", f"{_count(len(results.succeeded))} succeeded in {results.seconds:.1f} s")
+        return
+    rows = [(str(index), str(status), results.log(index)) for index, status in sorted(results.failed.items())]
+    print(console.table(("SHARD", "STATUS", "LOG"), rows[:_LISTED]), file=sys.stderr)
+    if len(rows) > _LISTED:
+        print(f"and {len(rows) - _LISTED} more in {results.directory}", file=sys.stderr)
+    raise CommandFailed(min(left, COUNTED + 1), _outcome(results, shards))
+
+
+def _outcome(results: Results, shards: Shards) -> str:
+    """Return how many shards succeeded or failed, and the command line that runs the others again."""
+    others = [index for index in shards.indices if index not in results.succeeded]
+    counts = [
+        f"{number} {what}"
+        for number, what in (
+            (len(results.succeeded), "succeeded"),
+            (len(results.failed), "failed"),
+            (len(others) - len(results.failed), "did not run to the end"),
+        )
+        if number
+    ]
+    again = shards.again(format_list(others))
+    return f"of {_count(len(shards.indices))}, {', '.join(counts)}; to run these again: {again}"
+
+
+def _remove_containers(name: str) -> None:
+    """Remove the containers of a run whose docker commands have ended: docker removes most of them itself."""
+    pattern = re.escape(name).replace("\\-", "-")
+    query = ["docker", "ps", "--all", "--filter", f"name=^{pattern}-[0-9]+$", "--format", "{{.Names}} {{.Status}}"]
+    [answer] = process.capture_within([query], _PATIENCE, _are_ending)
+    if answer and (names := [line.split()[0] for line in answer.stdout.splitlines()]):
+        with suppress(CommandFailed):  # docker has removed one meanwhile
+            process.run(Command(["docker", "rm", "--force", *names]), to_stderr=True)
+
+
+def _are_ending(answer: Captured) -> bool:
+    """Return whether there are containers, and none of them still runs."""
+    lines = answer.stdout.splitlines()
+    return bool(lines) and not any(line.split()[1:2] == ["Up"] for line in lines)
+
+
+def _state_directory() -> str:
+    """Return the directory for logs, by https://specifications.freedesktop.org/basedir-spec/latest/."""
+    state = os.environ.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(state):
+        state = os.path.join(os.path.expanduser("~"), ".local", "state")
+    return os.path.join(state, "dockerutils", "shards")
+
+
+def _count(number: int) -> str:
+    return f"{number} shard{'' if number == 1 else 's'}"
