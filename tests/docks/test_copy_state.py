@@ -33,6 +33,11 @@ def test_an_answer() -> None:
     assert copy_state.parse(ANSWER, 999.5, 1001.5) == expected
 
 
+def test_shards_of_a_run_that_still_run() -> None:
+    answer = "run=alice_dev_1\nrun=alice_dev_2\nrunning=alice_dev_1-17\nrunning=alice_dev_2-x\n"
+    assert copy_state.parse(answer, 0.0, 0.0).running == ("alice_dev_1",)
+
+
 @pytest.mark.parametrize(
     ("clock", "before", "after", "ahead"),
     [
