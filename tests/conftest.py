@@ -32,8 +32,10 @@ from dockerutils.docks.records import Dock
 from dockerutils.project import project as projects
 from dockerutils.project.project import Project
 from tests.support import Terminal, write_tree
+from tests.testbed import batch as testbed_batch
 from tests.testbed import debian, images, nvidia
 from tests.testbed import swarm as testbed_swarm
+from tests.testbed.batch import Batch
 from tests.testbed.engine import CONTAINERD, Engine, running
 from tests.testbed.host import Host, at_home, serving
 
@@ -45,7 +47,7 @@ _USERS_OWN = re.compile(r"(AWS|DOCK|DOCKER|DOCKERUTILS|RESERO|SSH|XDG)_.*|NO_COL
 _NEEDS = {
     "engine": {"_classic", "_modern", "_containerd", "_linked", "each_engine", "use_engine"},
     "ssh": {"ssh_home"},
-    "aws": {"_moto"},
+    "aws": {"_moto", "_batch"},
     "browser": {"jupyterlab"},
 }
 
@@ -242,6 +244,21 @@ def each_engine(request: pytest.FixtureRequest) -> Engine:
     """Run the test twice, on `engine` and on `containerd_engine`; `support.each_store` adds `modern_engine`."""
     chosen: Engine = request.getfixturevalue(_EACH[request.param])
     return chosen
+
+
+@pytest.fixture(scope="session")
+def _batch(_containerd: Engine) -> Iterator[Batch]:
+    with testbed_batch.serving(_containerd) as batch:
+        yield batch
+
+
+@pytest.fixture
+def batch(_batch: Batch, containerd_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Batch]:
+    """Point boto3 at an AWS that is empty, whose Batch runs jobs on `containerd_engine`; see tests/testbed/batch.py."""
+    for name, value in _batch.aws.environment().items():
+        monkeypatch.setenv(name, value)
+    yield _batch
+    _batch.aws.reset()
 
 
 @pytest.fixture(scope="session")

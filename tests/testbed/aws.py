@@ -31,6 +31,9 @@ from tests.testbed.spot import Spot
 ACCOUNT = "123456789012"  # moto's
 PASSWORD = f"{ACCOUNT}-auth-token"  # of ECR, as moto has it
 _DEADLINE = 60.0
+_REST = "/v1/"  # the paths of Batch
+_LOGS = ("GetLogEvents", "FilterLogEvents")
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # A session of botocore reads the models of the services, which takes a quarter of a second; the commands that tests call
 # in this process share them.
@@ -60,20 +63,23 @@ class Aws:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Aws]:
-    """Start moto's server on a free port and end it; RuntimeError has its log when it does not come up."""
+def serving(module: str = "moto.server", **variables: str) -> Iterator[Aws]:
+    """Start moto's server on a free port and end it; RuntimeError has its log when it does not come up.
+
+    `module` is what to run instead, and `variables` are in its environment.
+    """
     port = free_port()
     # The kernel ends it with the tests, however they end.
-    command = ["setpriv", "--pdeathsig=KILL", sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    command = ["setpriv", "--pdeathsig=KILL", sys.executable, "-m", module, "-H", "127.0.0.1", "-p", str(port)]
     with (
         tempfile.NamedTemporaryFile("w+", suffix=".json") as images,
         tempfile.TemporaryFile("w+") as log,
     ):
         json.dump(_images(), images)
         images.flush()
-        environ = {**os.environ, "MOTO_AMIS_PATH": images.name}
+        environ = {**os.environ, "MOTO_AMIS_PATH": images.name, **variables}
         child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environ
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environ, cwd=_ROOT
         )
         try:
             deadline = time.monotonic() + _DEADLINE
@@ -119,7 +125,10 @@ PARAMETERS = {
 
 
 class Request(NamedTuple):
-    """A request that came by: the action, and its parameters as the query protocol names them."""
+    """A request that came by: the action, and its parameters as the query protocol names them.
+
+    The actions of Batch are those of its paths, such as `listjobs`.
+    """
 
     action: str
     parameters: dict[str, str]
@@ -169,14 +178,14 @@ class Front:
 
         (self.after if done else self.before)[action] = answer
 
-    def answer(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    def answer(self, body: bytes, headers: Mapping[str, str], path: str = "/") -> tuple[int, bytes]:
         """Return status and body of the answer to a request."""
-        request = self._request(body.decode(), headers)
+        request = self._request(body.decode(), headers, path)
         self.requests.append(request)
         error = self.before.get(request.action, _nothing)(request)
         if error is None and request.action in self.replace:
             return 200, self.replace[request.action]
-        status, text = (0, "") if error is not None else self._forwarded(request, body.decode(), headers)
+        status, text = (0, "") if error is not None else self._forwarded(request, body.decode(), headers, path)
         if error is None:
             error = self.after.get(request.action, _nothing)(request)
         if error is not None:
@@ -185,7 +194,7 @@ class Front:
             text = self._written(request)
         return status, self.answers.get(request.action, str)(text).encode()
 
-    def _forwarded(self, request: Request, body: str, headers: Mapping[str, str]) -> tuple[int, str]:
+    def _forwarded(self, request: Request, body: str, headers: Mapping[str, str], path: str) -> tuple[int, str]:
         """Return status and body of moto's answer, with our addresses."""
         if request.action == "GetParameter":
             name = request.parameters["Name"]
@@ -196,7 +205,7 @@ class Front:
         if token in self._by_token:
             return self._by_token[token]
         real = self._translated(body, {there: here for here, there in self._given.items()}).encode()
-        asked = urllib.request.Request(self.behind, real, {**headers, "Content-Length": str(len(real))})
+        asked = urllib.request.Request(self.behind + path, real, {**headers, "Content-Length": str(len(real))})
         try:
             with urllib.request.urlopen(asked, timeout=60) as answer:
                 status, content = answer.status, answer.read()
@@ -208,7 +217,9 @@ class Front:
             self._by_token[token] = answered
         return answered
 
-    def _request(self, body: str, headers: Mapping[str, str]) -> Request:
+    def _request(self, body: str, headers: Mapping[str, str], path: str) -> Request:
+        if path.startswith(_REST):
+            return Request(path.removeprefix(_REST), json.loads(body or "{}"))
         target = next((value for name, value in headers.items() if name.lower() == "x-amz-target"), "")
         if target:
             return Request(target.rpartition(".")[2], json.loads(body))
@@ -237,9 +248,9 @@ def _nothing(_: Request) -> bytes | None:
 
 
 def _error(request: Request, error: bytes) -> tuple[int, bytes]:
-    """Return status and body of an error: 500, which boto3 tries again, for those of AWS itself; JSON for SSM."""
+    """Return status and body of an error: 500, which boto3 tries again, for those of AWS itself; JSON for some services."""
     code = error.partition(b"<Code>")[2].partition(b"</Code>")[0].decode()
-    if request.action == "GetParameter":
+    if request.action == "GetParameter" or request.action.islower() or request.action in _LOGS:
         error = json.dumps({"__type": code, "message": "Because."}).encode()
     return (500 if code == "InternalError" else 400), error
 
@@ -264,7 +275,7 @@ def before(behind: Aws) -> Iterator[Front]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             kept = {name: value for name, value in self.headers.items() if name.lower() not in {"host", "connection"}}
-            self._send(*front.answer(body, kept))
+            self._send(*front.answer(body, kept, self.path))
 
         def _send(self, status: int, body: bytes) -> None:
             self.send_response(status)
