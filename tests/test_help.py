@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from dockerutils.commands import dockerutils as suite
 from tests.test_architecture import COMMANDS, PACKAGE
 
 HANDFUL = 5
+SCREEN = 40  # lines
 COMMON = {"--help", "--version", "--dry-run"}
 
 
@@ -24,7 +26,7 @@ def _parsers() -> Iterator[tuple[str, program.Parser, argparse.ArgumentParser]]:
     for command in COMMANDS:
         parser = importlib.import_module(f"dockerutils.commands.{command}").parser()
         yield parser.prog, parser, parser
-    actions = suite.parser()._actions_of_its_own.choices
+    actions = suite.parser().actions
     for name, action in actions.items():
         yield f"dockerutils {name}", suite.parser(), action
 
@@ -63,6 +65,19 @@ def test_examples_are_good(name, parser, shown) -> None:
 def test_everything_is_explained(name, parser, shown) -> None:
     assert shown.description
     assert all(action.help for action in shown._actions if not isinstance(action, argparse._SubParsersAction))
+
+
+@page
+def test_a_page_fits_a_screen(name, parser, shown, monkeypatch) -> None:
+    monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((80, 24)))
+    pages = (
+        {"-h": shown.format_short_help(), "--help": shown.format_help()}
+        if shown is parser
+        else {"-h": shown.format_help()}
+    )
+    assert {kind: line for kind, text in pages.items() for line in text.splitlines() if len(line) > 80} == {}
+    assert len(pages["-h"].splitlines()) <= SCREEN
+    assert pages["-h"].startswith(f"usage: {name} ")
 
 
 @page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterable
 
 HELP = "show this page and exit"
 _COLUMN = 28  # of the explanations, at most
@@ -18,6 +19,19 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
         except OSError:
             width = 0
         super().__init__(prog, max_help_position=_COLUMN, width=max(width or 100, 40) - 2)
+
+    def add_usage(
+        self,
+        usage: str | None,
+        actions: Iterable[argparse.Action],
+        groups: Iterable[argparse._MutuallyExclusiveGroup],
+        prefix: str | None = None,
+    ) -> None:
+        """Name only what is required and the arguments: the page lists the options."""
+        shown = [action for action in actions if action.required or not action.option_strings]
+        if len(shown) < len([*actions]):
+            self._prog += " [options]"
+        super().add_usage(usage, shown, groups, prefix)
 
     def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
         if action.nargs != argparse.REMAINDER:

@@ -21,6 +21,7 @@ from dockerutils.project.project import Project, find
 
 DOCK = "MONIKER|ADDRESS"  # a registered dock in the usage
 FOR_PLATFORM = "for this platform, such as linux/amd64 (default: the key platform)"  # in the help of --platform
+_ENVIRONMENT = "\n\nenvironment:\n"
 _DEFAULT_DOCK = "dock (default: the dock of this shell)"
 
 BURST = 0.5  # seconds after a signal in which further ones are ignored
@@ -40,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             prog,
             description=description,
-            epilog=f"examples:\n{examples}" + (f"\n\nenvironment:\n{environment}" if environment else ""),
+            epilog=f"examples:\n{examples}" + (f"{_ENVIRONMENT}{environment}" if environment else ""),
             formatter_class=help_page.Formatter,
             allow_abbrev=False,
             add_help=False,
@@ -66,9 +67,14 @@ class Parser(argparse.ArgumentParser):
             epilog=f"examples:\n{examples}",
         )
 
-    def add_more(self, title: str) -> argparse._ArgumentGroup:
-        """Add a group of options that `--help` shows and `-h` does not, and return it."""
-        self._more.append(self.add_argument_group(title))
+    @property
+    def actions(self) -> dict[str, argparse.ArgumentParser]:
+        """The parsers of the actions, by name."""
+        return dict(self._actions_of_its_own.choices) if self._subparsers else {}
+
+    def add_more(self, title: str, description: str | None = None) -> argparse._ArgumentGroup:
+        """Add a group of options that only `--help` shows, and return it. Then `-h` shows no environment either."""
+        self._more.append(self.add_argument_group(title, description))
         return self._more[-1]
 
     def add_verbose(self) -> None:
@@ -133,12 +139,13 @@ class Parser(argparse.ArgumentParser):
         """Return the help without the groups of `add_more`."""
         if not self._more:
             return self.format_help()
-        groups = self._action_groups
+        groups, epilog = self._action_groups, self.epilog or ""
         self._action_groups = [group for group in groups if group not in self._more]
+        self.epilog = epilog.partition(_ENVIRONMENT)[0]
         try:
             return f"{self.format_help()}\nall options: {self.prog} --help\n"
         finally:
-            self._action_groups = groups
+            self._action_groups, self.epilog = groups, epilog
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """Parse the arguments of a command, without its name; UserError for an option that docker does not have."""

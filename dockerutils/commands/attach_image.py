@@ -1,4 +1,4 @@
-"""Follow a run of an image on a dock, and fetch its files when it ends."""
+"""Follow a run on a dock, and fetch its files."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dockerutils.cli import program
 from dockerutils.core.errors import UserError
 
 _EXAMPLES = """\
-  attach-image train              show the whole log of the newest run of train until it ends
-  attach-image train --tail 20    begin with the last 20 lines
-  attach-image train --name alice_train_26-11-21_09.30.00.000001    follow this one of several runs
+  attach-image train                 show the log of the newest run of train
+  attach-image train --tail 20       begin with the last 20 lines
+  attach-image train --name alice_train_26-11-21_09.30.00.000001    another run
 
-Ctrl-C ends attach-image, not the run. The exit status is that of the container. The files of a run that was
-started with run-image --sync are synced down when it ends."""
+Ctrl-C ends attach-image, not the run. The exit status is that of the
+container. The files of a run that was started with run-image --sync are synced
+down when it ends."""
 
 
 def parser() -> program.Parser:

@@ -1,4 +1,7 @@
-"""Build an image of the project, or all images, or remove them."""
+"""Build images of the project, or remove them.
+
+All other options go to docker build, such as --no-cache.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,10 @@ from dockerutils.docker import options
 from dockerutils.images import build
 
 _EXAMPLES = """\
-  build-image dev                     build docker/dev/Dockerfile as <project>-dev:<user>
-  build-image all                     build every image, each after its bases, several at once
-  build-image web api -j 1            build two images, one after the other
-  build-image dev -f --no-cache       build base first; pass --no-cache to docker build"""
+  build-image dev                  build docker/dev as <project>-dev:<user>
+  build-image all                  build every image, each after its bases
+  build-image web api -j 1         build two images, one after the other
+  build-image dev -f --no-cache    build base first; --no-cache is docker's"""
 
 _CLEAN = "clean"
 
@@ -23,7 +26,7 @@ def parser() -> program.Parser:
     """Return the parser of build-image."""
     parser = program.Parser(
         "build-image",
-        f"{__doc__} All other options go to docker build, such as --no-cache.",
+        f"{__doc__}",
         _EXAMPLES,
         docker=options.BUILD,
     )

@@ -1,4 +1,4 @@
-"""Create a dock on AWS: an instance with Docker Engine."""
+"""Create a dock: an instance with Docker Engine."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from dockerutils.docks.records import Dock
 
 _COMMAND = "create-dock"
 _EXAMPLES = """\
-  create-dock gpu --instance-type g5.xlarge --volume 200   choose the instance type, and a disk of 200 GB
-  create-dock small --spot --autostop 2                    pay less; stop after two hours without use
-  create-dock gpu --product-name dock --param Team=vision  use a product of AWS Service Catalog
-  create-dock gpu --dry-run                                print the aws commands, create nothing"""
+  create-dock gpu -i g5.xlarge --volume 200    a GPU, and a disk of 200 GB
+  create-dock small --spot --autostop 2        pay less; stop when unused
+  create-dock gpu --product-name dock          use AWS Service Catalog
+  create-dock gpu --dry-run                    print the aws commands only"""
 _ENVIRONMENT = """\
   AWS_PROFILE, AWS_REGION ...  as for the aws command
   DOCK_USER                    the user on the dock (default: ubuntu)"""
@@ -60,7 +60,6 @@ Create = Callable[[Session, str, float, Rollback], Created]
 def parser() -> program.Parser:
     """Return the parser of create-dock."""
     parser = program.Parser(_COMMAND, f"{__doc__}", _EXAMPLES, environment=_ENVIRONMENT)
-    parser.usage = f"{_COMMAND} [options] NAME"
     parser.add_argument("name", metavar="NAME", help="name of the dock, its moniker")
     parser.add_timeout("900")
     _add_machine(parser.add_argument_group("machine"))

@@ -1,4 +1,4 @@
-"""Destroy docks on AWS, with everything on their disks."""
+"""Destroy docks on AWS, with their disks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COMMAND = "destroy-dock"
 _EXAMPLES = """\
   destroy-dock gpu             ask, then destroy the dock
   destroy-dock gpu big -y      destroy two at the same time, without asking
-  destroy-dock --leftovers     list what interrupted commands left on AWS, and ask to remove it"""
+  destroy-dock --leftovers     list what interrupted commands left, then ask"""
 
 
 def parser() -> program.Parser:

@@ -11,7 +11,7 @@ from dockerutils.cli import program
 from dockerutils.docks import engine_socket, inventory
 
 _EXAMPLES = """\
-  dock-environment gpu             print NAME=value for each variable to set, NAME for each to unset
+  dock-environment gpu             print NAME=value to set, NAME to unset
   dock-environment 203.0.113.7     the same, by address"""
 
 # The first argument when `source dock` runs this: messages and usage are those of dock then.
@@ -24,8 +24,9 @@ def parser(command: str = "dock-environment") -> program.Parser:
         command,
         f"{__doc__}",
         _EXAMPLES,
-        environment="  DOCKERUTILS_DISABLE_PROMPT   if set, source dock does not change the prompt\n"
-        "  DOCKERUTILS_SHELL            the process that uses the socket (default: the first one of the session)",
+        environment="  DOCKERUTILS_DISABLE_PROMPT  if set, source dock does not change the prompt\n"
+        "  DOCKERUTILS_SHELL           the process that uses the socket\n"
+        "                              (default: the first one of the session)",
     )
     parser.add_dock()
     return parser

@@ -1,4 +1,4 @@
-"""List the commands; create, check or explain docker/; print a bake file or completion."""
+"""List the commands; set up, check and explain a project."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from dockerutils.project.config import KEYS
 from dockerutils.project.project import Image, Project
 
 _EXAMPLES = """\
-  dockerutils                     list the commands
-  dockerutils init                create docker/ for a project; overwrite nothing
-  dockerutils check               check docker/dockerutils.cfg and the Dockerfiles
-  dockerutils config dev          show the settings of an image, and where each comes from
-  source <(dockerutils completion bash)      complete commands, images and docks; for ~/.bashrc"""
+  dockerutils                         list the commands
+  dockerutils init                    create docker/ for a project
+  dockerutils check                   check the configuration and Dockerfiles
+  dockerutils config dev              show the settings of an image"""
 _INIT = """\
   dockerutils init --dry-run      print the files
   dockerutils init                write them; then: build-image all"""
@@ -31,8 +30,8 @@ _CHECK = """\
   dockerutils check && build-image all    in CI: build only without problems
   dockerutils check --no-build-checks     check without the Docker Engine"""
 _BAKE = """\
-  dockerutils bake | docker buildx bake -f -        build all images with bake
-  dockerutils bake | docker buildx bake -f - web    build one image, and those that it needs"""
+  dockerutils bake | docker buildx bake -f -        build all images
+  dockerutils bake | docker buildx bake -f - web    build web and its bases"""
 _CONFIG = """\
   dockerutils config dev          show key, value and place of each setting
   dockerutils config --json       print the settings of all images for programs"""
@@ -43,46 +42,30 @@ _COMPLETION = """\
 
 _NAME = "dockerutils"
 
-# The commands by object and purpose; `source dock` is not a program but a file for the shell.
-_SOURCE_DOCK = (
-    "source dock",
-    "Dock this shell: docker and these commands use that host until castoff.",
-)
-_TABLE = {
-    "dock: a host with a Docker Engine, reached over ssh": {
-        "creation": ["create-dock", "destroy-dock", "register-dock", "unregister-dock"],
-        "execution": ["start-dock", "stop-dock"],
-        "notebook": ["nb-dock"],
-        "utility": ["source dock", "ls-dock", "ssh-dock", "sync-up", "sync-down", "dock-environment"],
-    },
-    "image: a Docker image of the project": {
-        "creation": ["build-image"],
-        "execution": ["run-image", "attach-image", "image-script"],
-        "notebook": ["run-notebook"],
-        "utility": [
-            *("publish-image", "transfer-image", "ls-image", "find-image"),
-            *("make-version", "genversion", "dockerutils"),
-        ],
-    },
+# The list of commands, without the actions of this one; `source dock` is a file for the shell.
+_GROUPS = {
+    "Images": ["build-image", "run-image", "ls-image", "publish-image", "transfer-image"],
+    "Versions": ["find-image", "make-version", "genversion", "image-script"],
+    "Notebooks": ["run-notebook", "nb-dock"],
+    "Docks": ["register-dock", "source dock", "ls-dock", "ssh-dock", "unregister-dock", "dock-environment"],
+    "On a dock": ["sync-up", "sync-down", "attach-image"],
+    "AWS": ["create-dock", "start-dock", "stop-dock", "destroy-dock"],
 }
+_SOURCE_DOCK = "Use the dock in this shell, until castoff."
 
 
 def parser() -> program.Parser:
     """Return the parser of dockerutils."""
     parser = program.Parser(_NAME, f"{__doc__}", _EXAMPLES)
-    init = parser.add_action("init", "create docker/ for the project in this directory; overwrite nothing", _INIT)
+    init = parser.add_action("init", "create docker/; overwrite nothing", _INIT)
     init.add_argument("--dry-run", action="store_true", help="print the files without writing them")
-    check = parser.add_action(
-        "check", "check the configuration and the Dockerfiles; status 1 if there are problems", _CHECK
-    )
+    check = parser.add_action("check", "check the configuration and Dockerfiles", _CHECK)
     check.add_argument("--no-build-checks", action="store_true", help="do not run docker build --check")
-    parser.add_action("bake", "print the images as a file for docker buildx bake, a target for each", _BAKE)
-    config = parser.add_action("config", "show the settings of the images, and where each comes from", _CONFIG)
+    parser.add_action("bake", "print a file for docker buildx bake", _BAKE)
+    config = parser.add_action("config", "show all settings, and where each is from", _CONFIG)
     config.add_argument("image", nargs="?", metavar="IMAGE", help="show only this image")
     config.add_argument("--json", action="store_true", help="print a JSON object with the images as keys")
-    script = parser.add_action(
-        "completion", "print a script that makes the shell complete commands, images and docks", _COMPLETION
-    )
+    script = parser.add_action("completion", "complete commands, images and docks with TAB", _COMPLETION)
     script.add_argument("shell", metavar="SHELL", choices=completion.SHELLS, help="bash, zsh or fish")
     return parser
 
@@ -110,20 +93,21 @@ def handle(args: argparse.Namespace) -> None:
         parsers = {name: module.parser() for name, module in _modules()}
         print(completion.script(args.shell, parsers), end="")
     else:
-        print(f"{overview()}\n\nRun a command with -h for its usage; 'dockerutils check' finds mistakes in a project.")
+        print(f"{overview()}\n\nRun a command with -h for its options and examples.")
 
 
 def overview() -> str:
-    """Return the commands by object and purpose, each with the first line of its docstring."""
-    does = {name: (module.__doc__ or "").splitlines()[0] for name, module in _modules()} | dict([_SOURCE_DOCK])
-    width = max(map(len, does))
-    lines: list[str] = []
-    for entity, purposes in _TABLE.items():
-        lines += ["", entity] if lines else [entity]
-        for purpose, names in purposes.items():
-            heads = [purpose, *[""] * (len(names) - 1)]
-            lines += [f"  {head:9}  {name:{width}}  {does[name]}" for head, name in zip(heads, names, strict=True)]
-    return "\n".join(lines)
+    """Return the commands by group, each with the first line of its docstring, and the actions of this one."""
+    does = {name: (module.__doc__ or "").splitlines()[0] for name, module in _modules()}
+    actions = {name: f"{action.description}" for name, action in parser().actions.items()}
+    does |= {"source dock": _SOURCE_DOCK, **actions}
+    groups = {_NAME: [*actions], **_GROUPS}
+    left, width = max(map(len, groups)), max(map(len, does))
+    return "\n".join(
+        f"{'' if number else group:{left}}  {name:{width}}  {does[name]}"
+        for group, names in groups.items()
+        for number, name in enumerate(names)
+    )
 
 
 def _modules() -> list[tuple[str, Any]]:

@@ -1,4 +1,7 @@
-"""Write the version of a versioneer project to _version.py.bld at the root."""
+"""Write a versioneer version to _version.py.bld.
+
+A Dockerfile can copy the file over the project's own version file.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from dockerutils.core import console, process
 from dockerutils.project import version_file
 
 _EXAMPLES = """\
-  genversion                write the file; in a Dockerfile: COPY _version.py.bld package/_version.py
+  genversion                write the file
   genversion --dry-run      print the command and write nothing"""
 
 

@@ -15,8 +15,8 @@ from dockerutils.core.shell_words import Word
 from dockerutils.docker import engine
 
 _EXAMPLES = """\
-  image-script org/tools:26.11.20 /usr/local/bin/deploy --all     run the script with an argument
-  image-script --dry-run tools /usr/local/bin/deploy              print the command only"""
+  image-script org/tools:1.2 /usr/bin/deploy --all    run it with an argument
+  image-script --dry-run tools /usr/bin/deploy        print the command only"""
 
 _LONGEST_ARGUMENT = 128 * 1024 - 1  # bytes, in Linux (MAX_ARG_STRLEN)
 

@@ -1,4 +1,4 @@
-"""List the docks with their state, engine, containers, free disk, uptime and GPUs."""
+"""List docks: state, engine, free disk, GPUs."""
 
 from __future__ import annotations
 

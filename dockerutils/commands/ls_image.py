@@ -1,4 +1,4 @@
-"""List the project's images, and on a dock their runs."""
+"""List the project's images; on a dock also runs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 _EXAMPLES = """\
   ls-image                      print a table
   ls-image --json | jq .        print JSON: sizes in bytes, times in ISO 8601
-  docker save $(ls-image -q)    pass the names of the built images to another command
+  docker save $(ls-image -q)    pass the names of built images on
 
-SIZE is that of docker image ls: with the containerd image store it includes the compressed layers."""
+SIZE is that of docker image ls: with the containerd image store it includes
+the compressed layers."""
 
 
 class Row(NamedTuple):

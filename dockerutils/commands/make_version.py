@@ -1,4 +1,4 @@
-"""Print a version made from the current time (UTC), for use as a tag."""
+"""Print a version made from the time in UTC."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dockerutils.cli import program
 from dockerutils.docker import version_tags
 
 _EXAMPLES = """\
-  make-version                                          26.11.20
-  build-image dev -t "$(make-version --datetime)"       tag a build 20261120-183000"""
+  make-version                                       26.11.20
+  build-image dev -t "$(make-version --datetime)"    tag: 20261120-183000"""
 
 
 def parser() -> program.Parser:

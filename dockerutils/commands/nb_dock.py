@@ -1,4 +1,7 @@
-"""Run Jupyter on a dock, without a container, and open it in the browser here."""
+"""Run Jupyter on a dock, outside containers.
+
+Open it in the browser here.
+"""
 
 from __future__ import annotations
 

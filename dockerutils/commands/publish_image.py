@@ -1,4 +1,4 @@
-"""Push an image to Docker Hub, ECR or another registry."""
+"""Push an image to Docker Hub, ECR or others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Register an ssh host as a dock, for source dock, ssh, docker and rsync."""
+"""Register a host that ssh reaches as a dock.
+
+source dock, ssh, docker and rsync then know it.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,10 @@ from dockerutils.docks.registration import Found, Request
 
 _COMMAND = "register-dock"
 _EXAMPLES = """\
-  register-dock box                             a host in ~/.ssh/config, with its settings there
+  register-dock box                             a host in ~/.ssh/config
   register-dock ada@203.0.113.7:2222 gpu        call it gpu
   register-dock 203.0.113.7 gpu -i ~/gpu.pem    use this private key
-  register-dock box gpu --replace               replace the dock gpu, or the dock at that address
-  register-dock box gpu --instance i-0abc       start-dock and stop-dock work for its EC2 instance"""
+  register-dock box gpu --replace               replace another dock"""
 _PLACE = "[user@]host[:port], or a host in your ssh configuration"
 
 

@@ -1,4 +1,7 @@
-"""Run an image with its configured options."""
+"""Run an image with its configured options.
+
+All other options go to docker run, such as --shm-size 1g.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,16 @@ if TYPE_CHECKING:
     from dockerutils.images.shards import Shards
 
 _EXAMPLES = """\
-  run-image dev                              run <project>-dev:<user> with the options of its section
-  run-image dev -e DEBUG=1 -v ~/data:/data   add options of docker run
-  run-image dev pytest -x                    run another command in it
-  run-image dev -c 'pytest -x'               the same, as one argument
-  run-image train --shards 20 -j 4           run 20 containers, 4 at a time; each gets its index
-  run-image train -k --sync                  on a dock: go on without this machine; attach-image train follows it"""
+  run-image dev                               run it as its section says
+  run-image dev -e DEBUG=1 -v ~/data:/data    add options of docker run
+  run-image dev pytest -x                     run another command in it
+  run-image train --shards 20 -j 4            run 20 containers, 4 at a time
+  run-image train -k --sync                   on a dock: then attach-image train"""
 
 _RULE = """\
-All options of docker run work, and add to those of the section. The command line wins if both set the same
-variable, path or port of the container, or an option that docker takes once."""
+All options of docker run work, and add to those of the section. The command
+line wins if both set the same variable, path or port of the container, or an
+option that docker takes once."""
 
 
 _LOGS = "~/.local/state/dockerutils/shards/CONTAINER"
@@ -39,28 +42,28 @@ def parser() -> program.Parser:
     """Return the parser of run-image."""
     parser = program.Parser(
         "run-image",
-        f"{__doc__} All other options go to docker run, such as --shm-size 1g.",
+        f"{__doc__}",
         _EXAMPLES,
         docker=options.RUN,
-        environment="  AWS_ACCESS_KEY_ID, AWS_REGION ...   passed to the container if set; on a dock only with --aws",
+        environment="  AWS_ACCESS_KEY_ID, AWS_REGION ...  passed on if set; on a dock with --aws",
     )
     parser.add_image()
-    parser.add_command("COMMAND [ARG ...]", "run COMMAND instead of the key cmd; all words after it belong to it")
-    parser.add_argument("--build", action="store_true", help="build the image first, with the bases that are missing")
-    parser.add_argument("--shards", metavar="K", help="run K containers that share the work; more: run-image --help")
-    section = parser.add_argument_group("instead of keys of the section")
-    section.add_argument("-t", "--tag", metavar="TAG", help="run the image with this tag (for a terminal, write -it)")
+    parser.add_command("COMMAND [ARG ...]", "run it instead of the key cmd, with all words after it")
+    parser.add_argument("--build", action="store_true", help="build the image first, with missing bases")
+    parser.add_argument("--shards", metavar="K", help="run K containers that share the work")
+    parser.add_argument("-t", "--tag", metavar="TAG", help="run the image with this tag (-it: a terminal)")
+    parser.add_argument("-g", "--use-gpu", action="store_true", help="use the GPUs: as the key gpu says, or all")
+    parser.add_argument("-k", "--keep", action="store_true", help="keep the container and run it detached")
+    section = parser.add_more("instead of keys of the section")
     section.add_argument("-c", "--command", metavar="COMMAND", help="run COMMAND, one argument; no shell reads it")
     section.add_argument("-a", "--args", metavar="ARGS", help="use these options instead of the key args")
-    section.add_argument("-g", "--use-gpu", action="store_true", help="use the GPUs: as the key gpu says, or all")
-    section.add_argument("-k", "--keep", action="store_true", help="keep the container and run it detached")
-    added = parser.add_argument_group("docker run options", _RULE)
+    added = parser.add_argument_group("docker run options")
     add = program.add_docker_option
     add(added, "-e", "--env", metavar="NAME[=VALUE]", several=True, what="set an environment variable")
     add(added, "-v", "--volume", metavar="SOURCE:PATH", several=True, what="mount a directory, file or volume")
     add(added, "-p", "--publish", metavar="PORT:PORT", several=True, what="publish a port of the container")
     add(added, "-n", "--network", metavar="NETWORK", what="join NETWORK")
-    container = parser.add_argument_group("more docker run options")
+    container = parser.add_more("more docker run options", _RULE)
     add(container, "-d", "--detach", what="run detached and print the container's id")
     add(container, "-u", "--user", metavar="USER[:GROUP]", what="run as this user")
     add(container, "-w", "--workdir", metavar="PATH", what="run the command in this directory")
@@ -70,7 +73,7 @@ def parser() -> program.Parser:
     shards.add_argument("--shard", metavar="I[,I-I...]", help="run only these of the K shards, such as 3,7-9")
     shards.add_argument("-j", "--jobs", metavar="N", help="run at most N at a time (default: as build-image)")
     shards.add_argument("--logs", metavar="DIRECTORY", help=f"write the logs there (default: {_LOGS})")
-    dock = parser.add_argument_group("in a docked shell")
+    dock = parser.add_more("in a docked shell")
     dock.add_argument(
         "--aws", action="store_true", help="pass the AWS variables; other users of that engine can read them"
     )

@@ -1,4 +1,4 @@
-"""Run JupyterLab in a container with the project mounted, and open it in the browser."""
+"""Open the project in JupyterLab, in a container."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from dockerutils.notebooks.server import Visit
 from dockerutils.project.project import CONFIGURED, Image, Project
 
 _EXAMPLES = """\
-  run-notebook                     open the project in JupyterLab; Ctrl-C stops it
-  run-notebook -g                  give the container the GPUs
-  run-notebook --port 9000         use port 9000 of this machine"""
+  run-notebook                  open the project in JupyterLab; Ctrl-C stops it
+  run-notebook -g               give the container the GPUs
+  run-notebook --port 9000      use port 9000 of this machine"""
 _ENVIRONMENT = """\
-  DOCKER_DS_DONT_PULL                     if set, do not pull the image
-  RESERO_JUPYTER_DIFFS, DOCKER_DS_DIFFS   passed on: the image saves .py and .html copies of notebooks"""
+  DOCKER_DS_DONT_PULL      if set, do not pull the image
+  RESERO_JUPYTER_DIFFS     passed on: the image saves .py and .html copies
+  DOCKER_DS_DIFFS          the same"""
 
 _COMMAND = "run-notebook"
 _NAME = "notebook"

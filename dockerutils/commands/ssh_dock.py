@@ -14,11 +14,11 @@ from dockerutils.core.errors import UserError
 from dockerutils.docks import inventory, remote
 
 _EXAMPLES = """\
-  ssh-dock                                    open a shell on the dock of this shell
-  ssh-dock gpu                                open a shell on another dock
-  ssh-dock gpu nvidia-smi                     run a command
-  ssh-dock gpu sh -c 'cd /data; ls'           run a line of shell code
-  ssh-dock -- nvidia-smi                      run a command on the dock of this shell"""
+  ssh-dock                             open a shell on the dock of this shell
+  ssh-dock gpu                         open a shell on another dock
+  ssh-dock gpu nvidia-smi              run a command
+  ssh-dock gpu sh -c 'cd /data; ls'    run a line of shell code
+  ssh-dock -- nvidia-smi               run a command on the dock of this shell"""
 
 
 def parser() -> program.Parser:

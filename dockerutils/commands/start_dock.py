@@ -1,4 +1,4 @@
-"""Start stopped docks on AWS, and wait until docker answers on each."""
+"""Start docks on AWS; wait until docker answers."""
 
 from __future__ import annotations
 

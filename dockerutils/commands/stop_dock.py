@@ -1,4 +1,4 @@
-"""Stop docks on AWS; you then pay only for their disks."""
+"""Stop docks on AWS; then pay only for the disks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bring back what has changed in the project's copy on a dock."""
+"""Copy what has changed on a dock back."""
 
 from __future__ import annotations
 

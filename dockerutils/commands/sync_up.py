@@ -1,4 +1,4 @@
-"""Copy the project to a dock, so that containers there can mount it."""
+"""Copy the project to a dock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dockerutils.docks import inventory, project_copy, sync
 
 _EXAMPLES = """\
   sync-up                       send what has changed to the dock of this shell
-  sync-up --dock gpu --delete   send to another dock, and delete there what is gone here"""
+  sync-up --dock gpu --delete   to another dock; delete what is gone here"""
 
 
 def parser() -> program.Parser:

@@ -1,4 +1,7 @@
-"""Send an image to other hosts over ssh, without a registry: only missing layers are sent."""
+"""Send an image over ssh, without a registry.
+
+Only the layers that a host does not have are sent.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from dockerutils.transfer.source import Source
 
 _EXAMPLES = """\
-  transfer-image dev gpu                    send an image of the project to the dock gpu
+  transfer-image dev gpu                    send an image to the dock gpu
   transfer-image app:1.2 me@10.0.0.7:2222   send any image to any ssh host
   transfer-image dev gpu1 gpu2 gpu3         send to several hosts at once"""
 

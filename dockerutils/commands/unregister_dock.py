@@ -1,4 +1,7 @@
-"""Remove a dock's record, ssh stanza and docker context; the host is not changed."""
+"""Remove a dock from this machine.
+
+Its record, ssh stanza and docker context are removed; the host does not change.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from dockerutils.core import console
 from dockerutils.docks import contexts, inventory, remote
 
 _EXAMPLES = """\
-  unregister-dock gpu              remove the dock gpu
-  unregister-dock 203.0.113.7      remove it by its address, also if its record is damaged"""
+  unregister-dock gpu            remove the dock gpu
+  unregister-dock 203.0.113.7    remove it by its address"""
 
 
 def parser() -> program.Parser:

@@ -16,9 +16,9 @@ from dockerutils.docker.references import HUB, is_registry
 
 # For the help of commands that log in.
 ENVIRONMENT = """\
-  DOCKER_USERNAME, DOCKER_PASSWORD   login for Docker Hub, or for DOCKER_REGISTRY (default: docker's own logins)
-  DOCKER_REGISTRY                    registry of that login, host[:port] (default: docker.io)
-  AWS_PROFILE, AWS_REGION ...        for ECR, as for the aws command"""
+  DOCKER_USERNAME, DOCKER_PASSWORD  login (default: docker's own logins)
+  DOCKER_REGISTRY                   registry of that login (default: docker.io)
+  AWS_PROFILE, AWS_REGION ...       for ECR, as for the aws command"""
 
 # The user name of a login whose secret is not a password but a refresh token.
 IDENTITY_TOKEN = "<token>"  # noqa: S105

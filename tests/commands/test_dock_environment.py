@@ -33,8 +33,12 @@ def test_a_line_for_each_variable(isolated, tmp_path, capfd, monkeypatch, ended)
 
 
 def test_the_usage_names_the_command_that_was_typed(isolated, tmp_path, capfd) -> None:
-    assert call(main, "-h", directory=tmp_path, capfd=capfd).out.startswith("usage: dock-environment [-h]")
-    assert call(main, "--sourced", "-h", directory=tmp_path, capfd=capfd).out.startswith("usage: dock [-h]")
+    assert call(main, "-h", directory=tmp_path, capfd=capfd).out.startswith(
+        "usage: dock-environment [options] MONIKER|ADDRESS\n"
+    )
+    assert call(main, "--sourced", "-h", directory=tmp_path, capfd=capfd).out.startswith(
+        "usage: dock [options] MONIKER|ADDRESS\n"
+    )
 
 
 @pytest.mark.parametrize(("argv", "command"), [(["gpu"], "dock-environment"), (["--sourced", "gpu"], "dock")])

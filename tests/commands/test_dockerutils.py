@@ -6,13 +6,14 @@ import contextlib
 import io
 import json
 import os
+import re
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dockerutils.commands import build_image, ls_image, run_image
-from dockerutils.commands.dockerutils import main
+from dockerutils.commands.dockerutils import main, parser
 from tests.support import App, call, write_tree
 from tests.test_architecture import COMMANDS
 
@@ -38,19 +39,21 @@ def app(tmp_path, capfd) -> App:
     return app
 
 
-def test_the_page_names_every_command(app) -> None:
+def test_the_page_lists_every_command_and_action_once_in_small_groups(app) -> None:
     outcome = app()
-    dock, image, _ = outcome.out.split("\n\n")
-    entity, *lines = dock.splitlines()
-    assert (outcome.status, entity) == (0, "dock: a host with a Docker Engine, reached over ssh")
-    assert lines[0].split()[:4] == ["creation", "create-dock", "Create", "a"]
-    assert lines[1].split()[:2] == ["destroy-dock", "Destroy"]
-    heads = [line[:11].split() for part in (dock, image) for line in part.splitlines()[1:]]
-    purposes = ["creation", "execution", "notebook", "utility"]
-    assert [purpose for head in heads for purpose in head] == purposes * 2
-    names = [line[13:31].strip() for part in (dock, image) for line in part.splitlines()[1:]]
-    assert sorted(names) == sorted(["source dock", *(command.replace("_", "-") for command in COMMANDS)])
-    assert max(map(len, outcome.out.splitlines())) <= 120
+    page, _, last = outcome.out.partition("\n\n")
+    lines = page.splitlines()
+    assert (outcome.status, outcome.err, last) == (0, "", "Run a command with -h for its options and examples.\n")
+    assert lines[0].split() == "dockerutils init Create docker/; overwrite nothing.".split()
+    assert re.search(r"(?m)^ +run-image +Run an image with its configured options\.$", page)
+    names = [re.split("  +", line)[1] for line in lines]
+    listed = {command.replace("_", "-") for command in COMMANDS} - {"dockerutils"}
+    assert sorted(names) == sorted([*listed, *parser().actions, "source dock"])
+    assert all(re.fullmatch(r"[A-Z].*\w\.", re.split("  +", line)[2]) for line in lines)
+    sizes = [len(part.splitlines()) for part in re.split(r"\n(?=\S)", page)]
+    assert (min(sizes) >= 2, max(sizes) <= 6) == (True, True)
+    assert max(map(len, lines)) <= 80
+    assert len(outcome.out.splitlines()) <= 40
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
