@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import os
 import re
 import shlex
 import subprocess
@@ -20,9 +19,7 @@ import yaml
 
 from dockerutils.project import ini
 from dockerutils.project.config import KEYS, Config
-from tests.support import write_tree
 from tests.test_architecture import COMMANDS
-from tests.testbed import registry
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -145,44 +142,6 @@ def _strings(node: Any) -> Iterator[str]:
     elif isinstance(node, dict | list):
         for each in node.values() if isinstance(node, dict) else node:
             yield from _strings(each)
-
-
-def _jobs() -> list[list[str]]:
-    """The lines of each job of a CI system that a page shows."""
-    jobs = [yaml.safe_load(block.text) for block in _blocks(DOCS / "publishing.md") if block.language == "yaml"]
-    lines = [[line for string in _strings(job) for line in string.splitlines()] for job in jobs]
-    return [each for each in lines if any(map(_parse, each))]  # not single steps
-
-
-def test_the_jobs_of_ci_systems_are_yaml_that_builds_and_publishes() -> None:
-    assert len(_jobs()) == 3
-    for lines in _jobs():
-        assert [name for line in lines for name in _parse(line)] == ["build-image", "publish-image"]
-        assert 'pip install "$DOCKERUTILS"' in lines
-
-
-def test_the_jobs_of_ci_systems_publish(engine, tmp_path, monkeypatch) -> None:
-    files = {
-        "docker/prod/Dockerfile": "FROM local/busybox\nCOPY docker/prod/Dockerfile /\n",
-        "docker/dockerutils.cfg": "[prod]\npublication_tag = $REGISTRY/org/app:$VERSION\n",
-    }
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
-    monkeypatch.setenv("DOCKER_USERNAME", "carol")
-    monkeypatch.setenv("DOCKER_PASSWORD", "s3cret")
-    with registry.serving(engine, "localhost", user="carol", password="s3cret") as there:
-        monkeypatch.setenv("REGISTRY", there.host)
-        monkeypatch.setenv("DOCKER_REGISTRY", there.host)
-        for number, lines in enumerate(_jobs()):
-            tag = f"v{number}"
-            project = write_tree(tmp_path / f"job{number}", files)
-            work = "\n".join(line for line in lines if _parse(line) or line.startswith("cat "))
-            shell = subprocess.run(
-                ["bash", "-ec", work], cwd=project, env={**os.environ, "VERSION": tag, "TRAVIS_TAG": tag},
-                capture_output=True, text=True, timeout=300, check=False,
-            )  # fmt: skip
-            assert shell.returncode == 0, shell.stderr
-            assert shell.stdout.endswith(f"{there.host}/org/app@{there.digest('org/app', tag)}\n")
-            engine.docker("image", "rm", "--force", f"job{number}-prod:{tag}", f"{there.host}/org/app:{tag}")
 
 
 def test_our_own_job_runs_the_tests() -> None:

@@ -21,6 +21,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import botocore.session  # type: ignore[import-untyped]
@@ -373,6 +374,8 @@ def _meant(shape: Any, values: list[str]) -> Any:
     if shape.type_name == "blob":
         with open(value.removeprefix("fileb://"), "rb") as file:
             return file.read()
+    if value.startswith("file://"):
+        return Path(value.removeprefix("file://")).read_text()
     return int(value) if shape.type_name == "integer" else value
 
 

@@ -50,7 +50,7 @@ def installed(directory: Path) -> Iterator[None]:
 
 def _called(words: list[str]) -> str:
     """Make the call, and return what its query selects as text."""
-    client = boto3.client(words[0], region_name=words[words.index("--region") + 1])
+    client = boto3.client(words[0], region_name=words[words.index("--region") + 1] if "--region" in words else None)
     if words[1] == "wait":
         ids = words[words.index("--instance-ids") + 1 :]
         waiter = client.get_waiter(words[2].replace("-", "_"))
