@@ -23,8 +23,6 @@ LIVE = ("pending", RUNNING, "shutting-down", "stopping", STOPPED)
 UNKNOWN_INSTANCE, UNKNOWN_GROUP, UNKNOWN_KEY = (
     f"Invalid{each}.NotFound" for each in ("InstanceID", "Group", "KeyPair")
 )
-# What AWS returns to too many requests: https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
-_THROTTLED = ("RequestLimitExceeded", "Throttling", "ThrottlingException")
 # Seconds between two requests, and how long such an answer counts as temporary.
 TICK, SETTLE = 1.0, 60.0
 
@@ -90,7 +88,7 @@ class Ec2:
             try:
                 return make()
             except Refused as error:
-                if error.code not in {*codes, *_THROTTLED} or time.monotonic() > deadline:
+                if not (error.is_throttled or error.code in codes) or time.monotonic() > deadline:
                     raise
             time.sleep(TICK)
 

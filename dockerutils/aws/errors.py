@@ -19,6 +19,8 @@ class Refused(DockerutilsError):
         self.reason = reason
         # After an internal error the call can have been carried out all the same.
         self.is_final = re.search(r"Internal|Unavailable|Duplicate", code) is None
+        # To too many requests: https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+        self.is_throttled = re.match(_THROTTLED, code) is not None
 
 
 @contextmanager
@@ -68,6 +70,7 @@ _EXCEPTIONS = {
     "HTTPClientError": _NETWORK,
     "ConnectionError": _NETWORK,
 }
+_THROTTLED = r"RequestLimitExceeded|Throttling|TooManyRequests"
 _CAPACITY = r"Insufficient\w*Capacity|UnfulfillableCapacity|Unsupported$"
 _CODES = {
     r"ResourceNotFoundException": "correct the name, or the region",
@@ -75,7 +78,7 @@ _CODES = {
     r"ParameterNotFound": "name an image of this region with --ami",
     _CAPACITY: "choose another instance type (-i) or subnet (-s), or try again later",
     r"VcpuLimitExceeded|InstanceLimitExceeded": "choose a smaller instance type (-i), or request a higher quota",
-    r"RequestLimitExceeded|Throttling": "try again later",
+    _THROTTLED: "try again later",
     r"MaxSpotInstanceCountExceeded|SpotMaxPriceTooLow": "use --spot-or-on-demand, or request a higher quota",
     r"IncorrectSpotRequestState": "AWS stopped this spot instance and will start it again itself; try again later",
     r"AuthFailure\.ServiceLinkedRole": "ask an administrator: aws iam create-service-linked-role --aws-service-name "

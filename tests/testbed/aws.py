@@ -143,7 +143,7 @@ class Front:
 
     `places` are the public addresses that instances get, a new one at each start. `console` is the console output of
     every instance. By action: `before` and `after` are called before and after moto gets a request, and may return an
-    error to answer with; `replace` has fixed answers, and `answers` functions that change moto's.
+    error to answer with; `replace` has answers, or functions that return one, and `answers` functions that change moto's.
     """
 
     def __init__(self, url: str, behind: str) -> None:
@@ -158,7 +158,7 @@ class Front:
         self.requests: list[Request] = []
         self.before: dict[str, Callable[[Request], bytes | None]] = {}
         self.after: dict[str, Callable[[Request], bytes | None]] = {}
-        self.replace: dict[str, bytes] = {}
+        self.replace: dict[str, bytes | Callable[[Request], bytes]] = {}
         self.answers: dict[str, Callable[[str], str]] = {}
         self.address = b"127.0.0.1\n"
         self.spot = Spot()
@@ -185,7 +185,8 @@ class Front:
         self.requests.append(request)
         error = self.before.get(request.action, _nothing)(request)
         if error is None and request.action in self.replace:
-            return 200, self.replace[request.action]
+            replacement = self.replace[request.action]
+            return 200, replacement if isinstance(replacement, bytes) else replacement(request)
         status, text = (0, "") if error is not None else self._forwarded(request, body.decode(), headers, path)
         if error is None:
             error = self.after.get(request.action, _nothing)(request)
