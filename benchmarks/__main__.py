@@ -1,4 +1,4 @@
-"""Measure, and print the table: of the commands, or of what the argument names: builds, transfers or docks."""
+"""Measure, and print the table: of the commands, or of what the argument names: builds, transfers, docks or scale."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from benchmarks import (
     measurements,
     publishing,
     pulling,
+    scale,
     syncing,
     transfers,
 )
@@ -31,10 +32,10 @@ def main() -> int:
     """Print the circumstances and the table on stdout; what is being done goes to stderr."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
-    measurings = {(): commands, ("transfers",): images, ("docks",): docks, ("builds",): builds}
+    measurings = {(): commands, ("transfers",): images, ("docks",): docks, ("builds",): builds, ("scale",): jobs}
     measuring = measurings.get(tuple(sys.argv[1:]))
     if not measuring:
-        sys.exit("usage: benchmarks/run [builds | transfers | docks]")
+        sys.exit("usage: benchmarks/run [builds | transfers | docks | scale]")
     try:
         measuring()
     except KeyboardInterrupt:
@@ -84,6 +85,13 @@ def builds() -> None:
         buildx = run(Call(["docker", "buildx", "version"], place.project, place.env)).split()[1].partition("+")[0]
         compose = run(Call(["docker", "compose", "version"], place.project, place.env)).strip()
         print(f"{measured(version, f'buildx {buildx}', compose)}\n\n{table(rows)}")
+
+
+def jobs() -> None:
+    """Simulate jobs of many shards, and run a short one for real."""
+    for each in [*scale.simulated(), scale.real()]:
+        print(f"{each.title}:\n\n{table(each.rows, each.header)}\n")
+    print(measured())
 
 
 def circumstances(place: Lab) -> str:

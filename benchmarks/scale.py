@@ -1,0 +1,238 @@
+"""Jobs of many shards: what simulated ones wait for, what a retry costs, and a real one beside its prediction."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from random import Random
+from statistics import mean
+from typing import NamedTuple
+
+from benchmarks.lab import environment
+from benchmarks.simulation import Model, Result, durations, simulate
+from benchmarks.timing import Call, milliseconds, note, run
+from tests.testbed import images
+from tests.testbed.debian import modern_usr
+from tests.testbed.engine import CONTAINERD, running
+
+SEEDS = 20
+
+# A thousand shards of five minutes on a hundred workers: 83.3 hours of work, 50 minutes for each worker.
+JOB = Model(1000, 100, mean=300)
+# Instances and docks start once; a task on Fargate starts for each attempt. What they take is our assumption.
+INSTANCES = JOB._replace(startup=120, pull=20, overhead=1)
+FARGATE = JOB._replace(startup=40, pull=20, overhead=1, fresh_workers=True, launch_burst=100, launch_rate=20)
+
+_HOUR, _MINUTE = 3600.0, 60.0
+_MINIMUM = 60.0  # seconds that are paid for at least for a task on Fargate
+
+# The real job. Failing shards end in the middle, as those of the model on average.
+REAL = Model(20, 2, mean=1.5, sigma=0.6)
+REAL_FAILING = (4, 11, 17)
+
+
+class Table(NamedTuple):
+    """A table, with what it shows."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def simulated() -> list[Table]:
+    """Return the tables of simulated jobs; each figure is the mean of SEEDS runs."""
+    tables = [stragglers(), workers(), shard_lengths(), failures(), rerunning(), pulling()]
+    for table in tables:
+        note(table.title)
+    return tables
+
+
+def stragglers() -> Table:
+    """Vary the durations of the same job more and more."""
+    rows = []
+    for sigma in (0.0, 0.5, 1.0, 1.5):
+        model = INSTANCES._replace(sigma=sigma)
+        results = _results(model)
+        longest = mean(max(durations(model, Random(seed))) for seed in range(SEEDS))
+        tail = mean(each.tail for each in results)
+        rows.append((f"{sigma:g}", _minutes(longest), *_shares(results), _minutes(tail)))
+    return Table("Stragglers", ("sigma", "longest shard", *_SHARES, "tail"), rows)
+
+
+def workers() -> Table:
+    """Give the same job more and more workers."""
+    rows = []
+    for count in (10, 50, 100, 200, 333, 334, 500, 1000):
+        results = _results(INSTANCES._replace(workers=count, sigma=0.5))
+        equal = simulate(INSTANCES._replace(workers=count)).makespan
+        rows.append((str(count), f"{JOB.shards / count:.1f}", _minutes(equal), *_shares(results)))
+    return Table("Workers", ("N", "K/N", "if equal", *_SHARES), rows)
+
+
+def shard_lengths() -> Table:
+    """Divide the same work into more and more shards, on instances and on Fargate."""
+    rows = []
+    for shards in (100, 200, 500, 1000, 2000, 5000, 10_000):
+        length = JOB.shards * JOB.mean / shards
+        cells = []
+        for base in (INSTANCES, FARGATE):
+            for sigma in (0.5, 1.0):
+                results = _results(base._replace(shards=shards, mean=length, sigma=sigma))
+                cells.append(_minutes(mean(each.makespan for each in results)))
+        rows.append((str(shards), _minutes(length), *cells, f"+{beyond_work(shards, length):.0%}"))
+    header = ("K", "shard", "instances", "sigma 1", "Fargate", "sigma 1", "paid beyond work")
+    return Table("Shard length", header, rows)
+
+
+def failures() -> Table:
+    """Let attempts fail, with the same work in shards of five minutes and of an hour, on 42 workers."""
+    rows = []
+    for what, change in {
+        "nothing": {},
+        "1 % of attempts fail": {"failure": 0.01},
+        "5 % fail": {"failure": 0.05},
+        "20 % fail": {"failure": 0.20},
+        "spot, 0.05 interruptions an hour": {"interruptions": 0.05},
+        "spot, 0.5 an hour": {"interruptions": 0.5},
+    }.items():
+        for shards in (JOB.shards, 84):
+            length = JOB.shards * JOB.mean / shards
+            once = INSTANCES._replace(shards=shards, mean=length, workers=42, sigma=0.5, **change)
+            three = _results(once._replace(attempts=3))
+            rows.append((
+                what,
+                _minutes(length),
+                f"{mean(len(each.failed) / shards for each in _results(once)):.1%}",
+                f"{mean(len(each.failed) / shards for each in three):.1%}",
+                _minutes(mean(each.makespan for each in three)),
+                f"{mean(each.lost for each in three) / (JOB.shards * JOB.mean):.1%}",
+            ))  # fmt: skip
+    header = ("what happens", "shard", "failed with 1 attempt", "with 3", "takes", "work lost")
+    return Table("Failures", header, rows)
+
+
+def rerunning() -> Table:
+    """Repeat until all shards succeeded: the whole job, only its failed shards, or attempts within the job."""
+    rows = []
+    for failure in (0.01, 0.05, 0.2):
+        model = INSTANCES._replace(sigma=0.5, failure=failure)
+        ways = {
+            "all shards": partial(rerun, model, only_failed=False),
+            "the failed ones": partial(rerun, model, only_failed=True),
+            "each at once, 10 attempts": partial(rerun, model._replace(attempts=10), only_failed=True),
+        }
+        for way, take in ways.items():
+            results = [take(seed=seed) for seed in range(SEEDS)]
+            took, busy = (mean(each) for each in zip(*results, strict=True))
+            rows.append((f"{failure:.0%}", way, _minutes(took), f"{busy / _HOUR:.1f} h"))
+    return Table("Running failed shards again", ("fail", "what runs again", "takes", "worker time"), rows)
+
+
+def rerun(model: Model, *, seed: int, only_failed: bool) -> tuple[float, float]:
+    """Submit the job until each shard succeeded once; return the sums of makespans and of worker time."""
+    lengths = durations(model, Random(seed))
+    missing = list(range(model.shards))
+    took = busy = 0.0
+    for number in range(1000):
+        if not missing:
+            break
+        submitted = missing if only_failed else list(range(model.shards))
+        result = simulate(model, seed * 1000 + number, [lengths[shard] for shard in submitted])
+        failed = {submitted[index] for index in result.failed}
+        missing = [shard for shard in missing if shard in failed]
+        took, busy = took + result.makespan, busy + result.busy
+    return took, busy
+
+
+def pulling() -> Table:
+    """Send an image of 2 GB to all workers, which takes a link of 1 Gbit/s 16 seconds for each."""
+    rows = []
+    for count in (10, 100, 1000):
+        model = Model(count, count, mean=0, pull=16, fresh_workers=True)
+        one = simulate(model._replace(pulls_at_full_rate=1)).makespan
+        ten = simulate(model._replace(pulls_at_full_rate=10)).makespan
+        own = simulate(model._replace(launch_burst=100, launch_rate=20)).makespan
+        rows.append((str(count), _minutes(one), _minutes(ten), _minutes(own)))
+    header = ("N", "one link of 1 Gbit/s", "one of 10 Gbit/s", "each 1 Gbit/s, 20 launches a second")
+    return Table("Image distribution", header, rows)
+
+
+def beyond_work(shards: int, length: float) -> float:
+    """Return the share that is paid for beyond the work on Fargate: a task from pull to end, at least a minute."""
+    model = FARGATE._replace(shards=shards, mean=length, sigma=0.5)
+    lengths = [each for seed in range(SEEDS) for each in durations(model, Random(seed))]
+    return sum(max(_MINIMUM, model.pull + model.overhead + each) for each in lengths) / sum(lengths) - 1
+
+
+_SHARES = ("takes", "worker time", "starting", "pulling", "working", "waiting for the last")
+
+
+def _shares(results: Sequence[Result]) -> tuple[str, ...]:
+    """Return how long jobs took, and what their workers spent their time on."""
+    total = mean(each.busy + each.idle for each in results)
+    parts = [
+        mean(each.starting for each in results),
+        mean(each.pulling for each in results),
+        mean(each.useful + each.lost for each in results),
+        mean(each.idle for each in results),
+    ]
+    took = _minutes(mean(each.makespan for each in results))
+    return took, f"{total / _HOUR:.1f} h", *(f"{part / total:.1%}" for part in parts)
+
+
+def _results(model: Model) -> list[Result]:
+    return [simulate(model, seed) for seed in range(SEEDS)]
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / _MINUTE:.1f} min"
+
+
+def real() -> Table:
+    """Run a job of 20 short shards with two containers at a time, and compare its time with what was predicted.
+
+    The first prediction uses the known lengths of the shards, and the time of a container that does nothing, measured
+    before. The second one uses the time that each container took, so it depends on the order only.
+    """
+    note("a real job: 20 shards, two at a time")
+    lengths = durations(REAL, Random(1))
+    failing = [shard in REAL_FAILING for shard in range(REAL.shards)]
+    lengths = [length / 2 if fails else length for length, fails in zip(lengths, failing, strict=True)]
+    with tempfile.TemporaryDirectory() as directory, running(modern_usr(), **CONTAINERD) as engine:
+        images.add_busybox(engine)
+        env = {**environment(directory), **engine.client(f"{directory}/.docker")}
+        base = ["docker", "run", "--init", "--rm"]
+        idle = Call([*base, images.BUSYBOX, "true"], directory, env)
+        run(idle)
+        overhead = sorted(milliseconds(idle) for _ in range(7))[3] / 1000
+        script = "sleep $1; exit $2"
+        calls = [
+            Call([*base, images.BUSYBOX, "sh", "-c", script, "shard", f"{length:.3f}", str(int(fails))], directory, env)
+            for length, fails in zip(lengths, failing, strict=True)
+        ]
+        began = time.perf_counter()
+        with ThreadPoolExecutor(REAL.workers) as pool:  # it gives each thread the next call, in their order
+            took = list(pool.map(_seconds, calls))
+        measured = time.perf_counter() - began
+    before = simulate(REAL._replace(overhead=overhead), lengths=lengths).makespan
+    after = simulate(REAL, lengths=took).makespan
+    rows = [
+        ("predicted before the run", f"{before:.2f} s", f"{before / measured - 1:+.1%}"),
+        ("predicted from each container's time", f"{after:.2f} s", f"{after / measured - 1:+.1%}"),
+        ("measured", f"{measured:.2f} s", ""),
+    ]
+    title = f"A real job: {REAL.shards} shards of {mean(lengths):.2f} s, a container of true takes {overhead:.2f} s"
+    return Table(title, ("20 shards, 2 at a time", "takes", "difference"), rows)
+
+
+def _seconds(call: Call) -> float:
+    """Return how long a container takes; its status is 0 or 1, as its script says."""
+    began = time.perf_counter()
+    status = subprocess.run(call.argv, env=call.env, stdin=subprocess.DEVNULL, check=False).returncode
+    if status != int(call.argv[-1]):
+        raise RuntimeError(f"docker run ended with {status}")
+    return time.perf_counter() - began
