@@ -30,6 +30,10 @@ FARGATE = JOB._replace(startup=40, pull=20, overhead=1, fresh_workers=True, laun
 _HOUR, _MINUTE = 3600.0, 60.0
 _MINIMUM = 60.0  # seconds that are paid for at least for a task on Fargate
 
+# US dollars for a second of a vCPU and of a GB: Linux, x86, on demand, US East (N. Virginia), from the examples of the
+# page "AWS Fargate Pricing", in a copy of October 2026.
+_VCPU, _GIGABYTE = 0.000011244, 0.000001235
+
 # The real job. Failing shards end in the middle, as those of the model on average.
 REAL = Model(20, 2, mean=1.5, sigma=0.6)
 REAL_FAILING = (4, 11, 17)
@@ -166,6 +170,16 @@ def beyond_work(shards: int, length: float) -> float:
     model = FARGATE._replace(shards=shards, mean=length, sigma=0.5)
     lengths = [each for seed in range(SEEDS) for each in durations(model, Random(seed))]
     return sum(max(_MINIMUM, model.pull + model.overhead + each) for each in lengths) / sum(lengths) - 1
+
+
+def costs() -> Table:
+    """Return what 1,000 shards cost on Fargate, with a pull of 20 s for each."""
+    rows = []
+    for vcpus, gigabytes in ((0.25, 0.5), (1, 2), (4, 16)):
+        seconds = vcpus * _VCPU + gigabytes * _GIGABYTE
+        paid = (1000 * seconds * max(_MINIMUM, FARGATE.pull + length) for length in (30, 300, 3600))
+        rows.append((f"{vcpus:g} vCPU, {gigabytes:g} GB", *(f"${each:.2f}" for each in paid)))
+    return Table("Cost of 1,000 shards on Fargate", ("size", "30 s", "5 min", "1 h"), rows)
 
 
 _SHARES = ("takes", "worker time", "starting", "pulling", "working", "waiting for the last")

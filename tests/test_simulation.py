@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from math import ceil, erf, exp, log, sqrt
+from pathlib import Path
 from random import Random
 from statistics import mean, stdev
 
 import pytest
 
+from benchmarks import scale
 from benchmarks.simulation import Model, durations, simulate
+from benchmarks.timing import table
 
 ROUNDS = 400
 HOUR = 3600.0
@@ -130,3 +133,9 @@ def test_all_time_is_accounted_for(fresh, seed) -> None:
     assert result.busy == pytest.approx(result.starting + result.pulling + result.useful + result.lost)
     assert 0 <= result.tail <= result.makespan
     assert result.makespan >= sum(durations(model, Random(seed))) / 16 - 60 * 200 * (len(result.failed) > 0)
+
+
+def test_the_pages_show_the_tables_of_the_code() -> None:
+    root = Path(__file__).parent.parent
+    for page, shown in (("benchmarks/README.md", scale.stragglers()), ("docs/scale.md", scale.costs())):
+        assert table(shown.rows, shown.header) in (root / page).read_text()

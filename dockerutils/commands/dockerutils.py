@@ -35,6 +35,9 @@ _BAKE = """\
 _CONFIG = """\
   dockerutils config dev          show key, value and place of each setting
   dockerutils config --json       print the settings of all images for programs"""
+_EXPORT = """\
+  dockerutils export train                     print what Kubernetes, Ray and others need
+  dockerutils export train | jq -r .image      print only image@digest"""
 _COMPLETION = """\
   source <(dockerutils completion bash)      in ~/.bashrc
   source <(dockerutils completion zsh)       in ~/.zshrc, after compinit
@@ -62,6 +65,8 @@ def parser() -> program.Parser:
     check = parser.add_action("check", "check the configuration and Dockerfiles", _CHECK)
     check.add_argument("--no-build-checks", action="store_true", help="do not run docker build --check")
     parser.add_action("bake", "print a file for docker buildx bake", _BAKE)
+    export = parser.add_action("export", "print image@digest, command, environment as JSON", _EXPORT)
+    export.add_argument("image", metavar="IMAGE", help="a published image of the project")
     config = parser.add_action("config", "show all settings, and where each is from", _CONFIG)
     config.add_argument("image", nargs="?", metavar="IMAGE", help="show only this image")
     config.add_argument("--json", action="store_true", help="print a JSON object with the images as keys")
@@ -85,6 +90,11 @@ def handle(args: argparse.Namespace) -> None:
         check(program.project(), build_checks=not args.no_build_checks)
     elif args.action == "bake":
         print_bake_file(program.project())
+    elif args.action == "export":
+        from dockerutils.images import export  # late, as above
+
+        project = program.project()
+        print(json.dumps(export.definition(project, project.image(args.image)), indent=2))
     elif args.action == "config":
         project = program.project()
         images = [project.image(args.image)] if args.image else project.images()

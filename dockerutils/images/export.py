@@ -1,0 +1,82 @@
+"""An image and its section as JSON values, for schedulers that dockerutils does not drive."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from dockerutils.core import shell_words
+from dockerutils.core.errors import DockerutilsError
+from dockerutils.core.shell_words import Word
+from dockerutils.docker import engine, options, references
+from dockerutils.docker.invocation import AWS_VARIABLES
+from dockerutils.docker.options import RUN
+from dockerutils.images import run
+from dockerutils.project.project import CONFIGURED, Image, Project
+
+# What a publication tag leaves to AWS, and what it looks like there.
+_FIELDS = {"account": ("ACCOUNT", r"\d{12}"), "region": ("REGION", "[a-z0-9-]+")}
+# The groups of options that mean something on this machine and its engine only.
+_LOCAL = ("gpu", "network", "volumes", "ports", "args")
+
+
+def definition(project: Project, image: Image) -> dict[str, Any]:
+    """Return name, image by digest, command, environment and the names of secrets, and the remaining options.
+
+    A secret is a variable whose value comes from the environment of the user; its value is not returned. Options are
+    lines for a shell. DockerutilsError if the engine knows no digest at the registry of the section.
+    """
+    container = run.configure(project, image, run.Request(), by="dockerutils")
+    variables = _variables(project, image, container.environment)
+    local = {group: shell_words.render(words) for group in _LOCAL if (words := getattr(container, group))}
+    return {
+        "name": image.name,
+        "image": _published(project, image),
+        "command": list(container.cmd),
+        "environment": {name: value for name, value in variables.items() if value is not None},
+        "secrets": [name for name, value in variables.items() if value is None],
+        "options": local | ({"platform": container.platform[-1]} if container.platform else {}),
+    }
+
+
+def _variables(project: Project, image: Image, environment: list[str]) -> dict[str, str | None]:
+    """Return the variables of the container; None is the value of those that come from the environment of the user.
+
+    run-image passes the AWS variables that are set; elsewhere the identity of the job replaces those of the user.
+    """
+    own = options.values(project.settings(image.name).options("environment"), RUN, "env")
+    found: dict[str, str | None] = {}
+    for word in options.values(environment, RUN, "env"):
+        name, equals, value = word.partition("=")
+        if equals or name not in AWS_VARIABLES or name in own:
+            found[name] = None if isinstance(word, Word) or not equals else value
+    return found
+
+
+def _published(project: Project, image: Image) -> str:
+    """Return `<repository>@sha256:...` of what the engine has and the registry of the section got."""
+    known = engine.inspect([image.reference]).get(image.reference, {}).get("RepoDigests") or []
+    for pattern in _repositories(project, image):
+        for each in known:
+            if re.fullmatch(pattern, each.partition("@")[0]):
+                return str(each)
+    advice = f"docker pull {image.reference}" if image.kind == CONFIGURED else f"publish-image {image.name}"
+    raise DockerutilsError(f"{image.reference} has no digest at a registry; run: {advice}")
+
+
+def _repositories(project: Project, image: Image) -> Iterator[str]:
+    """Yield patterns of the repositories that the image is published to, as the engine writes them."""
+    settings = project.settings(image.name)
+    fields = {name: (lambda text=text: text) for name, (text, _) in _FIELDS.items()}
+    fields |= {"image": lambda: image.repository, "tag": lambda: image.tag}
+    tags = settings.tags("publication_tag", fields)
+    if not tags and settings.text("image_repo") == "aws":
+        tags = [f"ACCOUNT.dkr.ecr.REGION.amazonaws.com/{image.repository}"]
+    if image.kind == CONFIGURED:
+        tags.append(image.reference)
+    for tag in tags:
+        pattern = re.escape(engine.familiar(references.split(tag)[0]))
+        for text, looks_like in _FIELDS.values():
+            pattern = pattern.replace(text, looks_like)
+        yield pattern
