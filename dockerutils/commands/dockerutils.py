@@ -36,8 +36,8 @@ _CONFIG = """\
   dockerutils config dev          show key, value and place of each setting
   dockerutils config --json       print the settings of all images for programs"""
 _EXPORT = """\
-  dockerutils export train                     print what Kubernetes, Ray and others need
-  dockerutils export train | jq -r .image      print only image@digest"""
+  dockerutils export train                   for Kubernetes, Ray and others
+  dockerutils export train | jq -r .image    print only image@digest"""
 _COMPLETION = """\
   source <(dockerutils completion bash)      in ~/.bashrc
   source <(dockerutils completion zsh)       in ~/.zshrc, after compinit
