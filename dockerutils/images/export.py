@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dockerutils.core import shell_words
@@ -15,8 +15,8 @@ from dockerutils.docker.options import RUN
 from dockerutils.images import run
 from dockerutils.project.project import CONFIGURED, Image, Project
 
-# What a publication tag leaves to AWS, and what it looks like there.
-_FIELDS = {"account": ("ACCOUNT", r"\d{12}"), "region": ("REGION", "[a-z0-9-]+")}
+# What a publication tag leaves to AWS; names of repositories have no upper-case letters.
+_ACCOUNT, _REGION = "ACCOUNT", "REGION"
 # The groups of options that mean something on this machine and its engine only.
 _LOCAL = ("gpu", "network", "volumes", "ports", "args")
 
@@ -40,7 +40,7 @@ def definition(project: Project, image: Image) -> dict[str, Any]:
     }
 
 
-def _variables(project: Project, image: Image, environment: list[str]) -> dict[str, str | None]:
+def _variables(project: Project, image: Image, environment: Sequence[str]) -> dict[str, str | None]:
     """Return the variables of the container; None is the value of those that come from the environment of the user.
 
     run-image passes the AWS variables that are set; elsewhere the identity of the job replaces those of the user.
@@ -68,15 +68,17 @@ def _published(project: Project, image: Image) -> str:
 def _repositories(project: Project, image: Image) -> Iterator[str]:
     """Yield patterns of the repositories that the image is published to, as the engine writes them."""
     settings = project.settings(image.name)
-    fields = {name: (lambda text=text: text) for name, (text, _) in _FIELDS.items()}
-    fields |= {"image": lambda: image.repository, "tag": lambda: image.tag}
+    fields = {
+        "account": lambda: _ACCOUNT,
+        "region": lambda: _REGION,
+        "image": lambda: image.repository,
+        "tag": lambda: image.tag,
+    }
     tags = settings.tags("publication_tag", fields)
     if not tags and settings.text("image_repo") == "aws":
-        tags = [f"ACCOUNT.dkr.ecr.REGION.amazonaws.com/{image.repository}"]
+        tags = [f"{_ACCOUNT}.dkr.ecr.{_REGION}.amazonaws.com/{image.repository}"]
     if image.kind == CONFIGURED:
         tags.append(image.reference)
     for tag in tags:
         pattern = re.escape(engine.familiar(references.split(tag)[0]))
-        for text, looks_like in _FIELDS.values():
-            pattern = pattern.replace(text, looks_like)
-        yield pattern
+        yield pattern.replace(_ACCOUNT, r"\d{12}").replace(_REGION, "[a-z0-9-]+")
