@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.support import clone, write_tree
+from tests.test_architecture import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 VERSION = "31.4.1"
@@ -105,7 +106,6 @@ def test_a_shallow_clone_without_a_tag_has_a_development_version_of_the_next_rel
     assert source.name == f"dockerutils-{version}"
     assert f"\nVersion: {version}\n" in (source / "PKG-INFO").read_text()
     assert f'"version": "{version}"' in (source / "dockerutils" / "_version.py").read_text()
-    assert _run(sys.executable, "setup.py", "--version", directory=source).split()[-1] == version
     (source / "dockerutils" / "_version.py").unlink()
     without_git = _run(sys.executable, "setup.py", "--version", directory=source).split()[-1]
     assert without_git == f"{_next_version()}.dev0"
@@ -123,9 +123,23 @@ def test_the_wheel_has_the_whole_package_and_nothing_else(made) -> None:
     with zipfile.ZipFile(made.wheel) as archive:
         names = set(archive.namelist())
     ours = {name for name in made.tracked if name.startswith("dockerutils/")} - {"dockerutils/shell/dock"}
+    data = f"dockerutils-{VERSION}.data"
+    manual = {f"{data}/data/share/man/man1/{command.replace('_', '-')}.1" for command in COMMANDS}
     assert {name for name in names if ".dist-info/" not in name} == {
-        *ours, "dockerutils/_version.py", f"dockerutils-{VERSION}.data/scripts/dock"
+        *ours, *manual, "dockerutils/_version.py", f"{data}/scripts/dock"
     }  # fmt: skip
+
+
+def test_the_man_pages_are_installed_where_man_looks_and_are_good_roff(made) -> None:
+    pages = [*(made.bin.parent / "share" / "man" / "man1").glob("*.1")]
+    assert len(pages) == len(COMMANDS)
+    checked = subprocess.run(["groff", "-man", "-Tutf8", "-ww", *pages], capture_output=True, text=True, check=True)
+    assert checked.stderr == ""
+    shown = re.sub(r"\x1b\[[\d;]*m|.\x08", "", checked.stdout)
+    assert f"dockerutils {VERSION}" in shown
+    assert "run-image - Run an image with its configured options\n" in shown
+    assert "\n       -v, --volume SOURCE:PATH\n              mount a directory, file or volume\n" in shown
+    assert "\n       run-image dev -e DEBUG=1 -v ~/data:/data\n" in shown
 
 
 def test_every_command_is_installed_and_knows_its_version(made, tmp_path) -> None:

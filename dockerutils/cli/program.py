@@ -21,6 +21,7 @@ from dockerutils.project.project import Project, find
 
 DOCK = "MONIKER|ADDRESS"  # a registered dock in the usage
 FOR_PLATFORM = "for this platform, such as linux/amd64 (default: the key platform)"  # in the help of --platform
+COMMON = "common options"  # the title of the last group of options
 _ENVIRONMENT = "\n\nenvironment:\n"
 _DEFAULT_DOCK = "dock (default: the dock of this shell)"
 
@@ -50,7 +51,7 @@ class Parser(argparse.ArgumentParser):
         self._command: argparse.Action | None = None
         self._more: list[argparse._ArgumentGroup] = []
         self._positionals.title = "arguments"
-        self._common = self.add_argument_group("common options")
+        self._common = self.add_argument_group(COMMON)
         self._common.add_argument("-h", "--help", action=help_page.Help, nargs=0, help=help_page.HELP)
         self._common.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
 

@@ -100,8 +100,7 @@ def handle(args: argparse.Namespace) -> None:
         images = [project.image(args.image)] if args.image else project.images()
         show_config(project, images, as_json=args.json)
     elif args.action == "completion":
-        parsers = {name: module.parser() for name, module in _modules()}
-        print(completion.script(args.shell, parsers), end="")
+        print(completion.script(args.shell, parsers()), end="")
     else:
         print(f"{overview()}\n\nRun a command with -h for its options and examples.")
 
@@ -118,6 +117,11 @@ def overview() -> str:
         for group, names in groups.items()
         for number, name in enumerate(names)
     )
+
+
+def parsers() -> dict[str, program.Parser]:
+    """Return the parsers of all commands, by name, in alphabetical order."""
+    return {name: module.parser() for name, module in _modules()}
 
 
 def _modules() -> list[tuple[str, Any]]:
