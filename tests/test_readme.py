@@ -16,6 +16,7 @@ from tests.testbed import jupyter
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+START = ROOT / "docs" / "start.md"
 WALK_THROUGH = ROOT / "examples" / "meteorites" / "README.md"
 
 
@@ -129,24 +130,46 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("tool", ["pipx", "uv tool"])
 def test_the_installation(tool, checkout, tools, wheels) -> None:
-    text = " ".join(README.read_text().split())
-    [install] = re.findall(rf"\$ ({tool} install git\S+)", text)
-    assert f"`{tool} upgrade dockerutils`" in text
-    assert f"`{tool} uninstall dockerutils`" in text
+    """Install, complete, dock, upgrade, unregister and uninstall, as README and the page Start have it."""
+    [install] = re.findall(rf"\$ ({tool} install git\S+)", README.read_text())
+    start = START.read_text()
+    assert install in start
+    [upgrade] = re.findall(rf"`({tool} upgrade \S+)`", start)
+    [uninstall] = re.findall(rf"`({tool} uninstall \S+)`", start)
     user = Installation(checkout, tools, wheels)
+    config = user.home / ".ssh" / "config"
+    config.parent.mkdir(mode=0o700)
+    config.write_text("# mine\nHost box\n    Port 2222\n")
     user.commit()
     user.run(install)
     before = user.run("run-image --version")
     assert {path.name for path in user.bin.iterdir()} == {*(name.replace("_", "-") for name in COMMANDS), "dock"}
-    user.run("mkdir -p ~/.docker/203.0.113.7; echo DOCK_MONIKER=gpu >~/.docker/203.0.113.7/connection_config.txt")
+    user.run("register-dock ada@box gpu --no-connect")
+    assert config.read_text().endswith("# mine\nHost box\n    Port 2222\n")
     docked = 'set -eu; source dock gpu; echo "$DOCK_MONIKER"; castoff'
     assert user.run(docked) == "gpu\n"
     assert user.run(f"zsh -c '{docked}'") == "gpu\n"
-    assert "run-image" in user.run("source <(dockerutils completion bash); complete -p run-image")
+    for shell, line in re.findall(r"^\| (\w+) \| `(.*completion.*?)` \|", start, re.MULTILINE):
+        typed, offered = {
+            "bash": (f"{line}; complete -p run-image", "-F _dockerutils"),
+            "zsh": (f"zsh -c 'autoload -U compinit; compinit -u; {line}; echo $_comps[run-image]'", "_dockerutils"),
+            "fish": (f"fish -c '{line}; complete -C \"run-image --\"'".replace("\\|", "|"), "--dry-run"),
+        }[shell]
+        assert offered in user.run(typed)
     user.commit()
-    user.run(f"{tool} upgrade dockerutils")
+    user.run(upgrade)
     assert user.run("run-image --version") != before
     user.run("unregister-dock gpu")
-    user.run(f"{tool} uninstall dockerutils")
+    user.run(uninstall)
     assert list(user.bin.iterdir()) == []
-    assert not (user.home / ".ssh" / "config").exists()
+    assert config.read_text() == "# mine\nHost box\n    Port 2222\n"
+    assert "empty `dock*.lock`" in start
+    left = [path for path in (user.home / ".docker").rglob("*") if path.is_file()]
+    assert [path for path in left if not path.match("dock*.lock") or path.stat().st_size] == []
+
+
+def test_the_installation_from_a_checkout(checkout, tools, wheels) -> None:
+    assert "or `.` in a checkout" in START.read_text()
+    user = Installation(checkout, tools, wheels)
+    user.run(f"cd {checkout}; uv tool install .")
+    assert "run-image " in user.run("run-image --version")
