@@ -159,6 +159,13 @@ def test_the_table_of_keys_is_that_of_the_code() -> None:
     assert table in (DOCS / "configuration.md").read_text()
 
 
+def test_the_keys_in_the_readme_are_those_of_the_code() -> None:
+    [section] = re.findall(r"(?s)\n## Configuration\n(.*?)\n## ", (ROOT / "README.md").read_text())
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.MULTILINE)
+    assert len(rows) > 5
+    assert set(rows) <= {(key.name, key.meaning) for key in KEYS}
+
+
 def test_every_variable_that_is_read_is_documented() -> None:
     sources = [*(ROOT / "dockerutils").rglob("*.py"), ROOT / "dockerutils/shell/dock"]
     names = r"""["'${]((?:DOCK|DOCKER|DOCKERUTILS|RESERO|SSH)_[A-Z_]*[A-Z]|NO_COLOR|BROWSER)\b"""

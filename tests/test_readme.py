@@ -35,6 +35,9 @@ def checkout(tmp_path: Path) -> Path:
 
 def test_the_readme_as_a_new_user_follows_it(engine, python_image, checkout, monkeypatch) -> None:
     monkeypatch.setenv("BASE", python_image)
+    # The user has put the checkout there, and installed it as `bin/demo` does.
+    Path(os.environ["HOME"], "dockerutils").symlink_to(checkout)
+    monkeypatch.setenv("PATH", f"{checkout}/.venv/bin", prepend=":")
     recorded = list(steps(README))
     assert [step.command for step in recorded[:2]] == ["bin/demo", "bin/test"]
     # bin/test is what runs this test.
