@@ -134,7 +134,9 @@ def claim(path: str, root: str, run: str = "", directories: Sequence[str] = ()) 
     copy, that do not exist are created.
     """
     directory = shlex.quote(f"{path}/{DIRECTORY}")
-    steps = [f"mkdir -p {directory}", f"cd {directory}", f"printf %s {shlex.quote(origin(root))} >origin"]
+    # Renamed, because another shell can be reading it.
+    mark = [f"printf %s {shlex.quote(origin(root))} >origin.$$", "mv -f origin.$$ origin"]
+    steps = [f"mkdir -p {directory}", f"cd {directory}", *mark]
     steps += [f"touch {shlex.quote(_RUN + run)}"] if run else []
     steps += [_creation(path, directories)] if directories else []
     return f"--rsync-path={' && '.join([*steps, 'exec rsync'])}"

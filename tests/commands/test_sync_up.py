@@ -29,7 +29,7 @@ RSYNC = "rsync -rlptOzS --no-inc-recursive -s -e ssh"
 def up(docked: Docked, filters: str = "") -> str:
     """Return the command line of a plain sync-up."""
     state, origin = f"{COPY}/.dockerutils", shlex.quote(f"{os.uname().nodename}:{docked.root}")
-    claim = f"mkdir -p {state} && cd {state} && printf %s {origin} >origin && exec rsync"
+    claim = f"mkdir -p {state} && cd {state} && printf %s {origin} >origin.$$ && mv -f origin.$$ origin && exec rsync"
     options = f"--info=name --backup --backup-dir=.dockerutils/replaced '--rsync-path={claim}' --exclude=/.dockerutils"
     return f"{RSYNC} {options} {filters}{filters and ' '}./ dock-gpu:{COPY}/"
 

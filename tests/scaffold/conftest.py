@@ -23,6 +23,9 @@ OWNER = 4321
 # The user and the password for what is below /private/ of the package index.
 LOGIN = ("robin", "s3cr3t-marker")
 
+# What packages need on the Python of images.PYTHON: pip decides by the Python that it runs on, which can be newer.
+_BACKPORTS = ("backports.tarfile", "importlib-metadata", "overrides", "typing-extensions")
+
 _INDEX = Path(__file__).parent / "package_index.py"
 
 
@@ -32,8 +35,7 @@ def download(directory: Path, names: Sequence[str]) -> Path:
     for abi in ("manylinux_2_28", "manylinux_2_17", "manylinux2014", "manylinux_2_12", "manylinux2010", "manylinux1"):
         options += ["--platform", f"{abi}_{platform.machine()}"]
     done = subprocess.run(
-        # typing-extensions: pip decides by the Python that it runs on which backports are needed.
-        [sys.executable, "-m", "pip", "download", "-qq", *options, *names, "typing-extensions"],
+        [sys.executable, "-m", "pip", "download", "-qq", *options, *names, *_BACKPORTS],
         env={**os.environ, **jupyter.environment()},
         capture_output=True,
         text=True,
