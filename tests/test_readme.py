@@ -159,11 +159,16 @@ def test_the_installation(tool, checkout, tools, wheels) -> None:
             "fish": (f"fish -c '{line}; complete -C \"run-image --\"'".replace("\\|", "|"), "--dry-run"),
         }[shell]
         assert offered in user.run(typed)
+    manual = "~/.local/share/man" if tool == "pipx" else '"$(uv tool dir)/dockerutils/share/man"'
+    assert user.run(f"head -n 1 {manual}/man1/run-image.1").startswith(".TH RUN")
+    user.run("dockerutils completion bash --install")
     user.commit()
     user.run(upgrade)
     assert user.run("run-image --version") != before
     user.run("unregister-dock gpu")
+    user.run("dockerutils completion --uninstall")
     user.run(uninstall)
+    assert list(user.home.glob(".local/share/**/run-image*")) == []
     assert list(user.bin.iterdir()) == []
     assert config.read_text() == "# mine\nHost box\n    Port 2222\n"
     assert "empty `dock*.lock`" in start

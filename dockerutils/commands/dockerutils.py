@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dockerutils import commands
-from dockerutils.cli import completion, program
+from dockerutils.cli import completion, completion_files, program
 from dockerutils.core import console, shell_words
-from dockerutils.core.errors import DockerutilsError
+from dockerutils.core.errors import DockerutilsError, UserError
 from dockerutils.project.config import KEYS
 from dockerutils.project.project import Image, Project
 
@@ -39,9 +39,18 @@ _EXPORT = """\
   dockerutils export train                   for Kubernetes, Ray and others
   dockerutils export train | jq -r .image    print only image@digest"""
 _COMPLETION = """\
+  dockerutils completion --install           write files; says where
   source <(dockerutils completion bash)      in ~/.bashrc
   source <(dockerutils completion zsh)       in ~/.zshrc, after compinit
   dockerutils completion fish | source       in ~/.config/fish/config.fish"""
+
+# What a new shell needs in addition.
+_ENABLED = {
+    "bash": "new shells complete if they load the package bash-completion; without it, add this line to ~/.bashrc: "
+    "source <(dockerutils completion bash)",
+    "zsh": "new shells complete if ~/.zshrc has this line before compinit: fpath=({} $fpath)",
+    "fish": "new shells complete",
+}
 
 _NAME = "dockerutils"
 
@@ -54,6 +63,9 @@ _GROUPS = {
     "On a dock": ["sync-up", "sync-down", "attach-image"],
     "AWS": ["create-dock", "start-dock", "stop-dock", "destroy-dock"],
 }
+_HINTS = """\
+Run a command with -h for its options and examples. For completion with TAB, run
+once: dockerutils completion --install"""
 _SOURCE_DOCK = "Use the dock in this shell, until castoff."
 
 
@@ -71,7 +83,10 @@ def parser() -> program.Parser:
     config.add_argument("image", nargs="?", metavar="IMAGE", help="show only this image")
     config.add_argument("--json", action="store_true", help="print a JSON object with the images as keys")
     script = parser.add_action("completion", "complete commands, images and docks with TAB", _COMPLETION)
-    script.add_argument("shell", metavar="SHELL", choices=completion.SHELLS, help="bash, zsh or fish")
+    script.add_argument("shell", metavar="SHELL", nargs="?", choices=completion.SHELLS, help="bash, zsh or fish")
+    forms = script.add_mutually_exclusive_group()
+    forms.add_argument("--install", action="store_true", help="write it where the shell looks (default: SHELL)")
+    forms.add_argument("--uninstall", action="store_true", help="remove what --install wrote, for all shells")
     return parser
 
 
@@ -100,9 +115,9 @@ def handle(args: argparse.Namespace) -> None:
         images = [project.image(args.image)] if args.image else project.images()
         show_config(project, images, as_json=args.json)
     elif args.action == "completion":
-        print(completion.script(args.shell, parsers()), end="")
+        complete(args)
     else:
-        print(f"{overview()}\n\nRun a command with -h for its options and examples.")
+        print(f"{overview()}\n\n{_HINTS}")
 
 
 def overview() -> str:
@@ -154,6 +169,28 @@ def print_bake_file(project: Project) -> None:
     for each in left_out:
         console.warn(_NAME, each)
     print(json.dumps(file, indent=2))
+
+
+def complete(args: argparse.Namespace) -> None:
+    """Print the script of a shell, or write or remove the files that load it."""
+    home = os.path.expanduser("~")
+    if args.uninstall:
+        for shell in [args.shell] if args.shell else completion.SHELLS:
+            where = completion_files.directory(shell, os.environ, home)
+            if removed := completion_files.uninstall(where):
+                print(f"removed {_count(len(removed), 'file')} from {where}")
+        return
+    login = os.path.basename(os.environ.get("SHELL", ""))
+    shell = args.shell or (login if args.install and login in completion.SHELLS else None)
+    if not shell:
+        raise UserError(f"which shell? Name it: dockerutils completion {'|'.join(completion.SHELLS)}")
+    if not args.install:
+        print(completion.script(shell, parsers()), end="")
+        return
+    where = completion_files.directory(shell, os.environ, home)
+    changed = completion_files.install(shell, where, [name for name, _ in _modules()])
+    print(f"wrote {_count(len(changed), 'file')} to {where}" if changed else f"{where} is up to date")
+    console.note(_NAME, _ENABLED[shell].format(where))
 
 
 def _count(number: int, noun: str) -> str:

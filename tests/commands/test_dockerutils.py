@@ -17,6 +17,9 @@ from dockerutils.commands.dockerutils import main, parser
 from tests.support import App, call, write_tree
 from tests.test_architecture import COMMANDS
 
+HINTS = """\
+Run a command with -h for its options and examples. For completion with TAB, run
+once: dockerutils completion --install"""
 CONFIG = """
 [run_image]
 synthetic_images = shell
@@ -43,7 +46,7 @@ def test_the_page_lists_every_command_and_action_once_in_small_groups(app) -> No
     outcome = app()
     page, _, last = outcome.out.partition("\n\n")
     lines = page.splitlines()
-    assert (outcome.status, outcome.err, last) == (0, "", "Run a command with -h for its options and examples.\n")
+    assert (outcome.status, outcome.err, last) == (0, "", f"{HINTS}\n")
     assert lines[0].split() == "dockerutils init Create docker/; overwrite nothing.".split()
     assert re.search(r"(?m)^ +run-image +Run an image with its configured options\.$", page)
     names = [re.split("  +", line)[1] for line in lines]

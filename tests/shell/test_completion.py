@@ -64,12 +64,14 @@ ODD = ["$(touch HACKED)", "`touch HACKED`", ";touch HACKED", "it's odd", 'say "x
 class Terminal:
     """A shell in a terminal, with completion."""
 
-    def __init__(self, shell: str, directory: Path) -> None:
+    def __init__(self, shell: str, directory: Path, enable: str | None = None) -> None:
+        """Start a shell with the completion, or what the line `enable` loads."""
         self._shell = shell
-        rc = write_tree(directory, {f"rc.{shell}": "\n".join(RC[shell]) + "\n"}) / f"rc.{shell}"
+        lines = [enable or RC[shell][0], *RC[shell][1:]]
+        rc = write_tree(directory, {f"rc.{shell}": "\n".join(lines) + "\n"}) / f"rc.{shell}"
         environ = {**os.environ, "TERM": "dumb", "PS1": "first> ", "INPUTRC": "/dev/null"}
         environ["PATH"] = f"{BIN}:{os.environ['PATH']}"
-        name, *argv = START[shell]
+        name, *argv = START[shell] if enable is None else [each for each in START[shell] if each != "--no-config"]
         self._child = pexpect.spawn(
             name, argv, cwd=str(directory), env=environ, encoding="utf-8", timeout=120, dimensions=(50, 500)
         )
