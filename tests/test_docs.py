@@ -166,6 +166,33 @@ def test_the_keys_in_the_readme_are_those_of_the_code() -> None:
     assert set(rows) <= {(key.name, key.meaning) for key in KEYS}
 
 
+def _figures(text: str) -> list[tuple[float, str, float]]:
+    """The times in a text: value, unit, and half of its last digit."""
+    found = re.findall(r"(?<![\d.,])(\d[\d,]*(?:\.\d+)?)\xa0? ?(ms|s)\b", text)
+    return [
+        (float(value.replace(",", "")), unit, 0.5 / 10 ** len(value.partition(".")[2]) + 1e-9) for value, unit in found
+    ]
+
+
+@pytest.mark.parametrize(
+    ("page", "part"),
+    [
+        ("README.md", r"- \*\*No registry needed.*"),
+        ("README.md", r"(?s)## What differs from other tools.*?\n\n## "),
+        ("docs/design.md", r"(?s)## What it costs.*"),
+        ("docs/publishing.md", r"(?s)In \[our measurement\].*"),
+        ("docs/transferring.md", r"(?s)## Speed.*"),
+    ],
+)
+def test_figures_are_those_of_the_benchmarks(page, part) -> None:
+    measured = _figures((ROOT / "benchmarks/README.md").read_text())
+    [text] = re.findall(part, (ROOT / page).read_text())
+    shown = _figures(text)
+    assert shown
+    for value, unit, half in shown:
+        assert any(unit == its and abs(value - of) <= half for of, its, _ in measured), f"{value} {unit}"
+
+
 def test_every_variable_that_is_read_is_documented() -> None:
     sources = [*(ROOT / "dockerutils").rglob("*.py"), ROOT / "dockerutils/shell/dock"]
     names = r"""["'${]((?:DOCK|DOCKER|DOCKERUTILS|RESERO|SSH)_[A-Z_]*[A-Z]|NO_COLOR|BROWSER)\b"""
