@@ -48,7 +48,7 @@ _NEEDS = {
     "engine": {"_classic", "_modern", "_containerd", "_linked", "each_engine", "use_engine"},
     "ssh": {"ssh_home"},
     "aws": {"_moto", "_batch"},
-    "browser": {"jupyterlab"},
+    "browser": {"jupyterlab", "browser"},
 }
 
 
@@ -65,7 +65,7 @@ _ON_PYTHON = (
     "test_cpu_gpu.py",
     "test_meteorites.py",
     "test_testbed.py",
-    "test_docs.py",
+    "test_recording.py",
     "test_init.py",
 )
 

@@ -6,8 +6,6 @@ import ast
 import importlib
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -299,20 +297,3 @@ def test_the_diagram_names_commands() -> None:
     shown = set(_texts(DOCS / "diagram.svg", "command"))
     assert shown - set(NAMES) == {"source dock"}
     assert {name for name in NAMES if name.endswith("-dock")} - shown == set()
-
-
-def test_the_picture_of_the_session_can_be_taken_again(engine, python_image, tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("BASE", python_image)
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
-    child = subprocess.run(
-        [sys.executable, DOCS / "record.py"], cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False
-    )
-    assert child.returncode == 0, child.stderr
-    (tmp_path / "session.svg").write_text(child.stdout)
-    for kind in ("typed", "bold"):
-        again, shown = ("\n".join(_texts(path, kind)) for path in (tmp_path / "session.svg", DOCS / "session.svg"))
-        assert shown
-        # The time in a container's name is another.
-        assert re.sub(r"_\d\d-\d\d-\d\d_[\d.]+", "", again) == re.sub(r"_\d\d-\d\d-\d\d_[\d.]+", "", shown)
-    assert "landings: 40" in child.stdout
-    engine.docker("image", "rm", "--force", "meteorites-base:alice", "meteorites:alice")

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from selenium.common.exceptions import TimeoutException
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions, Keys
@@ -27,8 +28,9 @@ _OPTIONS = (
 )
 
 
-def main(url: str, name: str, code: str, picture: str) -> None:
-    """Open `url`, create the notebook `name`, run `code`, save, take a screenshot, and print the output of the cell."""
+@contextmanager
+def running() -> Iterator[Chrome]:
+    """Start Chromium without a window, with a profile of its own."""
     options = ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
     with tempfile.TemporaryDirectory() as profile:
@@ -36,13 +38,20 @@ def main(url: str, name: str, code: str, picture: str) -> None:
             options.add_argument(option)
         driver = Chrome(options, Service("/usr/bin/chromedriver"))
         try:
+            yield driver
+        finally:
+            driver.quit()
+
+
+def main(url: str, name: str, code: str, picture: str) -> None:
+    """Open `url`, create the notebook `name`, run `code`, save, take a screenshot, and print the output of the cell."""
+    with running() as driver:
+        try:
             print(_work(driver, url, name, code))
             driver.save_screenshot(picture)
         except BaseException:
             driver.save_screenshot(f"{picture}.failed.png")
             raise
-        finally:
-            driver.quit()
 
 
 def _work(driver: Chrome, url: str, name: str, code: str) -> str:
