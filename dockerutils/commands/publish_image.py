@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
-from dockerutils.aws import ecr as aws
 from dockerutils.aws.session import Session
 from dockerutils.cli import program
-from dockerutils.core import complaints, console, process, retries
-from dockerutils.core.complaints import Registry
-from dockerutils.core.errors import CommandFailed, UserError
-from dockerutils.core.process import Command, Input
-from dockerutils.core.retries import TemporaryFailure
-from dockerutils.core.shell_words import Word
-from dockerutils.docker import references
-from dockerutils.docker.references import HUB
-from dockerutils.images import publication
-from dockerutils.images.publication import Form, Target
-from dockerutils.project.config import fault_in_image_repo
-from dockerutils.project.ini import Value
-from dockerutils.project.project import Image, Project, renamed
+from dockerutils.core import console
+from dockerutils.images import publication, push
+from dockerutils.project.project import renamed
 from dockerutils.registries import credentials
 
 _EXAMPLES = """\
@@ -31,27 +18,7 @@ _EXAMPLES = """\
   publish-image prod -t 1.2           publish <project>-prod:1.2
   publish-image prod --dry-run        print the commands"""
 
-_HUB_NAMES = ("docker_hub", "docker", HUB)
-
 _warn = partial(console.warn, "publish-image")
-
-
-class Destination(NamedTuple):
-    """Where an image goes: its full name and tag there, the registry's host, and its ECR registry if it is one."""
-
-    reference: str
-    host: str
-    ecr: aws.Registry | None
-
-    @property
-    def repository(self) -> str:
-        """The full name without the tag."""
-        return references.split(self.reference)[0]
-
-    def in_account(self, account: str) -> Destination:
-        """Return this destination with the AWS account filled in."""
-        host = aws.with_account(self.host, account)
-        return Destination(aws.with_account(self.reference, account), host, aws.registry(host) if self.ecr else None)
 
 
 def parser() -> program.Parser:
@@ -79,118 +46,6 @@ def handle(args: argparse.Namespace) -> None:
     form = publication.form(project, image, args.platform)
     session = Session(project.environ, dry_run=args.dry_run)
     # Find all configuration errors before the first command runs, and before AWS is called.
-    wanted = destinations(project, image, session)
-    from_environment = {each.host for each in wanted if credentials.from_environment(each.host, project.environ)}
-    if not args.dry_run:
-        publication.require(project, image, form)
-    if any(aws.ACCOUNT in each.host for each in wanted):
-        account = session.account
-        wanted = [each.in_account(account) for each in wanted]
-    logins = {each.host: login(each, session, project) for each in wanted if each.ecr or each.host in from_environment}
-    from dockerutils.registries import private_config  # late: it imports tempfile, 8 ms of -h
-
-    own: AbstractContextManager[dict[str, str]]
-    own = nullcontext({}) if args.dry_run else private_config.private(project.environ, logins)
-    with own as env:
-        for host, command in logins.items():
-            run(Action(command, host, f"no login at {host}"), env, dry_run=args.dry_run)
-        for repository, ecr in {each.repository: each.ecr for each in wanted}.items():
-            if ecr:
-                aws.ensure_repository(session, ecr, repository.partition("/")[2])
-        for each in wanted:
-            publish(image, Target(each.reference, project, env, _warn), form, dry_run=args.dry_run)
-
-
-def destinations(project: Project, image: Image, session: Session) -> list[Destination]:
-    """Return where the image's section sends it. The caller's AWS account is still aws.ACCOUNT."""
-    settings = project.settings(image.name)
-    repo, value = settings.value("image_repo"), settings.value("publication_tag")
-    if repo and (fault := fault_in_image_repo(repo)):
-        raise UserError(fault)
-    fields = {
-        "account": lambda: aws.ACCOUNT,
-        "region": lambda: session.region,
-        "image": lambda: image.repository,
-        "tag": lambda: image.tag,
-    }
-    tags = settings.tags("publication_tag", fields)
-    if not tags and repo and repo.text == "aws":
-        tags = [f"{aws.ACCOUNT}.dkr.ecr.{session.region}.amazonaws.com/{image.repository}:{image.tag}"]
-    if not tags:
-        where = value or repo
-        fault = "publication_tag is missing; add publication_tag = NAME:TAG, the full name to push"
-        raise where.error(fault) if where else UserError(f"{project.config.path}: [{image.name}]: {fault}")
-    return [destination(tag, repo, value) for tag in dict.fromkeys(tags)]
-
-
-def destination(tag: str, repo: Value | None, value: Value | None) -> Destination:
-    """Return the destination of one publication tag; UserError if image_repo names another registry."""
-    shown = tag.replace(aws.ACCOUNT, "0" * 12)
-    repository, own_tag = references.split(shown)
-    fault = references.fault_in_repository(repository) or references.fault_in_tag(own_tag)
-    if fault or "@" in shown:
-        fault = f"{shown!r} is not a full name and tag; write it as [registry/]name:tag"
-        raise value.error(fault) if value else UserError(fault)
-    host = references.registry(tag)
-    ecr = aws.registry(host)
-    if repo and not _agrees(repo.text, host, ecr):
-        raise repo.error(
-            f"{repo.text} is not the registry of {shown}, {references.registry(shown)}; correct one of them"
-        )
-    # A section that names ECR's host instead of aws brings its own credentials, a credential helper for example.
-    return Destination(aws.with_account_variable(tag), host, ecr if not repo or repo.text == "aws" else None)
-
-
-def _agrees(repo: str, host: str, ecr: aws.Registry | None) -> bool:
-    return ecr is not None if repo == "aws" else host == (HUB if repo in _HUB_NAMES else repo)
-
-
-def login(where: Destination, session: Session, project: Project) -> Command:
-    """Return the `docker login` command; it reads the password from stdin."""
-    if where.ecr:
-        user, password = aws.USER, aws.password(session, where.ecr.region)
-    else:
-        user = Word(project.environ["DOCKER_USERNAME"], "$DOCKER_USERNAME")
-        password = Input("printenv DOCKER_PASSWORD", lambda: project.environ["DOCKER_PASSWORD"])
-    host = [] if where.host == HUB else [aws.with_account_variable(where.host)]
-    return Command(["docker", "login", "--username", user, "--password-stdin", *host], stdin=password)
-
-
-class Action(NamedTuple):
-    """A docker command that talks to the registry `host`; its error begins with `failed`.
-
-    `refuses_login` decides where docker's words can mean both a wrong login and a temporary failure.
-    """
-
-    command: Command
-    host: str
-    failed: str
-    refuses_login: Callable[[], bool] = lambda: False
-
-
-def run(action: Action, env: Mapping[str, str], *, dry_run: bool) -> None:
-    """Run a docker command; try again after a temporary failure. `env` names the docker configuration."""
-
-    def attempt() -> None:
-        try:
-            process.run(action.command, dry_run=dry_run, unshown=env, to_stderr=True, escaped=[process.STDERR])
-        except CommandFailed as failure:
-            host = action.host
-            registry = Registry(host, host, credentials.how_to_log_in(host))
-            why, is_temporary, is_unsure = complaints.explain_registry(failure.stderr, registry)
-            if is_temporary and not (is_unsure and action.refuses_login()):
-                raise TemporaryFailure(f"{action.failed}: {why}", status=failure.status) from None
-            raise CommandFailed(failure.status, f"{action.failed}: {why}") from None
-
-    retries.retry(attempt, _warn)
-
-
-def publish(image: Image, target: Target, form: Form, *, dry_run: bool) -> None:
-    """Tag and push, and print `<repository>@sha256:...`."""
-    process.run(Command(["docker", "tag", image.reference, target.reference]), dry_run=dry_run, to_stderr=True)
-    push = Command(["docker", *publication.push_words(target, form)])
-    refuses_login = partial(publication.refuses_login, target)
-    run(Action(push, target.host, f"{target.reference} was not pushed", refuses_login), target.env, dry_run=dry_run)
-    if not dry_run:
-        repository = references.split(target.reference)[0]
-        print(f"{repository}@{publication.verified_digest(target, form)}", flush=True)
+    wanted = push.destinations(project, image, session)
+    for pushed in push.Publisher(project, image, form, session, _warn).push(wanted):
+        print(pushed, flush=True)
