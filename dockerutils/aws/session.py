@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from dockerutils.aws.errors import explained
-from dockerutils.core import console
+from dockerutils.core import console, shell_words
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.core.process import Command
 from dockerutils.core.shell_words import Word
@@ -150,12 +150,10 @@ class Session:
         if isinstance(value, Word):
             return value
         if isinstance(value, (dict, list)):
-            import json  # late, for -h
-
-            value = json.dumps(value, separators=(",", ":"))
+            value = _json(value)
             for name in self._numbers:
                 value = value.replace(f'"${{{name}}}"', f"${{{name}}}")
-        return with_variables(str(value), self._variables)
+        return with_variables(value if isinstance(value, str) else str(value), self._variables)
 
     @cached_property
     def _boto3(self) -> Any:
@@ -192,6 +190,35 @@ def with_variables(text: str, names: Iterable[str]) -> str:
     for reference in references:
         template = template.replace(f"\\{reference}", reference)
     return Word(text, template)
+
+
+def _json(value: Any) -> str:
+    """Return a value as JSON, a word if it has words: their references to the environment stay references."""
+    import json  # late, for -h
+
+    words: list[Word] = []
+
+    def marked(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {name: marked(each) for name, each in part.items()}
+        if isinstance(part, list):
+            return [marked(each) for each in part]
+        if isinstance(part, Word):
+            words.append(part)
+            return f"\0{len(words) - 1}\0"  # a character that no command line has
+        return part
+
+    def unmarked(match: re.Match[str]) -> str:
+        parts = shell_words.parts(words[int(match[1])])
+        return "".join(f"${{{text}}}" if is_name else escape(json.dumps(text)[1:-1]) for is_name, text in parts)
+
+    def escape(text: str) -> str:
+        return re.sub(r'([\\"$`])', r"\\\1", text)
+
+    text, template = (json.dumps(each, separators=(",", ":")) for each in (value, marked(value)))
+    if not words:
+        return text
+    return Word(text, re.sub(r"\\\\u0000(\d+)\\\\u0000", unmarked, escape(template)))
 
 
 def _contents(value: Any) -> Any:

@@ -56,7 +56,7 @@ _NAME = "dockerutils"
 
 # The list of commands, without the actions of this one; `source dock` is a file for the shell.
 _GROUPS = {
-    "Images": ["build-image", "run-image", "ls-image", "publish-image", "transfer-image"],
+    "Images": ["build-image", "run-image", "ls-image", "publish-image", "transfer-image", "submit-image"],
     "Versions": ["find-image", "make-version", "genversion", "image-script"],
     "Notebooks": ["run-notebook", "nb-dock"],
     "Docks": ["register-dock", "source dock", "ls-dock", "ssh-dock", "unregister-dock", "dock-environment"],

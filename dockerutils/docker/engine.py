@@ -105,6 +105,16 @@ def inspect(references: Iterable[str]) -> dict[str, Record]:
     return _records(wanted, process.capture(_inspection(wanted))) if wanted else {}
 
 
+def inspect_one(reference: str) -> Record | None:
+    """Return the record of an image, which a tag, a digest or an id names; None if the engine does not have it."""
+    import json  # late, as socket
+
+    answer = process.capture(_inspection([reference]))
+    _require_answer(answer)
+    records: list[Record] = [] if answer.status else json.loads(answer.stdout)
+    return records[0] if records else None
+
+
 def tags(repository: str) -> list[str]:
     """Return the tags of a repository's images on the engine; DockerutilsError if no engine answers."""
     answer = process.capture(["docker", "image", "ls", "--format", "{{.Tag}}", "--", familiar(repository)])

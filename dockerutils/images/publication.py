@@ -85,7 +85,7 @@ def verified_digest(target: Target, wanted: Form) -> str:
     """
     found = _manifest(target)
     record = engine.inspect([target.reference]).get(target.reference, {})
-    pushed = _engine_digests(target, record)
+    pushed = engine_digests(target.reference, record)
     if found is None:
         # With the containerd store, what was pushed can be a part of what the engine has.
         is_known = len(pushed) == 1 and engine.image_store_of(record) != engine.CONTAINERD
@@ -129,10 +129,10 @@ def _require_form(target: Target, found: Manifest, wanted: Form) -> None:
         )
 
 
-def _engine_digests(target: Target, record: engine.Record) -> set[str]:
-    """Return the digests that the engine knows of the image in this repository."""
+def engine_digests(reference: str, record: engine.Record) -> set[str]:
+    """Return the digests that the engine knows of an image in the repository of a reference."""
     pairs = (each.split("@") for each in record.get("RepoDigests") or ())
-    name = engine.familiar(references.split(target.reference)[0])
+    name = engine.familiar(references.split(reference)[0])
     return {digest for repository, digest in pairs if repository == name}
 
 

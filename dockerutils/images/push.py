@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import NamedTuple
 
@@ -11,11 +11,11 @@ from dockerutils.aws import ecr as aws
 from dockerutils.aws.session import Session
 from dockerutils.core import complaints, process, retries
 from dockerutils.core.complaints import Registry
-from dockerutils.core.errors import CommandFailed, UserError
+from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
 from dockerutils.core.process import Command, Input
 from dockerutils.core.retries import TemporaryFailure
 from dockerutils.core.shell_words import Word
-from dockerutils.docker import references
+from dockerutils.docker import engine, references
 from dockerutils.docker.references import HUB
 from dockerutils.images import publication
 from dockerutils.images.publication import Form, Target
@@ -39,6 +39,13 @@ class Destination(NamedTuple):
     def repository(self) -> str:
         """The full name without the tag."""
         return references.split(self.reference)[0]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a registry on the machine of an engine, which others do not reach."""
+        from dockerutils.registries import http  # late: it is slow to import, and -h needs none
+
+        return http.is_local(self.host.partition(":")[0])
 
     def in_account(self, account: str) -> Destination:
         """Return this destination with the AWS account filled in."""
@@ -121,6 +128,24 @@ class Publisher(NamedTuple):
     form: Form
     session: Session
     warn: Warn
+
+    def find(self, where: Destination) -> str:
+        """Return `<repository>@sha256:...` if the registry has the image of the engine, else an empty string.
+
+        It is empty as well if the registry does not answer, or refuses: docker says more when it pushes.
+        """
+        from dockerutils.registries.client import Client  # late, as in Destination
+
+        record = engine.inspect([self.image.reference]).get(self.image.reference, {})
+        name = references.split_registry(where.repository)[1]
+        for digest in publication.engine_digests(where.reference, record):
+            with suppress(DockerutilsError):
+                login = credentials.find(where.host, self.project.environ)
+                if where.ecr:
+                    login = credentials.Login(aws.USER, aws.password(self.session, where.ecr.region).read())
+                if Client(where.host, name, login, self.warn).manifest(digest).digest == digest:
+                    return f"{where.repository}@{digest}"
+        return ""
 
     def push(self, wanted: Sequence[Destination]) -> Iterator[str]:
         """Log in, create the repositories of ECR that are missing, tag and push.

@@ -66,21 +66,30 @@ class Job(NamedTuple):
 
 def describe(session: Session, job: str) -> Job:
     """Return a job by its id, `ID:INDEX` for a child of an array; DockerutilsError if AWS does not know it."""
-    found = described(session, [job])
-    if job not in found:
+    return _job(record(session, job))
+
+
+def record(session: Session, job: str) -> dict[str, Any]:
+    """Return all that DescribeJobs has of a job; DockerutilsError if AWS does not know it."""
+    found = next((each for each in _records(session, [job]) if each["jobId"] == job), None)
+    if found is None:
         raise DockerutilsError(
             f"AWS Batch in {session.region} has no job {job}; it forgets jobs a week after their end; run: ls-job --all"
         )
-    return found[job]
+    return found
 
 
 def described(session: Session, jobs: Sequence[str]) -> dict[str, Job]:
     """Return those of the jobs that AWS knows, by id."""
     found: dict[str, Job] = {}
     for start in range(0, len(jobs), _MOST):
-        answer = _call(session, "describe-jobs", {"jobs": list(jobs[start : start + _MOST])})
-        found |= {each["jobId"]: _job(each) for each in answer["jobs"]}
+        found |= {each["jobId"]: _job(each) for each in _records(session, jobs[start : start + _MOST])}
     return found
+
+
+def _records(session: Session, jobs: Sequence[str]) -> list[dict[str, Any]]:
+    answer = _call(session, "describe-jobs", {"jobs": list(jobs)})
+    return list(answer["jobs"])
 
 
 def children(session: Session, array: str, states: Sequence[str] = ALL) -> list[Job]:

@@ -28,8 +28,10 @@ class Key(NamedTuple):
     """A key of an image's section: the commands that read it, its type, its default and its meaning."""
 
     name: str
-    read_by: str  # "all", "run", "build", "publish" or "build, publish"
-    type: str  # "text", "word" (filled in), "boolean", "options" (of docker), "command", "platforms", "tags", "x or y"
+    read_by: str  # "all", "run", "build", "publish", "submit" or "build, publish"
+    # "text", "word" (filled in), "list" (of words), "boolean", "options" (of docker), "command", "platforms", "tags",
+    # "x or y"
+    type: str
     default: str
     meaning: str
 
@@ -81,6 +83,13 @@ KEYS = (
         "oci",
         "`docker`: a Docker v2 manifest without attestations",
     ),
+    Key("batch_queue", "submit", "word", "", "the job queue of AWS Batch"),
+    Key("batch_cpus", "submit", "word", "1", "vCPUs of a job"),
+    Key("batch_memory", "submit", "word", "2", "GB of memory of a job"),
+    Key("batch_gpus", "submit", "word", "0", "GPUs of a job"),
+    Key("batch_secrets", "submit", "list", "", "variables from AWS Secrets Manager: `NAME=ARN …`"),
+    Key("batch_execution_role", "submit", "word", "", "role that starts a job: for Fargate and secrets"),
+    Key("batch_job_role", "submit", "word", "", "role of the program in a job"),
 )
 _KEYS = {key.name: key for key in KEYS}
 NUL = "NUL characters are not possible in a command line; remove them"
@@ -227,6 +236,7 @@ class Settings:
             "command": self.command,
             "platforms": lambda name: ",".join(self.platforms(name)),
             "tags": lambda name: self.tags(name, fields),
+            "list": lambda name: self.tags(name, {}),
             "word": self.word,
             "text": self.text,
         }

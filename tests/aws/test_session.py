@@ -12,6 +12,7 @@ import pytest
 
 from dockerutils.aws.session import Call, Session
 from dockerutils.core.errors import DockerutilsError
+from dockerutils.core.shell_words import Word
 from tests.testbed import aws as testbed
 from tests.testbed.aws import Aws, free_port
 
@@ -28,6 +29,17 @@ def test_calls_that_change_nothing_are_not_printed(session, capfd) -> None:
     session.call(Call("ecr", "list-images", {"repositoryName": "team/x"}))
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("aws ")]
     assert lines == ["aws ecr create-repository --region us-east-1 --repository-name team/x"]
+
+
+def test_references_in_a_structure_stay_references(connect_to) -> None:
+    session = connect_to(Aws("http://127.0.0.1:9"))
+    name = Word("x-marker", "x-${NAME}")
+    properties = {"image": "i", "command": ["$HOME", '"`', "\\", "é"], "environment": [{"name": "N", "value": name}]}
+    parameters = {"jobDefinitionName": "d", "type": "container", "containerProperties": properties}
+    line = session.line(Call("batch", "register-job-definition", parameters))
+    assert "marker" not in line
+    expected = {**parameters, "containerProperties": {**properties, "environment": [{"name": "N", "value": "x-y"}]}}
+    assert testbed.parsed(line, "NAME=y") == ("RegisterJobDefinition", expected)
 
 
 def test_the_region_is_the_one_that_the_aws_command_takes(isolated, monkeypatch, tmp_path) -> None:

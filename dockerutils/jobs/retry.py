@@ -1,0 +1,137 @@
+"""Submit again the shards of a job that failed.
+
+AWS Batch sets AWS_BATCH_JOB_ARRAY_INDEX itself, from 0, and a job cannot override it. So the command of the new job is
+a line of `sh` that gets the list of the original shards, replaces the variable, and becomes the original command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from dockerutils.aws.session import Session
+from dockerutils.core import process
+from dockerutils.core.errors import DockerutilsError
+from dockerutils.docker import engine
+from dockerutils.jobs import states, submission
+
+INDEX, SIZE = "AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"
+# $1 is the list, such as 3,7-9; $2 the number of shards of the first job. Without an index the job is the first of one.
+SCRIPT = (
+    f"n=${{{INDEX}:-0}}; IFS=,; for r in $1; do a=${{r%-*}}; b=${{r#*-}}; [ $n -gt $((b-a)) ] || break; "
+    f'n=$((n-b+a-1)); done; unset IFS; export {INDEX}=$((a+n)) {SIZE}=$2; shift 2; exec "$@"'
+)
+_WRAPPED = ["sh", "-c", SCRIPT, "sh"]
+_LONGEST = 8000  # characters of a command: ECS, which starts the containers, takes 8192 for what a job overrides
+# Entrypoints that run the command that they get.
+_PASSING = ("tini", "dumb-init", "catatonit", "env", "nvidia_entrypoint.sh")
+
+
+class Shards(NamedTuple):
+    """Shards of a job by their original indices, the original number of shards, and the command of each."""
+
+    indices: list[int]
+    size: int
+    command: list[str]
+
+    @property
+    def wrapped(self) -> list[str]:
+        """The command that runs them."""
+        return [*_WRAPPED, ranges(self.indices), str(self.size), *self.command]
+
+
+def of_job(job: Mapping[str, Any]) -> Shards | None:
+    """Return the shards that a job, as DescribeJobs shows it, runs; None if it is neither an array nor a retry."""
+    command = [*(job["container"].get("command") or ())]
+    if command[: len(_WRAPPED)] == _WRAPPED:
+        listed, size, *rest = command[len(_WRAPPED) :]
+        return Shards(expanded(listed), int(size), rest)
+    size = (job.get("arrayProperties") or {}).get("size")
+    return Shards(list(range(size)), size, command) if size else None
+
+
+def parameters(session: Session, identity: str) -> tuple[dict[str, Any], int]:
+    """Return the parameters of SubmitJob that run again what failed of a job, and how many shards that is.
+
+    0 shards: nothing failed. DockerutilsError if the job is unknown or has not ended, or its image cannot run SCRIPT.
+    """
+    job = _ended(session, identity)
+    if job["status"] != states.FAILED:
+        return {}, 0
+    array = (job.get("arrayProperties") or {}).get("size")
+    failed = [each.shard or 0 for each in states.children(session, job["jobId"], [states.FAILED])] if array else [0]
+    shards = of_job(job)
+    again = {
+        "jobName": job["jobName"],
+        "jobQueue": job["jobQueue"].rpartition("/")[2],
+        "jobDefinition": job["jobDefinition"],
+        **submission.Limits(len(failed)).parameters(),
+        **{name: job[name] for name in ("retryStrategy", "timeout", "parameters") if job.get(name)},
+    }
+    command = [*(job["container"].get("command") or ())]
+    if shards and len(failed) < (array or 1):
+        is_first = command == shards.command
+        shards = shards._replace(indices=[shards.indices[each] for each in failed])
+        if is_first:
+            shards = shards._replace(command=_require_shell(job["container"]["image"], shards.command))
+        command = shards.wrapped
+        if sum(map(len, command)) > _LONGEST:
+            raise DockerutilsError(
+                f"{len(failed)} shards of {identity} failed, whose list is too long for one job; submit the image again"
+            )
+    again |= submission.overrides(command, job["container"].get("resourceRequirements") or ())
+    return again, len(failed)
+
+
+def _ended(session: Session, identity: str) -> dict[str, Any]:
+    job = states.record(session, identity)
+    if ":" in job["jobId"]:
+        parent = job["jobId"].partition(":")[0]
+        raise DockerutilsError(f"{identity} is one shard; name its job: submit-image --retry {parent}")
+    if job["status"] not in states.ENDED:
+        counts = (job.get("arrayProperties") or {}).get("statusSummary") or {}
+        ended = sum(counts.get(each, 0) for each in states.ENDED)
+        so_far = f", {ended} of its {job['arrayProperties']['size']} shards have ended" if counts else ""
+        raise DockerutilsError(
+            f"{identity} is {job['status']}{so_far}; retry it when it has ended, or end it: stop-job {identity}"
+        )
+    return job
+
+
+def _require_shell(image: str, command: Sequence[str]) -> list[str]:
+    """Return the command that the container of an image runs; DockerutilsError if it cannot run SCRIPT."""
+    record = engine.inspect_one(image)
+    if record is None:
+        raise DockerutilsError(f"this engine does not have {image}, to see whether it has sh; run: docker pull {image}")
+    config = record.get("Config") or {}
+    entry = config.get("Entrypoint") or []
+    advice = "submit the image again"
+    if entry and entry[0].rpartition("/")[2] not in _PASSING:
+        raise DockerutilsError(
+            f"a retry of some shards runs sh, and {image} has the ENTRYPOINT {' '.join(entry)}; {advice}, or make it "
+            "the CMD"
+        )
+    probe = ["docker", "run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c", ":"]
+    if process.capture(probe).status:
+        raise DockerutilsError(f"a retry of some shards runs sh, and {image} has none; {advice}, or add sh to it")
+    found = [*(command or config.get("Cmd") or ())]
+    if not found:
+        raise DockerutilsError(f"{image} has no command to run; {advice} with one")
+    return found
+
+
+def ranges(indices: Iterable[int]) -> str:
+    """Return indices in ascending order as a short list, such as 3,7-9."""
+    spans: list[list[int]] = []
+    for index in indices:
+        if spans and index == spans[-1][1] + 1:
+            spans[-1][1] = index
+        else:
+            spans.append([index, index])
+    return ",".join(f"{first}" if first == last else f"{first}-{last}" for first, last in spans)
+
+
+def expanded(text: str) -> list[int]:
+    """Return the indices in a list that `ranges` made."""
+    pairs = (span.partition("-") for span in text.split(","))
+    return [index for first, _, last in pairs for index in range(int(first), int(last or first) + 1)]

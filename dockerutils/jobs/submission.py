@@ -1,0 +1,169 @@
+"""Job definitions and jobs: what AWS Batch gets, and the calls.
+
+The calls: https://docs.aws.amazon.com/batch/latest/APIReference/. Their limits:
+https://docs.aws.amazon.com/batch/latest/userguide/service_limits.html.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from dockerutils.aws.session import Call, Session
+from dockerutils.core.errors import UserError
+from dockerutils.core.shell_words import Word
+from dockerutils.jobs.queues import Queue
+from dockerutils.jobs.resources import KINDS, Amount, text
+from dockerutils.jobs.section import Section
+
+MOST_SHARDS, MOST_ATTEMPTS, LEAST_SECONDS = 10_000, 10, 60
+_LONGEST_NAME = 128
+
+# What AWS fills in: the same as if it were absent.
+_DEFAULTS = {
+    ("platformVersion", "LATEST"),
+    ("assignPublicIp", "DISABLED"),
+    ("operatingSystemFamily", "LINUX"),
+    ("cpuArchitecture", "X86_64"),
+    ("rootDirectory", "/"),
+    ("attempts", 1),
+    ("platformCapabilities", ("EC2",)),
+}
+_EMPTY = (None, (), "", 0, False)
+_ORDERED = {"command"}  # lists whose order counts
+
+
+class Limits(NamedTuple):
+    """Of one submission: the number of shards, attempts for each, and seconds for each attempt; None: AWS's default."""
+
+    shards: int | None = None
+    attempts: int | None = None
+    seconds: int | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters of SubmitJob. One shard is a plain job."""
+        array = {"arrayProperties": {"size": self.shards}} if self.shards and self.shards > 1 else {}
+        retries = {"retryStrategy": {"attempts": self.attempts}} if self.attempts else {}
+        return {**array, **retries, **({"timeout": {"attemptDurationSeconds": self.seconds}} if self.seconds else {})}
+
+
+class Machines(NamedTuple):
+    """What runs a job: Fargate or EC2, with public addresses or without; `architecture` is that of the image."""
+
+    is_fargate: bool
+    is_public: bool
+    architecture: str
+
+
+def limits(shards: str | None, retries: str | None, timeout: str | None) -> Limits:
+    """Return the values of --shards, --retries and --timeout; UserError if AWS Batch does not take them."""
+    return Limits(
+        _number("--shards", shards, 1, MOST_SHARDS),
+        _number("--retries", retries, 1, MOST_ATTEMPTS),
+        _number("--timeout", timeout, LEAST_SECONDS, None),
+    )
+
+
+def _number(option: str, text: str | None, least: int, most: int | None) -> int | None:
+    if text is None:
+        return None
+    number = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else -1
+    if number < least or (most is not None and number > most):
+        span = f"{least} or more" if most is None else f"{least} to {most}"
+        raise UserError(f"{option}: {text!r} is not possible; write a whole number, {span}")
+    return number
+
+
+def name(*parts: str) -> str:
+    """Return parts as the name of a job or definition: letters, digits, `-` and `_`."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", "-".join(parts)).lstrip("-_")[:_LONGEST_NAME]
+
+
+def definition(title: str, section: Section, machines: Machines, image: str) -> dict[str, Any]:
+    """Return the parameters of RegisterJobDefinition. `title` is the name of the definition."""
+    properties = {"image": image, **section.properties, "resourceRequirements": section.resources.requirements()}
+    if machines.is_fargate:
+        properties["networkConfiguration"] = {"assignPublicIp": "ENABLED" if machines.is_public else "DISABLED"}
+        if machines.architecture == "arm64":
+            properties["runtimePlatform"] = {"operatingSystemFamily": "LINUX", "cpuArchitecture": "ARM64"}
+    return {
+        "jobDefinitionName": title,
+        "type": "container",
+        "platformCapabilities": ["FARGATE" if machines.is_fargate else "EC2"],
+        "containerProperties": properties,
+    }
+
+
+def check(section: Section, queue: Queue, place: str) -> None:
+    """Raise UserError for what a job of the section needs and the machines of the queue do not have.
+
+    `place` names the section in a message about a key that is missing.
+    """
+    section.resources.check(is_fargate=queue.is_fargate)
+    if queue.is_fargate and section.not_on_fargate:
+        raise UserError(section.not_on_fargate[0])
+    needing = "Fargate needs" if queue.is_fargate else "secrets need" if "secrets" in section.properties else ""
+    if needing and "executionRoleArn" not in section.properties:
+        raise UserError(
+            f"{place}: batch_execution_role is missing, which {needing}; add batch_execution_role = ROLE, "
+            "see Roles in docs/batch.md"
+        )
+
+
+def register(reads: Session, writes: Session, wanted: Mapping[str, Any]) -> str:
+    """Return the ARN of an active definition that is the same; register it if there is none.
+
+    In a dry run it is a variable that the printed line sets.
+    """
+    parameters = {"jobDefinitionName": wanted["jobDefinitionName"], "status": "ACTIVE"}
+    known = reads.call(Call("batch", "describe-job-definitions", parameters, query="jobDefinitions")) or []
+    for each in sorted(known, key=lambda each: -int(each["revision"])):
+        if _compared(each) == _compared(wanted):
+            return str(each["jobDefinitionArn"])
+    new = Call("batch", "register-job-definition", wanted, query="jobDefinitionArn")
+    if not writes.dry_run:
+        return str(writes.call(new))
+    print(f"definition=$({writes.line(new)})", flush=True)
+    return Word("${definition}", "${definition}")
+
+
+def submit(session: Session, parameters: Mapping[str, Any]) -> str:
+    """Submit a job and return its id; a dry run prints the line, and returns an empty string."""
+    return str(session.call(Call("batch", "submit-job", parameters, query="jobId")))
+
+
+def overrides(command: Sequence[str], requirements: Sequence[Mapping[str, str]] = ()) -> dict[str, Any]:
+    """Return the parameter of SubmitJob that replaces parts of the definition, if there are any."""
+    if "" in command:
+        raise UserError("AWS Batch takes no empty argument; remove it from the command")
+    changed = {"command": [*command], "resourceRequirements": [*requirements]}
+    changed = {name: value for name, value in changed.items() if value}
+    return {"containerOverrides": changed} if changed else {}
+
+
+def change(job: dict[str, Any], amounts: Mapping[str, Amount]) -> None:
+    """Replace amounts of resources in the parameters of SubmitJob."""
+    if not amounts:
+        return
+    overrides = job.setdefault("containerOverrides", {})
+    needs = {each["type"]: each["value"] for each in overrides.get("resourceRequirements", ())}
+    needs |= {KINDS[name]: text(amount.number) for name, amount in amounts.items()}
+    overrides["resourceRequirements"] = [{"type": kind, "value": value} for kind, value in needs.items()]
+
+
+def _compared(definition: Mapping[str, Any]) -> Any:
+    """Return what of a definition makes it different from others."""
+    names = ("type", "platformCapabilities", "containerProperties", "retryStrategy", "timeout", "parameters")
+    return _normal({name: definition.get(name) for name in names})
+
+
+def _normal(value: Any, key: str = "") -> Any:
+    """Return a value that can be compared: without defaults, and lists sorted whose order means nothing."""
+    if isinstance(value, Mapping):
+        pairs = ((name, _normal(each, name)) for name, each in value.items())
+        return tuple(sorted(pair for pair in pairs if pair[1] not in _EMPTY and pair not in _DEFAULTS))
+    if isinstance(value, (list, tuple)):
+        parts = [_normal(each) for each in value]
+        return tuple(parts if key in _ORDERED else sorted(parts))
+    return value

@@ -1,0 +1,109 @@
+"""Retries: the list of shards, and the line of shell that gives each container its original index."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from dockerutils.core.errors import DockerutilsError
+from dockerutils.jobs import retry
+from dockerutils.jobs.retry import Shards
+from tests.testbed.aws import answering
+
+_SHOW = ["sh", "-c", 'echo "$AWS_BATCH_JOB_ARRAY_INDEX/$AWS_BATCH_JOB_ARRAY_SIZE" "$@"', "sh", "a b", "*", "$x", "c,d"]
+
+
+@given(some.sets(some.integers(0, 9999), min_size=1))
+def test_a_list_of_shards_is_read_as_it_was_written(indices) -> None:
+    assert retry.expanded(retry.ranges(sorted(indices))) == sorted(indices)
+
+
+def test_a_list_of_shards_is_short() -> None:
+    assert retry.ranges([3, 7, 8, 9, 12, 13]) == "3,7-9,12-13"
+    assert retry.ranges(range(1, 10_000)) == "1-9999"
+
+
+@pytest.mark.parametrize("shell", [["dash"], ["bash"], ["busybox", "sh"]])
+def test_each_container_gets_its_original_index_and_the_whole_command(shell) -> None:
+    original = [3, 7, 8, 9, 12, 9998, 9999]
+    command = Shards(original, 10_000, _SHOW).wrapped
+    assert command[0] == "sh"
+    seen = [
+        subprocess.run(
+            [*shell, *command[1:]],
+            env={"PATH": os.environ["PATH"], "AWS_BATCH_JOB_ARRAY_INDEX": str(number), "AWS_BATCH_JOB_ARRAY_SIZE": "7"},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for number in range(len(original))
+    ]  # fmt: skip
+    assert seen == [f"{index}/10000 a b * $x c,d\n" for index in original]
+
+
+def test_a_plain_job_is_the_first_of_its_list() -> None:
+    command = Shards([12], 20, _SHOW).wrapped
+    child = subprocess.run(command, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=True)
+    assert child.stdout == "12/20 a b * $x c,d\n"
+
+
+def _job(**more: object) -> dict[str, object]:
+    names = {"jobId": "j", "jobName": "n", "jobQueue": "arn:aws:batch:r:1:job-queue/q", "jobDefinition": "d:1"}
+    return {**names, "status": "FAILED", "container": {"command": ["x"], "image": "i"}, **more}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "message"),
+    [
+        ([], "AWS Batch in us-east-1 has no job j; it forgets jobs a week after their end; run: ls-job --all"),
+        ([_job(status="RUNNING")], "j is RUNNING; retry it when it has ended, or end it: stop-job j"),
+        ([_job(status="PENDING", arrayProperties={"size": 4, "statusSummary": {"FAILED": 1, "SUCCEEDED": 2}})], "j is PENDING, 3 of its 4 shards have ended; retry it when it has ended, or end it: stop-job j"),
+    ],
+)  # fmt: skip
+def test_jobs_that_cannot_be_retried(connect_to, jobs, message) -> None:
+    with answering((200, {"jobs": jobs})) as aws, pytest.raises(DockerutilsError) as caught:
+        retry.parameters(connect_to(aws), "j")
+    assert str(caught.value) == message
+
+
+def test_one_shard_is_not_retried(connect_to) -> None:
+    with answering((200, {"jobs": [_job(jobId="k:3")]})) as aws, pytest.raises(DockerutilsError) as caught:
+        retry.parameters(connect_to(aws), "k:3")
+    assert str(caught.value) == "k:3 is one shard; name its job: submit-image --retry k"
+
+
+def test_what_was_set_for_the_job_is_set_for_its_retry(connect_to) -> None:
+    needs = [{"type": "MEMORY", "value": "512"}]
+    job = _job(
+        container={"command": ["x"], "image": "i", "resourceRequirements": needs},
+        retryStrategy={"attempts": 3},
+        timeout={"attemptDurationSeconds": 60},
+        parameters={},
+    )
+    with answering((200, {"jobs": [job]})) as aws:
+        assert retry.parameters(connect_to(aws), "j") == (
+            {
+                "jobName": "n",
+                "jobQueue": "q",
+                "jobDefinition": "d:1",
+                "retryStrategy": {"attempts": 3},
+                "timeout": {"attemptDurationSeconds": 60},
+                "containerOverrides": {"command": ["x"], "resourceRequirements": needs},
+            },
+            1,
+        )
+
+
+def test_a_list_that_is_too_long(connect_to) -> None:
+    first = Shards(list(range(0, 10_000, 2)), 10_000, ["x"])
+    job = _job(arrayProperties={"size": 5000}, container={"command": first.wrapped, "image": "i"})
+    failed = [
+        {"arrayProperties": {"index": index}, "jobId": f"j:{index}", "jobName": "n", "status": "FAILED"}
+        for index in range(4999)
+    ]
+    answers = (200, {"jobs": [job]}), (200, {"jobSummaryList": failed})
+    with answering(*answers) as aws, pytest.raises(DockerutilsError) as caught:
+        retry.parameters(connect_to(aws), "j")
+    assert str(caught.value) == ("4999 shards of j failed, whose list is too long for one job; submit the image again")
