@@ -66,7 +66,7 @@ def parameters(session: Session, identity: str) -> tuple[dict[str, Any], int]:
         "jobQueue": job["jobQueue"].rpartition("/")[2],
         "jobDefinition": job["jobDefinition"],
         **submission.Limits(len(failed)).parameters(),
-        **{name: job[name] for name in ("retryStrategy", "timeout", "parameters") if job.get(name)},
+        **{name: _given(job[name]) for name in ("retryStrategy", "timeout", "parameters") if job.get(name)},
     }
     command = [*(job["container"].get("command") or ())]
     if shards and len(failed) < (array or 1):
@@ -81,6 +81,11 @@ def parameters(session: Session, identity: str) -> tuple[dict[str, Any], int]:
             )
     again |= submission.overrides(command, job["container"].get("resourceRequirements") or ())
     return again, len(failed)
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values without the empty lists that AWS adds."""
+    return {name: value for name, value in values.items() if value != []}
 
 
 def _ended(session: Session, identity: str) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def test_an_array_of_20_shards_of_which_3_fail_and_their_retries(batch, ecr, app
     assert batch.job(_job(retried))["container"]["command"] == ["sh", "-c", "exit 6"]
 
     assert batch.until(array)["arrayProperties"]["statusSummary"]["FAILED"] == 3
-    assert batch.messages(f"{array}:4") == ["shard 4 of , fast"]
+    assert batch.messages(f"{array}:4") == ["shard 4 of 20, fast"]
     printed = app("--retry", array, "--queue", "second", "--memory", "4", "--dry-run")
     second = app("--retry", array, "--queue", "second", "--memory", "4")
     assert (printed.status, printed.out) == (0, f"{second.echoed[0]}\n")
@@ -217,33 +217,42 @@ def test_publication_tag_names_the_registry(batch, ecr, app) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("dockerfile", "message"),
-    [
-        ('ENTRYPOINT ["busybox", "env"]\n', "a retry of some shards runs sh, and {} has the ENTRYPOINT busybox env; submit the image again, or make it the CMD"),
-        ("RUN rm /bin/sh\n", "a retry of some shards runs sh, and {} has none; submit the image again, or add sh to it"),
-    ],
-)  # fmt: skip
-def test_images_that_cannot_run_a_part_of_the_shards(batch, app, dockerfile, message) -> None:
+def test_images_that_cannot_run_a_part_of_the_shards(batch, app) -> None:
     batch.queue()
-    app.write({"docker/train/Dockerfile": f"FROM local/busybox\n{dockerfile}"})
     engine = batch.engine
-    engine.docker("build", "-t", "local/odd", "-f", f"{app.root}/docker/train/Dockerfile", f"{app.root}")
-    [image] = engine.api("GET", "/images/local/odd/json")["RepoDigests"]
-    array = batch.submit("odd", "", image=image, shards=2, containerOverrides={"command": ["busybox", "false"]})
-    batch.until(array)
-    # All have failed: the same job again needs no sh.
-    assert app("--retry", array, "--dry-run").status == 0
-    partly = batch.submit("part", "", image=image, shards=2, containerOverrides={"command": ["busybox", "sleep", "2"]})
-    batch.client.terminate_job(jobId=f"{partly}:1", reason="not needed")
-    assert batch.until(partly)["arrayProperties"]["statusSummary"]["FAILED"] == 1
-    outcome = app("--retry", partly)
-    engine.docker("image", "rm", "--force", "local/odd")
-    gone = app("--retry", partly)
-    assert (outcome.status, outcome.err) == (1, f"submit-image: {message.format(image)}\n")
-    assert gone.err == (
-        f"submit-image: this engine does not have {image}, to see whether it has sh; run: docker pull {image}\n"
-    )
+    dockerfiles = {"entry": 'ENTRYPOINT ["busybox", "env"]\n', "plain": "RUN rm /bin/sh\n"}
+    images, jobs = {}, {}
+    for name, text in dockerfiles.items():
+        app.write({"docker/train/Dockerfile": f"FROM local/busybox\n{text}"})
+        engine.docker("build", "-t", f"local/{name}", "-f", f"{app.root}/docker/train/Dockerfile", f"{app.root}")
+        [images[name]] = engine.api("GET", f"/images/local/{name}/json")["RepoDigests"]
+        command = {"containerOverrides": {"command": ["busybox", "sleep", "2"]}}
+        jobs[name] = batch.submit(name, "", image=images[name], shards=2, **command)
+        batch.client.terminate_job(jobId=f"{jobs[name]}:1", reason="not needed")
+    assert [batch.until(job)["arrayProperties"]["statusSummary"]["FAILED"] for job in jobs.values()] == [1, 1]
+    refused = [app("--retry", job) for job in jobs.values()]
+    engine.docker("image", "rm", "--force", "local/entry", "local/plain")
+    gone = app("--retry", jobs["plain"])
+    assert [(each.status, each.out, each.err) for each in (*refused, gone)] == [
+        (
+            1,
+            "",
+            f"submit-image: a retry of some shards runs sh, and {images['entry']} has the ENTRYPOINT busybox env; "
+            "submit the image again, or make it the CMD\n",
+        ),
+        (
+            1,
+            "",
+            f"submit-image: a retry of some shards runs sh, and {images['plain']} has none; submit the image again, "
+            "or add sh to it\n",
+        ),
+        (
+            1,
+            "",
+            f"submit-image: this engine does not have {images['plain']}, to see whether it has sh; run: docker pull "
+            f"{images['plain']}\n",
+        ),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_what_was_set_for_the_job_is_set_for_its_retry(connect_to) -> None:
     needs = [{"type": "MEMORY", "value": "512"}]
     job = _job(
         container={"command": ["x"], "image": "i", "resourceRequirements": needs},
-        retryStrategy={"attempts": 3},
+        retryStrategy={"attempts": 3, "evaluateOnExit": []},
         timeout={"attemptDurationSeconds": 60},
         parameters={},
     )
@@ -94,6 +94,14 @@ def test_what_was_set_for_the_job_is_set_for_its_retry(connect_to) -> None:
             },
             1,
         )
+
+
+def test_if_all_shards_failed_the_job_is_the_same_whatever_the_image(connect_to) -> None:
+    job = _job(arrayProperties={"size": 2})
+    failed = [{"arrayProperties": {"index": n}, "jobId": f"j:{n}", "jobName": "n", "status": "FAILED"} for n in (0, 1)]
+    with answering((200, {"jobs": [job]}), (200, {"jobSummaryList": failed})) as aws:
+        again, shards = retry.parameters(connect_to(aws), "j")
+    assert (again["arrayProperties"], again["containerOverrides"], shards) == ({"size": 2}, {"command": ["x"]}, 2)
 
 
 def test_a_list_that_is_too_long(connect_to) -> None:

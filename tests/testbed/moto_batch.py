@@ -3,7 +3,7 @@
 moto 5 alone starts a container for each job, through the docker package and so on the engine of DOCKER_HOST. These parts
 are missing or different there, and are added here:
 
-- AWS_BATCH_JOB_ARRAY_INDEX, AWS_BATCH_JOB_ATTEMPT and AWS_BATCH_JQ_NAME; moto mixes up the environments of an array's
+- AWS_BATCH_JOB_ARRAY_INDEX and _SIZE, AWS_BATCH_JOB_ATTEMPT and AWS_BATCH_JQ_NAME; moto mixes up the environments of an array's
   children where the job overrides the environment;
 - exit codes and reasons, in the job and in its attempts; `arrayProperties` of children; a parent's state follows its
   children, and to terminate a parent terminates them;
@@ -220,7 +220,9 @@ class Job(MotoJob):
         values = {each["name"]: each["value"] for each in [*defined, *self.container_overrides.get(p, [])]}
         values |= {"AWS_BATCH_JOB_ID": self.job_id, "AWS_BATCH_JQ_NAME": self.job_queue.name}
         if self.index is not None:
+            parent = self.all_jobs[self.job_id.partition(":")[0]]
             values["AWS_BATCH_JOB_ARRAY_INDEX"] = str(self.index)
+            values["AWS_BATCH_JOB_ARRAY_SIZE"] = str(parent.array_properties["size"])
         return [{"name": name, "value": value} for name, value in values.items()]
 
     def describe_short(self) -> dict[str, Any]:
