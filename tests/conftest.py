@@ -32,9 +32,11 @@ from dockerutils.docks.records import Dock
 from dockerutils.project import project as projects
 from dockerutils.project.project import Project
 from tests.support import Terminal, write_tree
+from tests.testbed import aws as testbed_aws
 from tests.testbed import batch as testbed_batch
 from tests.testbed import debian, images, nvidia
 from tests.testbed import swarm as testbed_swarm
+from tests.testbed.aws import Aws, Front
 from tests.testbed.batch import Batch
 from tests.testbed.engine import CONTAINERD, Engine, running
 from tests.testbed.host import Host, at_home, serving
@@ -259,6 +261,15 @@ def batch(_batch: Batch, containerd_engine: Engine, monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(name, value)
     yield _batch
     _batch.aws.reset()
+
+
+@pytest.fixture
+def front(isolated: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+    """Point boto3 at a proxy with nothing behind it: the test writes the answers."""
+    with testbed_aws.before(Aws("http://127.0.0.1:1")) as front:
+        for name, value in front.aws.environment().items():
+            monkeypatch.setenv(name, value)
+        yield front
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,9 @@ DOCK = "MONIKER|ADDRESS"  # a registered dock in the usage
 FOR_PLATFORM = "for this platform, such as linux/amd64 (default: the key platform)"  # in the help of --platform
 COMMON = "common options"  # the title of the last group of options
 _ENVIRONMENT = "\n\nenvironment:\n"
+AWS_JOBS = """\
+  DOCKERUTILS_QUEUE             job queue (default: the key batch_queue)
+  AWS_PROFILE, AWS_REGION ...   as for the aws command"""  # the variables of commands about jobs on AWS Batch
 _DEFAULT_DOCK = "dock (default: the dock of this shell)"
 
 BURST = 0.5  # seconds after a signal in which further ones are ignored
@@ -125,6 +128,16 @@ class Parser(argparse.ArgumentParser):
     def add_docks(self) -> None:
         """Add an argument, any number of docks."""
         self.add_argument("docks", metavar=DOCK, nargs="*", help="docks (default: the dock of this shell)")
+
+    def add_job(self, *, optional: bool = False) -> None:
+        """Add an argument, a job on AWS Batch."""
+        what = "name, image or id of the job, or the beginning of its id"
+        self.add_argument("job", metavar="JOB", nargs="?" if optional else None, help=what)
+
+    def add_queue(self) -> None:
+        """Add `--queue`, the queue of a job."""
+        what = "job queue (default: the key batch_queue, or DOCKERUTILS_QUEUE)"
+        self.add_argument("--queue", metavar="NAME", help=what)
 
     def add_command(self, metavar: str, what: str, *, required: bool = False) -> None:
         """Add a command behind the arguments that have been added."""

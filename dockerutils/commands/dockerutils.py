@@ -56,11 +56,12 @@ _NAME = "dockerutils"
 
 # The list of commands, without the actions of this one; `source dock` is a file for the shell.
 _GROUPS = {
-    "Images": ["build-image", "run-image", "ls-image", "publish-image", "transfer-image", "submit-image"],
+    "Images": ["build-image", "run-image", "ls-image", "publish-image", "transfer-image"],
     "Versions": ["find-image", "make-version", "genversion", "image-script"],
     "Notebooks": ["run-notebook", "nb-dock"],
     "Docks": ["register-dock", "source dock", "ls-dock", "ssh-dock", "unregister-dock", "dock-environment"],
     "On a dock": ["sync-up", "sync-down", "attach-image"],
+    "Jobs": ["submit-image", "ls-job", "stop-job"],
     "AWS": ["create-dock", "start-dock", "stop-dock", "destroy-dock"],
 }
 _HINTS = """\

@@ -22,16 +22,12 @@ _EXAMPLES = """\
   submit-image train --memory 16 -- train.py   run another command, in 16 GB
   submit-image --retry JOB                     run again what failed"""
 
-_ENVIRONMENT = """\
-  DOCKERUTILS_QUEUE             job queue (default: the key batch_queue)
-  AWS_PROFILE, AWS_REGION ...   as for the aws command"""
-
 _warn = partial(console.warn, "submit-image")
 
 
 def parser() -> program.Parser:
     """Return the parser of submit-image."""
-    parser = program.Parser("submit-image", f"{__doc__}", _EXAMPLES, environment=_ENVIRONMENT)
+    parser = program.Parser("submit-image", f"{__doc__}", _EXAMPLES, environment=program.AWS_JOBS)
     parser.add_argument("image", metavar="IMAGE", nargs="?", help="subdirectory of docker/, or synthetic image")
     parser.add_command("COMMAND [ARG ...]", "run COMMAND instead of the key cmd")
     job = parser.add_argument_group("job")

@@ -72,14 +72,18 @@ class Meter:
         if not self._start:
             self._start = time.monotonic()
         rate = sent / max(time.monotonic() - self._start, 1e-3)
-        state = f"{amount(sent)} at {amount(rate)}/s"
         if not total:
-            return state
+            return f"{amount(sent)} at {amount(rate)}/s"
         total = max(sent, total)  # it can be an estimate
-        full = round(_BAR * sent / total)
         left = round((total - sent) / rate) if rate else 0
-        bar = f"[{'#' * full}{'.' * (_BAR - full)}]"
-        return f"{bar} {amount(sent)} of {amount(total)} at {amount(rate)}/s, {left // 60}:{left % 60:02} left"
+        state = f"{amount(sent)} of {amount(total)} at {amount(rate)}/s"
+        return f"{bar(sent, total)} {state}, {left // 60}:{left % 60:02} left"
+
+
+def bar(done: float, total: float) -> str:
+    """Return a bar of fixed width, as full as `done` is of `total`."""
+    full = round(_BAR * done / total)
+    return f"[{'#' * full}{'.' * (_BAR - full)}]"
 
 
 def amount(size: float) -> str:

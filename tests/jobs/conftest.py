@@ -1,24 +1,14 @@
-"""Fixtures for jobs: answers of AWS Batch that a test writes."""
+"""Fixtures for jobs."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from dockerutils.aws.session import Session
-from tests.testbed import aws as testbed
-from tests.testbed.aws import Aws, Front
-
-
-@pytest.fixture
-def front(isolated: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
-    """Point boto3 at a proxy with nothing behind it: the test writes the answers."""
-    with testbed.before(Aws("http://127.0.0.1:1")) as front:
-        for name, value in front.aws.environment().items():
-            monkeypatch.setenv(name, value)
-        yield front
+from tests.testbed.aws import Aws
 
 
 @pytest.fixture

@@ -1,0 +1,98 @@
+"""From what a user writes to jobs of AWS Batch: a name, that of an image, an id, or the unique beginning of one."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from dockerutils.aws.errors import Refused
+from dockerutils.aws.session import Session
+from dockerutils.core.errors import DockerutilsError, UserError
+from dockerutils.core.suggestions import nearest
+from dockerutils.docker import references
+from dockerutils.jobs import queues, states, submission
+from dockerutils.jobs.states import Job
+from dockerutils.project import project as projects
+
+_ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?::[0-9]+)?"
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
+_SHORT = 8  # characters of an id that tables show
+
+
+def short(job: Job) -> str:
+    """Return the beginning of a job's id, as tables show it."""
+    return job.id[:_SHORT]
+
+
+def queue_names(given: str | None, environ: Mapping[str, str]) -> list[str]:
+    """Return the queues to look at: that of --queue, all those of the project here, or that of the variable."""
+    named = [] if given else _of_project(environ)
+    return named or [queues.name(given, None, environ)]
+
+
+def _of_project(environ: Mapping[str, str]) -> list[str]:
+    try:
+        project = projects.find(os.getcwd(), environ)
+    except UserError:
+        return []  # this is no project
+    settings = (project.settings_of(project.config.peek(name), docked=False) for name in project.names())
+    return list(dict.fromkeys(filter(None, (each.word("batch_queue") for each in settings))))
+
+
+def listed(session: Session, names: Sequence[str]) -> list[Job]:
+    """Return the jobs of these queues, the newest first; DockerutilsError if one of the queues does not exist."""
+    return _in_queues(session, names, partial(states.in_queue, session))
+
+
+def _in_queues(session: Session, names: Sequence[str], ask: Callable[[str], list[Job]]) -> list[Job]:
+    found: list[Job] = []
+    for name in names:
+        try:
+            found += ask(name)
+        except Refused as error:
+            if error.code == "ClientException":
+                queues.find(session, name)  # it explains what is wrong with the queue
+            raise
+    return sorted(found, key=lambda job: -job.created)
+
+
+def matching(session: Session, text: str, given: str | None, environ: Mapping[str, str]) -> list[Job]:
+    """Return the jobs of that name, the newest first, or of that image, or the one whose id is that, or begins so.
+
+    `given` is the value of --queue. Raises DockerutilsError if there is none.
+    """
+    if re.fullmatch(_ID, text):
+        return [states.describe(session, text)]
+    names = queue_names(given, environ)
+    found: list[Job] = []
+    if re.fullmatch(_NAME, text):
+        wanted = dict.fromkeys((text, submission.name(references.tag(projects.login_name(environ)), text)))
+        of_name = (_in_queues(session, names, partial(_named, session, each)) for each in wanted)
+        found = next(filter(None, of_name), [])
+    known = [] if found else listed(session, names)
+    found = found or [job for job in known if job.id.startswith(text)]
+    if not found:
+        where = f"queue {names[0]} has" if len(names) == 1 else f"queues {', '.join(names)} have"
+        near = nearest(text, {job.name for job in known})
+        advice = f"did you mean {near}?" if near else "run: ls-job --all"
+        raise DockerutilsError(f"{where} no job {text}; {advice}")
+    if known and len(found) > 1:
+        ids = ", ".join(job.id for job in found)
+        raise UserError(f"the ids of {len(found)} jobs begin with {text}: {ids}; write more of one")
+    described = states.described(session, [job.id for job in found])
+    return [described.get(job.id, job) for job in found]
+
+
+def _named(session: Session, name: str, queue: str) -> list[Job]:
+    return states.named(session, queue, name)
+
+
+def shard(session: Session, job: Job, index: str) -> Job:
+    """Return a child of an array; UserError if the job has none with that index."""
+    if job.size is None:
+        raise UserError(f"job {job.name} is not an array; leave out the index {index}")
+    if not re.fullmatch("[0-9]{1,5}", index) or int(index) >= job.size:
+        raise UserError(f"job {job.name} has no shard {index}; write a number from 0 to {job.size - 1}")
+    return states.describe(session, f"{job.id}:{int(index)}")
