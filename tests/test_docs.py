@@ -198,6 +198,8 @@ def test_every_variable_that_is_read_is_documented() -> None:
     assert "DOCK_WORKSPACES" in read
     documented = "".join(page.read_text() for page in DOCS.glob("*.md"))
     assert {name for name in read if name not in documented} == set()
+    rows = re.findall(r"^\| `([A-Z_]+)`", (DOCS / "configuration.md").read_text(), re.MULTILINE)
+    assert len(rows) == len(set(rows))
 
 
 def test_the_table_of_commands_has_every_command() -> None:
