@@ -33,6 +33,11 @@ _ENVIRONMENT = """\
 _COMMAND = "run-notebook"
 _NAME = "notebook"
 _DEFAULT = "resero-labs/docker-ds"
+# What is used instead where these cannot be pulled: the images that the Jupyter project maintains.
+_FALLBACKS = {
+    f"{_DEFAULT}:latest": "quay.io/jupyter/scipy-notebook:latest",
+    f"{_DEFAULT}:gpu": "quay.io/jupyter/pytorch-notebook:cuda12-latest",
+}
 _DONT_PULL = "DOCKER_DS_DONT_PULL"
 _DIFFS = ("RESERO_JUPYTER_DIFFS", "DOCKER_DS_DIFFS")
 _HOME = "/home/jovyan"  # the home directory in images of jupyter/docker-stacks and similar ones
@@ -87,7 +92,7 @@ def handle(args: argparse.Namespace) -> None:
     port = server.free_port(int(args.port) if args.port else None, server.listening(answer))
     home = next((line[5:] for line in answer if line.startswith("HOME /")), "~" if dock else os.path.expanduser("~"))
     run = compose(project, image, port, args, home)
-    provide(project, image, run, dry_run=args.dry_run)
+    run = provide(project, image, run, dry_run=args.dry_run)
     visit = Visit(_COMMAND, port, server.new_token())
     if dock:
         run_on_dock(project, dock, run, visit, args)
@@ -136,37 +141,52 @@ def compose(project: Project, image: Image, port: int, args: argparse.Namespace,
     )
 
 
-def provide(project: Project, image: Image, run: invocation.Run, *, dry_run: bool) -> None:
+def provide(project: Project, image: Image, run: invocation.Run, *, dry_run: bool) -> invocation.Run:
     """Build the image, with the bases that the engine does not have, or pull it for the platform of the run.
 
-    DockerutilsError if there is no image in the end; its message names the setting to change. So also if it is for
-    another platform than the dock.
+    Return the run, with the image of FALLBACKS if the default one is not available. DockerutilsError if there is no
+    image in the end; its message names the setting to change. So also if it is for another platform than the dock.
     """
     if image.directory is not None:
         build.build_to_run(project, image, by=_COMMAND, dry_run=dry_run)
     elif not project.environ.get(_DONT_PULL):
-        pull(project, image, run.platform, dry_run=dry_run)
-    elif not (dry_run or engine.has_image(image.reference, project.environ)):
-        raise DockerutilsError(
-            f"the engine does not have {image.reference}, and {_DONT_PULL} is set; unset it, or {_ADVICE}"
-        )
+        run = run._replace(reference=pull(project, image.reference, run.platform, dry_run=dry_run))
+    elif not dry_run:
+        run = run._replace(reference=local(project, image.reference))
     if project.docked and not dry_run:
-        require_image(project, image, run, emulation=f"set args = --platform {{}} in [{_NAME}]")
+        repository, _, tag = run.reference.rpartition(":")
+        used = image._replace(repository=repository, tag=tag)
+        require_image(project, used, run, emulation=f"set args = --platform {{}} in [{_NAME}]")
+    return run
 
 
-def pull(project: Project, image: Image, platform: Sequence[str], *, dry_run: bool) -> None:
-    """Pull the image; if that fails, use the local one."""
+def local(project: Project, reference: str) -> str:
+    """Return the reference of an image that the engine has, or of its fallback; DockerutilsError if it has neither."""
+    for each in filter(None, (reference, _FALLBACKS.get(reference))):
+        if engine.has_image(each, project.environ):
+            return each
+    raise DockerutilsError(f"the engine does not have {reference}, and {_DONT_PULL} is set; unset it, or {_ADVICE}")
+
+
+def pull(project: Project, reference: str, platform: Sequence[str], *, dry_run: bool) -> str:
+    """Pull an image and return its reference; if that fails, use the local one, or pull the fallback."""
     if not dry_run:
         engine.require(project.environ)
+    fallback = _FALLBACKS.get(reference)
+    command = Command(["docker", "pull", *platform, reference])
     try:
-        command = ["docker", "pull", *platform, image.reference]
-        process.run(Command(command), dry_run=dry_run, to_stderr=True)
+        process.run(command, dry_run=dry_run, to_stderr=True, hold_errors=fallback is not None)
     except CommandFailed as failure:
-        if not engine.has_image(image.reference, project.environ):
+        if engine.has_image(reference, project.environ):
+            console.warn(_COMMAND, f"docker cannot pull {reference}; using the local image")
+        elif fallback:
+            console.note(_COMMAND, f"docker cannot pull {reference}; using {fallback}")
+            return pull(project, fallback, platform, dry_run=dry_run)
+        else:
             raise CommandFailed(
-                failure.status, f"docker cannot pull {image.reference}, and it is not on this engine; {_ADVICE}"
+                failure.status, f"docker cannot pull {reference}, and it is not on this engine; {_ADVICE}"
             ) from None
-        console.warn(_COMMAND, f"docker cannot pull {image.reference}; using the local image")
+    return reference
 
 
 def serve(command: Command, container: str, visit: Visit, args: argparse.Namespace, dock: Dock | None = None) -> None:

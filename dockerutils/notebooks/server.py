@@ -134,5 +134,6 @@ def announced(
 def _announce(visit: Visit, status: int) -> None:
     if status in (401, 403):
         console.warn(visit.command, "Jupyter uses its own token or password; see its output above")
-    console.note(visit.command, "Jupyter is ready; open this URL, or press Ctrl-C to stop:")
+    where = "in a browser, or in VS Code: Select Kernel > Existing Jupyter Server"
+    console.note(visit.command, f"Jupyter is ready; open this URL {where}; Ctrl-C stops it")
     print(visit.url, flush=True)

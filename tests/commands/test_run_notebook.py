@@ -14,9 +14,11 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from dockerutils.commands import run_notebook
 from dockerutils.commands.run_notebook import main
 from dockerutils.notebooks import server
 from tests.support import App, call, wait_for, write_tree
+from tests.testbed import registry
 from tests.testbed.jupyter import BIN, Running
 from tests.testbed.registry import daemon
 from tests.testbed.relay import inside
@@ -205,13 +207,50 @@ def test_no_engine(app):
     )
 
 
-def test_an_image_that_docker_cannot_pull(containerd_engine, app):
-    outcome = app()
+@pytest.mark.parametrize(
+    ("argv", "tag", "fallback"),
+    [
+        pytest.param([], "latest", "quay.io/jupyter/scipy-notebook:latest", id="latest"),
+        pytest.param(["-g"], "gpu", "quay.io/jupyter/pytorch-notebook:cuda12-latest", id="gpu"),
+    ],
+)
+def test_images_that_docker_cannot_pull(containerd_engine, app, argv, tag, fallback):
+    outcome = app(*argv)
     assert outcome.status == 1
-    assert outcome.echoed == ["docker pull resero-labs/docker-ds:latest"]
-    assert outcome.err.splitlines()[-1] == (
-        f"run-notebook: docker cannot pull resero-labs/docker-ds:latest, and it is not on this engine; {ADVICE}"
+    assert outcome.echoed == [f"docker pull resero-labs/docker-ds:{tag}", f"docker pull {fallback}"]
+    lines = [line for line in outcome.err.splitlines() if line.startswith("run-notebook: docker")]
+    assert "denied" not in outcome.err.partition(lines[0])[0]
+    assert lines[0] == f"run-notebook: docker cannot pull resero-labs/docker-ds:{tag}; using {fallback}"
+    assert lines[-1] == f"run-notebook: docker cannot pull {fallback}, and it is not on this engine; {ADVICE}"
+
+
+def test_the_default_image_has_a_fallback_that_is_pulled(containerd_engine, app, monkeypatch):
+    with registry.serving(containerd_engine, "localhost") as there:
+        image = f"{there.host}/jupyter/scipy-notebook:latest"
+        containerd_engine.docker("tag", "local/busybox:latest", image)
+        containerd_engine.docker("push", "--quiet", image)
+        containerd_engine.docker("image", "rm", image)
+        monkeypatch.setitem(run_notebook._FALLBACKS, "resero-labs/docker-ds:latest", image)
+        pulled = app("-p", "9000")
+        monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
+        local = app("-p", "9000")
+        containerd_engine.docker("image", "rm", image)
+    rest = f"docker cannot pull resero-labs/docker-ds:latest; using {image}\n"
+    assert f"\n\nrun-notebook: {rest}" in pulled.err
+    assert "Error" not in pulled.err.partition(rest)[0]
+    run = ran(app, image, 9000)
+    for outcome, pulls in ((pulled, ["docker pull resero-labs/docker-ds:latest", f"docker pull {image}"]), (local, [])):
+        assert [re.sub(r"--name \S+", "--name NAME", line) for line in outcome.echoed] == [*pulls, run]
+
+
+def test_the_local_default_image_is_preferred_to_the_fallback(containerd_engine, app):
+    containerd_engine.docker("tag", "local/busybox:latest", "resero-labs/docker-ds:latest")
+    outcome = app("-p", "9000")
+    containerd_engine.docker("image", "rm", "resero-labs/docker-ds:latest")
+    assert (
+        "run-notebook: warning: docker cannot pull resero-labs/docker-ds:latest; using the local image\n" in outcome.err
     )
+    assert outcome.echoed[-1].endswith(" resero-labs/docker-ds:latest")
 
 
 def test_a_missing_image_that_must_not_be_pulled(containerd_engine, app, monkeypatch):
@@ -288,6 +327,8 @@ def test_stdout_is_the_url_and_the_container_ends_with_the_command(containerd_en
     notebook = start(f"cmd = {WEB}")
     url = notebook.url()
     token = url.partition("?token=")[2]
+    ready = "open this URL in a browser, or in VS Code: Select Kernel > Existing Jupyter Server; Ctrl-C stops it\n"
+    assert f"\nrun-notebook: Jupyter is ready; {ready}" in notebook.stderr
     assert re.fullmatch("[0-9a-f]{48}", token)
     (name,) = containers(containerd_engine)
     assert f"JUPYTER_TOKEN={token}" in containerd_engine.docker("inspect", "-f", "{{.Config.Env}}", name)

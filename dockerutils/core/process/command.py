@@ -41,20 +41,22 @@ class Command(NamedTuple):
         return f"{self.stdin.source} | {line}" if self.stdin else line
 
 
-def run(
+def run(  # noqa: PLR0913 - keywords, which callers read by name
     command: Command,
     *,
     dry_run: bool = False,
     unshown: Mapping[str, str] | None = None,
     to_stderr: bool = False,
     escaped: Collection[int] = (),
+    hold_errors: bool = False,
 ) -> None:
     """Print `command`, execute it and wait for it; CommandFailed carries its status if that is not 0.
 
     SIGINT and SIGTERM are passed on, and the child has ended when this returns or raises. `unshown` are variables of
     the child that the printed line omits: what they name is gone before anybody can paste it. With `to_stderr` the
     child's stdout goes to our stderr. What it writes to `escaped`, which is STDERR or both STDOUT and STDERR, goes to
-    our stderr with control characters escaped, and CommandFailed carries the end of it.
+    our stderr with control characters escaped, and CommandFailed carries the end of it. With `hold_errors`, only
+    CommandFailed has what the child writes to stderr, for a caller that has another way.
     """
     if _announce(command, dry_run=dry_run):
         return
@@ -68,14 +70,14 @@ def run(
                 Streams(
                     PIPE if command.stdin else None,
                     relay.output if relay and STDOUT in escaped else STDERR if to_stderr else None,
-                    relay.output if relay else None,
+                    relay.output if relay else PIPE if hold_errors else None,
                 ),
                 environ={**os.environ, **command.env, **(unshown or {})},
                 directory=command.directory,
             )
             if relay:
                 relay.start()
-        child.communicate(text)
+        held = child.communicate(text)[1]
     except (KeyboardInterrupt, Terminated) as interruption:
         if child:
             spawn.end_after(interruption, child)
@@ -83,7 +85,7 @@ def run(
     finally:
         written = relay.finish() if relay else ""
     if status := spawn.status(child):
-        raise CommandFailed(status, stderr=written)
+        raise CommandFailed(status, stderr=held.decode(errors="replace") if hold_errors else written)
 
 
 def _relay() -> Relay:
