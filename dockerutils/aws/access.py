@@ -73,15 +73,15 @@ def _ssh_networks(permission: Mapping[str, Any]) -> list[str]:
 
 def _replace(ec2: Ec2, group: str, admitted: Sequence[str], network: str, rollback: Rollback) -> None:
     if network not in admitted:
-        _change(ec2, "authorize", group, network, rollback)
+        change(ec2, "authorize", group, [ssh_rule(network)], rollback)
     for other in admitted:
         if other != network:
-            _change(ec2, "revoke", group, other, rollback)
+            change(ec2, "revoke", group, [ssh_rule(other)], rollback)
 
 
-def _change(ec2: Ec2, do: str, group: str, network: str, rollback: Rollback) -> None:
-    """Authorize or revoke access for a network, and record how to put it back."""
-    parameters = {"GroupId": group, "IpPermissions": [ssh_rule(network)]}
+def change(ec2: Ec2, do: str, group: str, rules: Sequence[Mapping[str, Any]], rollback: Rollback) -> None:
+    """Authorize or revoke rules, as EC2 takes them, and record how to put that back."""
+    parameters = {"GroupId": group, "IpPermissions": [*rules]}
     back = "revoke" if do == "authorize" else "authorize"
     operation, opposite = (f"{each}-security-group-ingress" for each in (do, back))
     what = f"a change of security group {group}"

@@ -19,8 +19,10 @@ from dockerutils.core.errors import UserError
 from dockerutils.core.progress import Lines
 from dockerutils.docks import contexts, engine_socket, inventory, remote
 from dockerutils.docks.records import Dock
+from dockerutils.swarm import membership
 
 _COMMAND = "destroy-dock"
+_ANSWER = 3.0  # seconds for docks to say whether they are in a swarm
 _EXAMPLES = """\
   destroy-dock gpu             ask, then destroy the dock
   destroy-dock gpu big -y      destroy two at the same time, without asking
@@ -54,6 +56,8 @@ def handle(args: argparse.Namespace) -> None:
         _remove_leftovers(args, home)
         return
     chosen = instances.choose(args.docks, os.environ, home, incomplete=True)
+    if not args.dry_run:
+        _warn_of_swarms([dock for dock in chosen if not dock.is_incomplete])
     question = f"Destroy {instances.names(chosen)}, with everything on the disk?"
     instances.confirm(question, yes=args.yes, dry_run=args.dry_run)
     session = Session(os.environ, dry_run=args.dry_run)
@@ -66,6 +70,15 @@ def handle(args: argparse.Namespace) -> None:
                 console.note(_COMMAND, f"{dock.moniker} is destroyed: {_list(removed)}")
     for region, docks in by_region.items():
         _destroy(Ec2(session, region), Catalog(session, region), docks, deadline, home)
+
+
+def _warn_of_swarms(docks: Sequence[Dock]) -> None:
+    """Say how to move the services of docks that are nodes of a swarm."""
+    for dock in membership.members(docks, _ANSWER):
+        leave = f"swarm-docks --leave {dock.moniker}"
+        console.warn(
+            _COMMAND, f"{dock.moniker} is in a swarm, whose services there end; to move them first, run: {leave}"
+        )
 
 
 def _destroy(ec2: Ec2, catalog: Catalog, docks: Sequence[DockInstance], deadline: float, home: str) -> None:

@@ -22,6 +22,8 @@ from dockerutils.docks import gpu_usage, inventory, remote, runs, ssh_config
 from dockerutils.docks.gpu_usage import Gpu, Usage
 from dockerutils.docks.records import Dock
 from dockerutils.docks.runs import Run
+from dockerutils.swarm import membership
+from dockerutils.swarm.membership import Membership
 
 _EXAMPLES = """\
   ls-dock                      print a table
@@ -38,9 +40,11 @@ _USERS = 4  # users of a GPU that the table names
 _SCRIPT = "; ".join(
     [
         remote.find_docker(
-            'info -f "{{.ServerVersion}} {{.ContainersRunning}} {{.OSType}}/{{.Architecture}} {{.DockerRootDir}}"'
+            'info -f "{{.ServerVersion}} {{.ContainersRunning}} {{.OSType}}/{{.Architecture}} '
+            f'{membership.FORMAT} {{{{.DockerRootDir}}}}"'
         ),
-        'printf "engine=%s\\n" "$answer"; root=${answer#* * * }',
+        'printf "engine=%s\\n" "$answer"; root=${answer#* * * * }',
+        membership.PROBE,
         'printf "disk=%s\\n" "$(df -Pk "$root" 2>/dev/null || df -Pk /)"',
         'printf "uptime=%s\\n" "$(cat /proc/uptime 2>/dev/null)"',
     ]
@@ -51,8 +55,8 @@ class Row(NamedTuple):
     """One dock: its running `containers`, `free_disk` in bytes on the disk of the engine's data, `uptime` in seconds.
 
     `engine` is the version of its engine, and `platform` what that runs, such as linux/amd64. `gpus` is None if the
-    dock was not asked, and so are the `runs` of images. `reason` says why the engine or the GPUs are not listed: what
-    is wrong; what to do.
+    dock was not asked, and so are the `runs` of images. `swarm` is its place in a swarm, None without one. `reason`
+    says why the engine or the GPUs are not listed: what is wrong; what to do.
     """
 
     moniker: str
@@ -65,6 +69,7 @@ class Row(NamedTuple):
     uptime: int | None = None
     gpus: Sequence[Gpu] | None = None
     runs: Sequence[Run] | None = None
+    swarm: Membership | None = None
     reason: str | None = None
 
 
@@ -91,6 +96,7 @@ def handle(args: argparse.Namespace) -> None:
     inventory.update_ssh_config(listed, home)
     if seconds >= 2 * remote.CHECK:
         remote.drop_dead_connections([remote.of(dock) for dock in listed])
+    nodes: dict[str, str] = {}
     rows = {dock: _incomplete(dock) for dock in listed if dock.is_incomplete}
     complete = [dock for dock in listed if dock not in rows]
     if on_aws := [dock for dock in complete if dock.instance_id and dock.region]:
@@ -99,10 +105,11 @@ def handle(args: argparse.Namespace) -> None:
         query = states.Query(on_aws, os.environ, seconds)
         halfway = deadline - seconds / 2
         first = [dock for dock in complete if dock not in on_aws or remote.of(dock).is_connected]
-        rows |= _probe(first, halfway, with_runs=args.verbose)
+        rows |= _probe(first, halfway, nodes, with_runs=args.verbose)
         instances = query.result(halfway, _warn)
         rows |= {dock: row for dock, instance in instances.items() if (row := _absent(dock, instance))}
-    rows |= _probe([dock for dock in listed if dock not in rows], deadline, with_runs=args.verbose)
+    rows |= _probe([dock for dock in listed if dock not in rows], deadline, nodes, with_runs=args.verbose)
+    rows = {dock: row._replace(swarm=membership.completed(row.swarm, nodes)) for dock, row in rows.items()}
     late = f"did not answer in {seconds:g} s; check that it is up, or wait longer with -t"
     missing = {dock: _row(dock)._replace(reason=f"dock {dock.moniker} {late}") for dock in listed if dock not in rows}
     _show(args, [(rows | missing)[dock] for dock in listed])
@@ -112,8 +119,12 @@ def _show(args: argparse.Namespace, rows: Sequence[Row]) -> None:
     if args.json:
         print(json.dumps([_record(row) for row in rows], indent=2))
         return
-    header = ("MONIKER", "ADDRESS", "STATE", "ENGINE", "CONTAINERS", "FREE", "UPTIME")
-    print(console.table(header, [_cells(row) for row in rows]))
+    header: tuple[str, ...] = ("MONIKER", "ADDRESS", "STATE", "ENGINE", "CONTAINERS", "FREE", "UPTIME")
+    cells = [_cells(row) for row in rows]
+    if any(row.swarm for row in rows):
+        header = (*header, "SWARM")
+        cells = [(*each, row.swarm.shown if row.swarm else "") for each, row in zip(cells, rows, strict=True)]
+    print(console.table(header, cells))
     if gpus := [_gpu_cells(row, number, gpu) for row in rows for number, gpu in enumerate(row.gpus or ())]:
         print("\n" + console.table(("MONIKER", "GPU", "MODEL", "MEMORY", "USED BY"), gpus))
     if found := [(row.moniker, *runs.cells(run)) for row in rows for run in row.runs or ()]:
@@ -133,6 +144,8 @@ def _record(row: Row) -> dict[str, object]:
         record["gpus"] = [gpu._asdict() | {"used_by": used_by} for gpu, used_by in zip(row.gpus, users, strict=True)]
     if row.runs is not None:
         record["runs"] = [run._asdict() for run in row.runs]
+    if row.swarm is not None:
+        record["swarm"] = row.swarm._asdict()
     return record
 
 
@@ -160,8 +173,11 @@ def _absent(dock: Dock, instance: Instance) -> Row | None:
     return row._replace(state=UNREACHABLE, reason=f"{moved}; to follow it, run: start-dock {dock.moniker}")
 
 
-def _probe(docks: Sequence[Dock], deadline: float, *, with_runs: bool) -> dict[Dock, Row]:
-    """Ask docks over ssh; those that do not answer in time are missing."""
+def _probe(docks: Sequence[Dock], deadline: float, nodes: dict[str, str], *, with_runs: bool) -> dict[Dock, Row]:
+    """Ask docks over ssh; those that do not answer in time are missing.
+
+    `nodes` gets the availability of the nodes that managers of swarms list.
+    """
     seconds = max(0.0, deadline - time.monotonic())
     timeout = ("-o", f"ConnectTimeout={int(seconds) + 1}")
     # A third of the time for docker, and for each of the two calls of nvidia-smi.
@@ -170,6 +186,11 @@ def _probe(docks: Sequence[Dock], deadline: float, *, with_runs: bool) -> dict[D
     probes = [["ssh", "-o", "BatchMode=yes", *timeout, dock.host, "--", command] for dock in docks]
     answers = process.capture_within(probes, seconds, _is_refused, limit=_LIMIT)
     rows = {dock: _read(dock, answer) for dock, answer in zip(docks, answers, strict=True) if answer}
+    for dock, answer in zip(docks, answers, strict=True):
+        if answer:
+            place, listed = membership.read(answer.stdout)
+            rows[dock] = rows[dock]._replace(swarm=place)
+            nodes.update(listed)
     if with_runs:
         found = {dock: runs.marked(answer.stdout) for dock, answer in zip(docks, answers, strict=True) if answer}
         rows = {dock: row._replace(runs=found[dock]) for dock, row in rows.items()}

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dockerutils.cli import program
 from dockerutils.core import console
 from dockerutils.docks import contexts, inventory, remote
+from dockerutils.swarm import membership
 
 _EXAMPLES = """\
   unregister-dock gpu            remove the dock gpu
@@ -37,6 +38,12 @@ def handle(args: argparse.Namespace) -> None:
     known = inventory.known(home)
     address = inventory.address_of(args.dock, known, home)
     dock = next((each for each in known if each.address == address), None)
+    # Asked only over a connection that is there: a dock that does not answer is removed without waiting for it.
+    if dock and remote.of(dock).is_connected and membership.members([dock], remote.CHECK):
+        leave = f"swarm-docks --leave {dock.moniker}"
+        console.warn(
+            "unregister-dock", f"{dock.moniker} stays in its swarm; to take it out, register it, then run: {leave}"
+        )
     if not args.dry_run:
         if dock:
             remote.of(dock).disconnect()  # without its stanza, nothing finds the connection

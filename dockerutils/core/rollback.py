@@ -32,6 +32,10 @@ class Rollback:
         """Record how to remove a thing; see Step."""
         self._steps.append(Step(what, remedy, remove))
 
+    def forget(self) -> None:
+        """Keep what has been recorded: from here on it is not undone."""
+        self._steps.clear()
+
     @contextmanager
     def making(self, what: str, remedy: Callable[[], str], remove: Callable[[], str]) -> Iterator[None]:
         """Record what the block creates, also when the block raises, unless the error says that nothing was created.

@@ -101,6 +101,23 @@ class Api:
         """Pull an image for a platform, such as linux/amd64, from the registry in its name; it needs no login."""
         self._work("/images/create", fromImage=repository, tag=tag, platform=platform)
 
+    def tasks(self, **filters: str) -> list[dict[str, Any]]:
+        """Return the tasks of the swarm: those that run, and the last ones that have ended."""
+        return _objects(self._call("GET", "/tasks", filters=_filters(filters)))
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Return the nodes of the swarm."""
+        return _objects(self._call("GET", "/nodes"))
+
+    def join_token(self) -> str:
+        """Return the secret with which workers join the swarm of this manager."""
+        return str(_object(self._call("GET", "/swarm"))["JoinTokens"]["Worker"])
+
+    def join_swarm(self, manager: str, token: str) -> None:
+        """Join the swarm of a manager at `address:port`; return when the engine is its node."""
+        body = {"ListenAddr": "0.0.0.0:2377", "RemoteAddrs": [manager], "JoinToken": token}
+        self._call("POST", "/swarm/join", json.dumps(body))
+
     def _get_all(self, paths: list[str]) -> Iterator[dict[str, Any]]:
         """Yield the answers to several requests, which are sent at once; nothing for one that fails."""
         try:
@@ -148,6 +165,10 @@ class Api:
             except (ValueError, LookupError, TypeError, RecursionError):
                 raise ApiError(text.strip() or f"status {response.status}") from None
         return response
+
+
+def _filters(filters: Mapping[str, str]) -> str:
+    return json.dumps({name: [value] for name, value in filters.items()})
 
 
 def _object(text: bytes) -> dict[str, Any]:

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from dockerutils.core.errors import CommandFailed, DockerutilsError
+from dockerutils.core.errors import CommandFailed
 from dockerutils.core.process import PIPE
 from dockerutils.core.process.children import Child, Children
-from dockerutils.docks.remote import Docker, RemoteHost, find_docker
+from dockerutils.docks import engine_api
+from dockerutils.docks.remote import Docker, RemoteHost
 from dockerutils.docks.ssh_config import SSH_FAILED
 
 if TYPE_CHECKING:
     from dockerutils.docker.api import Api, ApiError
 
-# It becomes a connection to the engine. What it prints before is marked: a login shell can print something too.
-_CONNECT = (
-    f'{find_docker()}; [ -n "$docker" ] && [ -z "$refused" ] || exit 0; '
-    'command -v zstd >/dev/null && echo "dockerutils zstd"; '
-    'echo "dockerutils connected"; exec $sudo"$docker" system dial-stdio'
-)
-_CONNECTED = b"dockerutils connected\n"
-_LIMIT = 1 << 20  # bytes that come before
+_ASK_FOR_ZSTD = 'command -v zstd >/dev/null && echo "dockerutils zstd"'
 # The first engine that says which images of a containerd store are complete, by API 1.47. Older ones get all layers.
 _VERIFIABLE = 27, 2
 
@@ -104,28 +97,10 @@ _ZSTD = [Compressor(("zstd", "-q", "-c", "-T2", "-B2M", level), "zstd -q -d -c")
 
 def probe(host: RemoteHost, children: Children) -> Destination:
     """Return what a host has; an error if it is not reached, or has no docker that its user is allowed to use."""
-    dial = children.start(host.argv(f"sh -c {shlex.quote(_CONNECT)}"), stdin=PIPE)
-    from dockerutils.docker import api  # late: ssh connects meanwhile
+    dial = engine_api.dial(host, children, _ASK_FOR_ZSTD)
+    docker, engine, info, text = engine_api.connect(host, dial)
+    from dockerutils.docker import api  # late: ssh connected meanwhile
 
-    output = b""
-    while not output.endswith(_CONNECTED) and len(output) < _LIMIT and (data := dial.read()):
-        output += data
-    text = output.decode(errors="replace")
-    if not output.endswith(_CONNECTED):
-        dial.finish()
-        if status := dial.wait():
-            raise CommandFailed(status, host.explain(dial.stderr))
-    docker, engine = host.docker_in(text), api.through(dial)
-    try:
-        info = engine.info()
-    except api.ApiError as error:
-        dial.finish()
-        if dial.wait() == SSH_FAILED:
-            raise CommandFailed(SSH_FAILED, host.explain(dial.stderr)) from error
-        reason = (dial.stderr.strip().splitlines() or [str(error)])[-1]
-        raise DockerutilsError(
-            f"docker system dial-stdio on {host.name} does not connect to the engine: {reason}; update docker there"
-        ) from error
     is_classic = api.is_classic(info)
     has_zstd = "\ndockerutils zstd\n" in text
     return Destination(

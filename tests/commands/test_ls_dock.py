@@ -68,7 +68,7 @@ def test_a_dock_that_answers(ls, host, containerd_engine) -> None:
     assert abs(record.pop("free_disk") - free) < 1e9
     assert record == {
         "moniker": "far", "address": "far", "state": "running", "engine": version, "platform": OWN, "containers": 1,
-        "gpus": [], "runs": None, "reason": None,
+        "gpus": [], "runs": None, "swarm": None, "reason": None,
     }  # fmt: skip
     assert host.authentications() == 1
 

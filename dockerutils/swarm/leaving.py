@@ -1,0 +1,196 @@
+"""Take a dock out of its swarm: its containers of services move first, and no manager lists it afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from dockerutils.core import console
+from dockerutils.core.errors import CommandFailed, DockerutilsError
+from dockerutils.core.process.children import Children
+from dockerutils.core.rollback import Rollback
+from dockerutils.docks.records import Dock
+from dockerutils.swarm import nodes
+from dockerutils.swarm.joining import COMMAND
+from dockerutils.swarm.nodes import Node
+
+# Tasks in these states have a container, or will have one.
+_RUNNING = {"assigned", "accepted", "preparing", "ready", "starting", "running"}
+# Seconds until a manager sees that a node is gone: three heartbeats, and some more; until a manager is demoted.
+_GONE, _DEMOTED = 30.0, 30.0
+
+
+class Departure(NamedTuple):
+    """What a dock leaves: `node` is the dock if it answers, else None with the `reason`.
+
+    `id` is its id in the swarm of `manager`, another dock; that is None if no dock is known that manages the swarm.
+    `others` are the docks that are nodes of the same swarm.
+    """
+
+    dock: Dock
+    node: Node | None
+    reason: str
+    manager: Node | None
+    id: str
+    others: Sequence[Node]
+
+
+def find(dock: Dock, among: Sequence[Dock], children: Children) -> Departure:
+    """Return what a dock leaves; the manager is one of the docks `among`.
+
+    DockerutilsError if the dock is in no swarm, or if it does not answer and no manager knows it.
+    """
+    answers = nodes.ask({dock: None} | dict.fromkeys(among), children)
+    found = answers.pop(dock)
+    others = [each for each in answers.values() if not isinstance(each, DockerutilsError)]
+    if isinstance(found, DockerutilsError):
+        return _absent(dock, found, others)
+    if found.state == nodes.INACTIVE:
+        raise DockerutilsError(f"dock {dock.moniker} is in no swarm; see: ls-dock")
+    lists = {each.name: _listed(each) for each in others if each.is_manager}
+    manager = next((each for each in others if found.id in lists.get(each.name, {})), None)
+    known = nodes.listed(found) if found.is_manager else lists[manager.name] if manager else {}
+    return Departure(dock, found, "", manager, found.id, [each for each in others if each.id in known])
+
+
+def _listed(manager: Node) -> Mapping[str, Mapping[str, Any]]:
+    """Return the nodes that a manager lists; a warning says why if it lists none, as without a leader."""
+    try:
+        return nodes.listed(manager)
+    except DockerutilsError as error:
+        console.warn(COMMAND, str(error))
+        return {}
+
+
+def _absent(dock: Dock, reason: DockerutilsError, others: Sequence[Node]) -> Departure:
+    for manager in others:
+        if manager.is_manager:
+            for key, node in _listed(manager).items():
+                if _is(dock, node):
+                    return Departure(dock, None, nodes.about(dock, reason), manager, key, [manager])
+    what = nodes.about(dock, reason)
+    raise CommandFailed(reason.status, f"{what}; no dock that answers is the manager of a swarm with it") from reason
+
+
+def _is(dock: Dock, node: Mapping[str, Any]) -> bool:
+    """Return whether a node is a dock: by its label, or without one by its address or host name."""
+    names = {dock.moniker, dock.ip, dock.hostname}
+    label = nodes.label(node)
+    return label == dock.moniker if label else bool({node["Status"].get("Addr"), nodes.host_name(node)} & names)
+
+
+def leave(departure: Departure, rollback: Rollback, seconds: float, *, force: bool, dry_run: bool) -> list[Dock]:
+    """Let a dock leave and return the docks that have left: with `force`, the last manager takes the others along.
+
+    Its tasks have `seconds` to end.
+    """
+    if departure.node is None:
+        _remove_absent(departure, force=force, dry_run=dry_run)
+        return [departure.dock]
+    if departure.manager:
+        _leave_manager(departure.node, departure.manager, rollback, seconds, dry_run=dry_run)
+        return [departure.dock]
+    return _leave_alone(departure.node, departure.others, force=force, dry_run=dry_run)
+
+
+def _leave_manager(node: Node, manager: Node, rollback: Rollback, seconds: float, *, dry_run: bool) -> None:
+    """Drain a node, let it leave, and remove it from the list of the manager."""
+    drain = manager.line("node", "update", "--availability", "drain", node.id)
+    before = nodes.listed(manager)[node.id]["Spec"]["Availability"]
+    back = manager.line("node", "update", "--availability", before, node.id)
+    if before != "drain":
+        rollback.add(f"the drain of {node.name}", lambda: str(manager.command(back)), lambda: _run(manager, back))
+        manager.run(drain, dry_run=dry_run)
+    if not dry_run:
+        _await_end_of_tasks(node, manager, seconds)
+    if node.is_manager:
+        manager.run(manager.line("node", "demote", node.id), dry_run=dry_run)
+        promote = manager.line("node", "promote", node.id)
+        rollback.add(f"{node.name} as a manager", lambda: str(manager.command(promote)), lambda: _run(manager, promote))
+        if not dry_run and not nodes.wait(lambda: not node.refreshed().is_manager, _DEMOTED):
+            raise DockerutilsError(f"dock {node.name} is still a manager after {_DEMOTED:g} s; run the command again")
+    node.run(node.line("swarm", "leave"), dry_run=dry_run)
+    rollback.forget()
+    # With --force, because managers see only after some seconds that a node has left.
+    manager.run(manager.line("node", "rm", "--force", node.id), dry_run=dry_run)
+
+
+def _run(node: Node, line: str) -> str:
+    node.run(line)
+    return line.partition(" ")[2]
+
+
+def _await_end_of_tasks(node: Node, manager: Node, seconds: float) -> None:
+    """Wait until no container of a service runs on a node that is drained; DockerutilsError if that takes too long."""
+    deadline = time.monotonic() + seconds
+    tasks: list[dict[str, Any]] = []
+
+    def has_ended() -> bool:
+        found = manager.ask(manager.engine.tasks, node=node.id)
+        tasks[:] = [each for each in found if each["Status"]["State"] in _RUNNING]
+        return not tasks
+
+    if not nodes.wait(has_ended, max(0.0, deadline - time.monotonic())):
+        raise DockerutilsError(
+            f"{len(tasks)} containers of services still run on {node.name} after {seconds:g} s; allow more time with -t"
+        )
+
+
+def _leave_alone(node: Node, others: Sequence[Node], *, force: bool, dry_run: bool) -> list[Dock]:
+    """Let a dock leave that no other dock manages: a worker whose manager is unknown, or the last manager."""
+    if not node.is_manager:
+        if not force:
+            raise DockerutilsError(
+                f"no dock is the manager of the swarm of {node.name}, so nothing moves its containers; register that "
+                f"manager as a dock, or leave all the same: swarm-docks --leave {node.name} --force"
+            )
+        node.run(node.line("swarm", "leave", "--force"), dry_run=dry_run)
+        if not dry_run:
+            console.warn(COMMAND, f"the manager still lists {node.name}; run there: docker node rm {node.id}")
+        return [node.dock]
+    listed = nodes.listed(node)
+    managers = [each for key, each in listed.items() if each.get("ManagerStatus") and key != node.id]
+    if managers:
+        names = ", ".join(map(nodes.host_name, managers))
+        raise DockerutilsError(
+            f"the other managers of the swarm of {node.name} are no docks that answer: {names}; register one as a dock"
+        )
+    if not force:
+        raise DockerutilsError(
+            f"{node.name} is the last manager: without it the swarm ends, with its services; to end it, run: "
+            f"swarm-docks --leave {node.name} --force"
+        )
+    known = {node.id, *(each.id for each in others)}
+    for each in (*others, node):
+        each.run(each.line("swarm", "leave", "--force"), dry_run=dry_run)
+    if left := [nodes.label(each) or nodes.host_name(each) for key, each in listed.items() if key not in known]:
+        console.warn(
+            COMMAND,
+            f"nodes that did not answer are still in the swarm: {', '.join(left)}; run on each: docker swarm leave",
+        )
+    return [node.dock, *(each.dock for each in others)]
+
+
+def _remove_absent(departure: Departure, *, force: bool, dry_run: bool) -> None:
+    """Remove a node that does not answer from the list of the manager, as soon as that sees it is down."""
+    manager, name = departure.manager, departure.dock.moniker
+    assert manager
+    console.warn(COMMAND, departure.reason)
+    if not dry_run and not force and not nodes.wait(lambda: _state(manager, departure.id) == nodes.DOWN, _GONE):
+        raise DockerutilsError(
+            f"{manager.name} still sees {name} as {_state(manager, departure.id)}; make the dock answer, or remove it "
+            f"all the same: swarm-docks --leave {name} --force"
+        )
+    if nodes.listed(manager)[departure.id].get("ManagerStatus"):
+        manager.run(manager.line("node", "demote", departure.id), dry_run=dry_run)
+    manager.run(manager.line("node", "rm", "--force", departure.id), dry_run=dry_run)
+    if not dry_run:
+        console.warn(
+            COMMAND, f"{name} does not know that; when it answers again, run: swarm-docks --leave {name} --force"
+        )
+
+
+def _state(manager: Node, node: str) -> str:
+    found = nodes.listed(manager).get(node)
+    return str(found["Status"]["State"]) if found else nodes.DOWN
