@@ -367,3 +367,26 @@ def test_the_template_of_the_docs_makes_queues(batch, monkeypatch) -> None:
     }
     assert set(machines) == {"FARGATE", "SPOT"}
     assert machines["SPOT"]["computeResources"]["instanceTypes"] == ["g4dn", "g5"]
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        ("AccessDeniedException", "grant this IAM identity the permission"),
+        ("ExpiredTokenException", "renew the credentials: aws sso login, or a new AWS_SESSION_TOKEN"),
+        ("ClientException", "fix this and try again"),
+    ],
+)
+def test_aws_refuses_the_job(app, monkeypatch, code, remedy) -> None:
+    """The line that was refused is printed before."""
+    job = {"jobId": "j", "jobName": "n", "jobQueue": "a/q", "jobDefinition": "d:1", "status": "FAILED", "container": {}}
+    with testbed_aws.answering((200, {"jobs": [job]}), _error(code)) as aws:
+        for name, value in aws.environment().items():
+            monkeypatch.setenv(name, value)
+        outcome = app("--retry", "j", "--retries", "2", directory="..")
+    line = (
+        "aws batch submit-job --region us-east-1 --job-name n --job-queue q --job-definition d:1 "
+        """--retry-strategy '{"attempts":2}' --query jobId --output text"""
+    )
+    assert (outcome.status, outcome.out, outcome.echoed) == (1, "", [line])
+    assert outcome.err.splitlines()[-1] == f"submit-image: AWS refused SubmitJob: Because ({code}); {remedy}"
