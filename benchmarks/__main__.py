@@ -1,4 +1,4 @@
-"""Measure, and print the table: of the commands, or of what the argument names: builds, transfers, docks or scale."""
+"""Measure, and print the table: of the commands, or of what the argument names, such as builds or transfers."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from benchmarks import (
     publishing,
     pulling,
     scale,
+    starting,
     syncing,
     transfers,
 )
@@ -32,10 +33,17 @@ def main() -> int:
     """Print the circumstances and the table on stdout; what is being done goes to stderr."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
-    measurings = {(): commands, ("transfers",): images, ("docks",): docks, ("builds",): builds, ("scale",): jobs}
+    measurings = {
+        (): commands,
+        ("transfers",): images,
+        ("docks",): docks,
+        ("builds",): builds,
+        ("scale",): jobs,
+        ("start",): start,
+    }
     measuring = measurings.get(tuple(sys.argv[1:]))
     if not measuring:
-        sys.exit("usage: benchmarks/run [builds | transfers | docks | scale]")
+        sys.exit("usage: benchmarks/run [builds | transfers | docks | scale | start]")
     try:
         measuring()
     except KeyboardInterrupt:
@@ -92,6 +100,13 @@ def jobs() -> None:
     for each in [*scale.simulated(), scale.real()]:
         print(f"{each.title}:\n\n{table(each.rows, each.header)}\n")
     print(measured())
+
+
+def start() -> None:
+    """Measure what a new user waits for before the first run."""
+    with starting.opened() as user:
+        rows = [(row.measured, row.value, row.wanted) for row in starting.starting(user)]
+        print(f"{measured(f'Python {platform.python_version()}')}\n\n{table(rows, ('step', 'takes', 'wanted'))}")
 
 
 def circumstances(place: Lab) -> str:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.scaffold.conftest import LOGIN, OWNER, Build, download
+from tests.scaffold.conftest import OWNER, Build, download
 from tests.support import script
 from tests.testbed import jupyter
 from tests.testbed.engine import Engine
+from tests.testbed.packages import LOGIN
 from tests.testbed.registry import daemon
 from tests.testbed.relay import inside
 
