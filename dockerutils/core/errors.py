@@ -20,7 +20,7 @@ class UserError(DockerutilsError):
 class CommandFailed(DockerutilsError):
     """A child failed with an exit status. The message is empty if the child has printed its own.
 
-    `stderr` is the end of what the child wrote there, if it was shown escaped or held (see process.run).
+    `stderr` is the end of what the child wrote there, if it was shown escaped or held (see process.run) or by jobs.
     """
 
     def __init__(self, status: int, message: str = "", stderr: str = "") -> None:

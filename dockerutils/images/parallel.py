@@ -15,6 +15,9 @@ from dockerutils.project.ini import Value
 # Docker Engine 28 and 29.1 with the containerd image store can delete a layer while a build uses it, most of all when
 # several builds share it: https://github.com/moby/buildkit/issues/6521
 _LOST_LAYER = rb"parent snapshot \S+ does not exist: not found"
+# BuildKit gets no answer when it asks a registry for a base, or for the syntax of a Dockerfile.
+_NO_REGISTRY = r"failed to resolve source metadata for (\S+): failed to do request"
+_SYNTAX = "/docker/dockerfile:"
 
 
 class Step(NamedTuple):
@@ -88,6 +91,7 @@ def _failure(failed: Sequence[tuple[str, Step, DockerutilsError]], rest: Sequenc
     text = str(error)
     if step.script:
         text = step.script.describe(text or f"exited with status {error.status}; fix the script and build again")
+    text = text or _explained(name, error)
     others = [
         *([f"also failed: {', '.join(name for name, *_ in failed[1:])}"] if failed[1:] else []),
         *([f"not built: {', '.join(rest)}"] if rest else []),
@@ -95,3 +99,15 @@ def _failure(failed: Sequence[tuple[str, Step, DockerutilsError]], rest: Sequenc
     if others and not text:
         text = f"the build of {name} failed with status {error.status}; see its output above"
     return CommandFailed(error.status, "; ".join([text, *others] if text else others))
+
+
+def _explained(name: str, error: DockerutilsError) -> str:
+    """Return what the failed build of an image needed from a registry that does not answer, or an empty string."""
+    missing = re.search(_NO_REGISTRY, error.stderr) if isinstance(error, CommandFailed) else None
+    if not missing:
+        return ""
+    advice = "build on an image that this engine has"
+    if _SYNTAX in missing[1]:
+        advice = f"delete the line # syntax= of docker/{name}/Dockerfile"
+    wrong = f"docker cannot reach the registry of {missing[1]}"
+    return f"the build of {name} failed: {wrong}; check the network, or {advice}"

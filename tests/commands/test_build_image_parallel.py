@@ -251,3 +251,21 @@ def test_errors(app, argv, message) -> None:
     app.write(FAMILY)
     outcome = app(*argv)
     assert (outcome.status, outcome.out, outcome.err) == (2, "", f"build-image: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "missing", "advice"),
+    [
+        ("# syntax=r.invalid/docker/dockerfile:1\n" + BASE, "docker/dockerfile:1", "delete the line # syntax= of docker/base/Dockerfile"),
+        ("FROM r.invalid/python:3.12-slim\n", "python:3.12-slim", "build on an image that this engine has"),
+    ],
+)  # fmt: skip
+def test_a_registry_that_does_not_answer(dockerfile, missing, advice, modern_engine, app) -> None:
+    app.write({**FAMILY, "docker/base/Dockerfile": dockerfile})
+    outcome = app("all")
+    assert outcome.status == 1
+    last = outcome.err.splitlines()[-1]
+    assert last == (
+        f"build-image: the build of base failed: docker cannot reach the registry of r.invalid/{missing}; check the network, or {advice}; "
+        "not built: api, web"
+    )

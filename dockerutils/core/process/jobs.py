@@ -185,7 +185,7 @@ class _Run:
         elif active.attempts < _ATTEMPTS and self._is_temporary(active.tail):
             active.attempts += 1
         else:
-            self._fail(active, CommandFailed(status))
+            self._fail(active, CommandFailed(status, stderr=active.tail.decode(errors="replace")))
             return
         active.tail = b""
         self._proceed(active)
