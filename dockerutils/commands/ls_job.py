@@ -13,7 +13,7 @@ from dockerutils.aws.session import Session
 from dockerutils.cli import program
 from dockerutils.core import console, progress
 from dockerutils.core.errors import DockerutilsError, UserError
-from dockerutils.jobs import logs, lookup, states
+from dockerutils.jobs import logs, lookup, shards, states
 from dockerutils.jobs.states import Job
 
 _COMMAND = "ls-job"
@@ -67,7 +67,17 @@ def handle(args: argparse.Namespace) -> None:
         job = _watch(session, job)
     _show(args, session, job)
     if args.watch and job.state == states.FAILED:
-        raise DockerutilsError(f"job {job.name} has failed; to read its log, run: ls-job {job.id} --logs")
+        raise DockerutilsError(_failure(job))
+
+
+def _failure(job: Job) -> str:
+    """Return what to say of a job that failed."""
+    if not job.size:
+        return f"job {job.name} failed; to read its log, run: ls-job {job.id} --logs"
+    return (
+        f"{job.counts.get(states.FAILED, 0)} of the {job.size} shards of job {job.name} failed; to read the log of the "
+        f"first, run: ls-job {job.id} --logs; to run them again: submit-image --retry {job.id}"
+    )
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -121,7 +131,7 @@ def _show(args: argparse.Namespace, session: Session, job: Job) -> None:
 
 def _record(job: Job) -> dict[str, Any]:
     """Return a job for JSON."""
-    return {**job._asdict(), "state": job.shown_state, "counts": dict(job.counts)}
+    return {**job._asdict(), "state": job.shown_state}
 
 
 def _cells(job: Job, now: float) -> tuple[str, ...]:
@@ -163,7 +173,8 @@ def _watch(session: Session, job: Job) -> Job:
 
 def _progress(job: Job) -> str:
     if not job.size:
-        return f"{job.name}: {job.shown_state}"
+        # What it waits for, if AWS says so.
+        return f"{job.name}: {job.shown_state}" + (f": {job.cause}" if job.cause else "")
     done = sum(job.counts.get(each, 0) for each in states.ENDED)
     return f"{job.name}: {progress.bar(done, job.size)} {_shards(job)}"
 
@@ -179,9 +190,10 @@ def _first_failed(session: Session, job: Job) -> Job:
     """Return the first shard that failed; UserError if none has."""
     failed = states.children(session, job.id, [states.FAILED])
     if not failed:
+        numbers = shards.ranges(lookup.numbers_of(job))
         raise UserError(
-            f"job {job.name} has the shards 0 to {(job.size or 1) - 1}, and none has failed; "
-            f"name one: ls-job {job.id} INDEX --logs"
+            f"none of the shards {numbers} of job {job.name} has failed; name one: ls-job {job.id} INDEX --logs"
         )
-    console.note(_COMMAND, f"the log of shard {failed[0].shard}, the first of {len(failed)} that failed:")
-    return states.describe(session, failed[0].id)
+    first = states.describe(session, failed[0].id)
+    console.note(_COMMAND, f"the log of shard {first.shard}, the first of {len(failed)} that failed:")
+    return first

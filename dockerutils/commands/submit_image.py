@@ -13,7 +13,7 @@ from dockerutils.cli import program
 from dockerutils.core import console
 from dockerutils.core.errors import UserError
 from dockerutils.jobs import image as images
-from dockerutils.jobs import queues, resources, retry, section, submission
+from dockerutils.jobs import lookup, queues, resources, retry, section, submission
 from dockerutils.jobs.submission import Limits, Machines
 
 _EXAMPLES = """\
@@ -98,7 +98,7 @@ def _submit_again(args: argparse.Namespace, limits: Limits, given: Mapping[str, 
         raise UserError("--retry runs the same command in the failed shards; remove --shards and the command")
     changed = {name: resources.of_option(name, text) for name, text in given.items() if text is not None}
     reads = Session(os.environ, dry_run=False)
-    job, shards = retry.parameters(reads, args.retry)
+    job, shards = retry.parameters(reads, lookup.matching(reads, args.retry, None, os.environ)[0].id)
     if not shards:
         console.note("submit-image", f"no shard of {args.retry} failed; there is nothing to submit")
         return

@@ -12,7 +12,7 @@ from dockerutils.aws.session import Session
 from dockerutils.core.errors import DockerutilsError, UserError
 from dockerutils.core.suggestions import nearest
 from dockerutils.docker import references
-from dockerutils.jobs import queues, states, submission
+from dockerutils.jobs import queues, shards, states, submission
 from dockerutils.jobs.states import Job
 from dockerutils.project import project as projects
 
@@ -90,9 +90,16 @@ def _named(session: Session, name: str, queue: str) -> list[Job]:
 
 
 def shard(session: Session, job: Job, index: str) -> Job:
-    """Return a child of an array; UserError if the job has none with that index."""
-    if job.size is None:
+    """Return a shard of a job by its number; UserError if the job has none with that number."""
+    if job.size is None and not job.numbers:
         raise UserError(f"job {job.name} is not an array; leave out the index {index}")
-    if not re.fullmatch("[0-9]{1,5}", index) or int(index) >= job.size:
-        raise UserError(f"job {job.name} has no shard {index}; write a number from 0 to {job.size - 1}")
-    return states.describe(session, f"{job.id}:{int(index)}")
+    numbers = numbers_of(job)
+    number = int(index) if re.fullmatch("[0-9]{1,5}", index) else -1
+    if number not in numbers:
+        raise UserError(f"job {job.name} has no shard {index}; it has {shards.ranges(numbers)}")
+    return states.describe(session, f"{job.id}:{numbers.index(number)}") if job.size else job
+
+
+def numbers_of(job: Job) -> Sequence[int]:
+    """Return the numbers of the shards of an array, or of a retry."""
+    return job.numbers or range(job.size or 0)

@@ -1,53 +1,20 @@
-"""Submit again the shards of a job that failed.
-
-AWS Batch sets AWS_BATCH_JOB_ARRAY_INDEX itself, from 0, and a job cannot override it. So the command of the new job is
-a line of `sh` that gets the list of the original shards, replaces the variable, and becomes the original command.
-"""
+"""Submit again the shards of a job that failed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from dockerutils.aws.session import Session
 from dockerutils.core import process
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.docker import engine
+from dockerutils.jobs import shards as numbering
 from dockerutils.jobs import states, submission
 
-INDEX, SIZE = "AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"
-# $1 is the list, such as 3,7-9; $2 the number of shards of the first job. Without an index the job is the first of one.
-SCRIPT = (
-    f"n=${{{INDEX}:-0}}; IFS=,; for r in $1; do a=${{r%-*}}; b=${{r#*-}}; [ $n -gt $((b-a)) ] || break; "
-    f'n=$((n-b+a-1)); done; unset IFS; export {INDEX}=$((a+n)) {SIZE}=$2; shift 2; exec "$@"'
-)
-_WRAPPED = ["sh", "-c", SCRIPT, "sh"]
 _LONGEST = 8000  # characters of a command: ECS, which starts the containers, takes 8192 for what a job overrides
 # Entrypoints that run the command that they get.
 _PASSING = ("tini", "dumb-init", "catatonit", "env", "nvidia_entrypoint.sh")
-
-
-class Shards(NamedTuple):
-    """Shards of a job by their original indices, the original number of shards, and the command of each."""
-
-    indices: list[int]
-    size: int
-    command: list[str]
-
-    @property
-    def wrapped(self) -> list[str]:
-        """The command that runs them."""
-        return [*_WRAPPED, ranges(self.indices), str(self.size), *self.command]
-
-
-def of_job(job: Mapping[str, Any]) -> Shards | None:
-    """Return the shards that a job, as DescribeJobs shows it, runs; None if it is neither an array nor a retry."""
-    command = [*(job["container"].get("command") or ())]
-    if command[: len(_WRAPPED)] == _WRAPPED:
-        listed, size, *rest = command[len(_WRAPPED) :]
-        return Shards(expanded(listed), int(size), rest)
-    size = (job.get("arrayProperties") or {}).get("size")
-    return Shards(list(range(size)), size, command) if size else None
 
 
 def parameters(session: Session, identity: str) -> tuple[dict[str, Any], int]:
@@ -60,7 +27,7 @@ def parameters(session: Session, identity: str) -> tuple[dict[str, Any], int]:
         return {}, 0
     array = (job.get("arrayProperties") or {}).get("size")
     failed = [each.shard or 0 for each in states.children(session, job["jobId"], [states.FAILED])] if array else [0]
-    shards = of_job(job)
+    shards = numbering.of_job(job)
     again = {
         "jobName": job["jobName"],
         "jobQueue": job["jobQueue"].rpartition("/")[2],
@@ -123,20 +90,3 @@ def _require_shell(image: str, command: Sequence[str]) -> list[str]:
     if not found:
         raise DockerutilsError(f"{image} has no command to run; {advice} with one")
     return found
-
-
-def ranges(indices: Iterable[int]) -> str:
-    """Return indices in ascending order as a short list, such as 3,7-9."""
-    spans: list[list[int]] = []
-    for index in indices:
-        if spans and index == spans[-1][1] + 1:
-            spans[-1][1] = index
-        else:
-            spans.append([index, index])
-    return ",".join(f"{first}" if first == last else f"{first}-{last}" for first, last in spans)
-
-
-def expanded(text: str) -> list[int]:
-    """Return the indices in a list that `ranges` made."""
-    pairs = (span.partition("-") for span in text.split(","))
-    return [index for first, _, last in pairs for index in range(int(first), int(last or first) + 1)]

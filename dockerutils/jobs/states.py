@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from dockerutils.aws.session import Call, Session
 from dockerutils.aws.throttling import patient_call
 from dockerutils.core.errors import DockerutilsError
+from dockerutils.jobs import shards
 
 # https://docs.aws.amazon.com/batch/latest/userguide/job_states.html
 PENDING, RUNNING, SUCCEEDED, FAILED = "PENDING", "RUNNING", "SUCCEEDED", "FAILED"
@@ -24,10 +25,11 @@ _MOST = 100  # ids that one call describes
 class Job(NamedTuple):
     """A job. Times are in seconds since 1970.
 
-    `size` is the number of children of an array, and `counts` how many of them are in which state; `shard` is the
-    index of a child in its array. `reason` is what AWS says about the state. `exit_code` and `detail`, the reason of
-    the container, are those of the last attempt. What does not exist is None or empty; a job from a list has no
-    `queue`, `counts`, `attempts` or `log_stream`.
+    `size` is the number of children of an array, and `counts` how many of them are in which state. `shard` is the
+    index of a child in its array. If the job runs some shards of an earlier one again, `numbers` are their indices
+    there, and `shard` is the index there, too. `reason` is what AWS says about the state. `exit_code` and `detail`, the
+    reason of the container, are those of the last attempt. What does not exist is None or empty; a job from a list has
+    no `queue`, `counts`, `attempts`, `log_stream` or `numbers`.
     """
 
     id: str
@@ -46,6 +48,7 @@ class Job(NamedTuple):
     attempts: int = 0
     log_group: str = LOG_GROUP
     log_stream: str = ""
+    numbers: Sequence[int] = ()
 
     @property
     def has_ended(self) -> bool:
@@ -129,6 +132,10 @@ def _job(record: Mapping[str, Any]) -> Job:
     container, array = record.get("container") or {}, record.get("arrayProperties") or {}
     attempts = record.get("attempts") or []
     last = {**(attempts[-1].get("container") or {}), **container} if attempts else container
+    numbers = _numbers(container.get("command"))
+    shard = array.get("index")
+    if numbers and "size" not in array:
+        shard = numbers[shard or 0]
     options = (container.get("logConfiguration") or {}).get("options") or {}
     return Job(
         record["jobId"],
@@ -142,12 +149,18 @@ def _job(record: Mapping[str, Any]) -> Job:
         last.get("exitCode"),
         last.get("reason") or "",
         array.get("size"),
-        array.get("index"),
+        shard,
         {state: count for state, count in (array.get("statusSummary") or {}).items() if count},
         len(attempts),
         options.get("awslogs-group") or LOG_GROUP,
         last.get("logStreamName") or "",
+        numbers,
     )
+
+
+def _numbers(command: Sequence[str] | None) -> tuple[int, ...]:
+    retried = shards.of_command(command or ())
+    return tuple(retried.indices) if retried else ()
 
 
 def _seconds(milliseconds: int | None) -> float | None:

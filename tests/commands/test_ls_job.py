@@ -16,6 +16,7 @@ import pytest
 from dockerutils.aws import throttling
 from dockerutils.commands import ls_job
 from dockerutils.jobs import logs
+from dockerutils.jobs.shards import Shards
 from tests.support import App, wait_for
 from tests.testbed.aws import Front, Request
 
@@ -63,7 +64,10 @@ def test_jobs_of_the_queue_and_an_array_whose_shards_failed(batch, ls) -> None:
     assert [(each["shard"], each["exit_code"]) for each in record["failed"]] == [(2, 3), (5, 3)]
     outcome = ls("train", "--watch")
     assert outcome.status == 1
-    assert outcome.err == f"ls-job: job train has failed; to read its log, run: ls-job {array} --logs\n"
+    assert outcome.err == (
+        f"ls-job: 2 of the 8 shards of job train failed; to read the log of the first, run: ls-job {array} --logs; "
+        f"to run them again: submit-image --retry {array}\n"
+    )
     assert ls("train", "3", "--watch").status == 0
 
     # Logs: of a shard, of the first that failed, of a job that runs.
@@ -210,16 +214,37 @@ def test_job_whose_many_shards_failed_while_aws_throttles(front, ls) -> None:
     assert len(json.loads(ls(f"{_ID}0", "--json").out)[0]["failed"]) == 30
 
 
+def test_the_shards_of_a_retry_have_their_original_numbers(front, ls) -> None:
+    command = {"command": Shards([3, 7, 8], 20, ["train"]).wrapped}
+    array = _job(0, "FAILED", 60, container=command, arrayProperties={"size": 3, "statusSummary": {"FAILED": 1}})
+    failed = {
+        **_job(0, "FAILED", 60, container={**command, "exitCode": 1}, arrayProperties={"index": 1}),
+        "jobId": f"{_ID}0:1",
+    }
+    one = _job(1, "FAILED", 50, container={"command": Shards([9], 20, ["train"]).wrapped, "exitCode": 1})
+    _serve(front, [array, failed, one])
+    outcome = ls("job0")
+    assert outcome.out.split("\n\n")[1].splitlines()[1].split()[:2] == ["7", "1"]
+    assert ls("job0", "7").out.splitlines()[1].split()[:2] == ["job0", "7"]
+    assert front.requests[-1].parameters == {"jobs": [f"{_ID}0:1"]}
+    [record] = json.loads(ls("job0", "--json").out)
+    assert (record["numbers"], [each["shard"] for each in record["failed"]]) == ([3, 7, 8], [7])
+    assert ls("job0", "4").err == "ls-job: job job0 has no shard 4; it has 3,7-8\n"
+    assert ls("job1", "9").out.splitlines()[1].split()[:2] == ["job1", "9"]
+    assert ls("job1", "8").err == "ls-job: job job1 has no shard 8; it has 9\n"
+
+
 def test_watch_prints_plain_lines_without_a_terminal(front, ls, clock) -> None:
     states = iter(["RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED"])
 
     def describe(_: Request) -> bytes:
         clock[0] += 6
-        return json.dumps({"jobs": [_job(1, next(states, "SUCCEEDED"))]}).encode()
+        state = next(states, "SUCCEEDED")
+        return json.dumps({"jobs": [_job(1, state, statusReason="no machine" * (state == "RUNNABLE"))]}).encode()
 
     front.replace["describejobs"] = describe
     outcome = ls(f"{_ID}1", "--watch")
-    assert (outcome.status, outcome.err) == (0, "job1: RUNNABLE\njob1: RUNNING\n")
+    assert (outcome.status, outcome.err) == (0, "job1: RUNNABLE: no machine\njob1: RUNNING\n")
     assert "SUCCEEDED" in outcome.out
 
 
@@ -280,11 +305,11 @@ _ARRAY = _job(0, "PENDING", createdAt=1, arrayProperties={"size": 4, "statusSumm
             f"AWS Batch in us-east-1 has no job {_ID}7; it forgets jobs a week after their end; run: ls-job --all",
         ),
         (("job1", "0"), 2, "job job1 is not an array; leave out the index 0"),
-        (("job0", "4"), 2, "job job0 has no shard 4; write a number from 0 to 3"),
+        (("job0", "4"), 2, "job job0 has no shard 4; it has 0-3"),
         (
             ("job0", "--logs"),
             2,
-            f"job job0 has the shards 0 to 3, and none has failed; name one: ls-job {_ID}0 INDEX --logs",
+            f"none of the shards 0-3 of job job0 has failed; name one: ls-job {_ID}0 INDEX --logs",
         ),
         (("job0", "-f"), 2, "-f follows a log; add --logs"),
         (("--watch",), 2, "--watch needs a job; write its name or id, which ls-job lists"),

@@ -108,7 +108,7 @@ def test_an_array_of_20_shards_of_which_3_fail_and_their_retries(batch, ecr, app
         """--array-properties '{"size":20}' --retry-strategy '{"attempts":1}' """
         """--timeout '{"attemptDurationSeconds":600}' --query jobId --output text"""
     )
-    running = app("--retry", array)
+    running = app("--retry", "train")  # the job of this image
     assert (running.status, running.out) == (1, "")
     assert re.fullmatch(
         rf"submit-image: {array} is (SUBMITTED|PENDING), \d+ of its 20 shards have ended; retry it when it has ended, "

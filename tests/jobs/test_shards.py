@@ -1,0 +1,47 @@
+"""The list of shards, and the line of shell that gives each container its original index."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from dockerutils.jobs import shards
+from dockerutils.jobs.shards import Shards
+
+_SHOW = ["sh", "-c", 'echo "$AWS_BATCH_JOB_ARRAY_INDEX/$AWS_BATCH_JOB_ARRAY_SIZE" "$@"', "sh", "a b", "*", "$x", "c,d"]
+
+
+@given(some.sets(some.integers(0, 9999), min_size=1))
+def test_a_list_of_shards_is_read_as_it_was_written(indices) -> None:
+    assert shards.expanded(shards.ranges(sorted(indices))) == sorted(indices)
+
+
+def test_a_list_of_shards_is_short() -> None:
+    assert shards.ranges([3, 7, 8, 9, 12, 13]) == "3,7-9,12-13"
+    assert shards.ranges(range(1, 10_000)) == "1-9999"
+
+
+@pytest.mark.parametrize("shell", [["dash"], ["bash"], ["busybox", "sh"]])
+def test_each_container_gets_its_original_index_and_the_whole_command(shell) -> None:
+    original = [3, 7, 8, 9, 12, 9998, 9999]
+    command = Shards(original, 10_000, _SHOW).wrapped
+    assert command[0] == "sh"
+    seen = [
+        subprocess.run(
+            [*shell, *command[1:]],
+            env={"PATH": os.environ["PATH"], "AWS_BATCH_JOB_ARRAY_INDEX": str(number), "AWS_BATCH_JOB_ARRAY_SIZE": "7"},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for number in range(len(original))
+    ]  # fmt: skip
+    assert seen == [f"{index}/10000 a b * $x c,d\n" for index in original]
+
+
+def test_a_plain_job_is_the_first_of_its_list() -> None:
+    command = Shards([12], 20, _SHOW).wrapped
+    child = subprocess.run(command, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=True)
+    assert child.stdout == "12/20 a b * $x c,d\n"
