@@ -1,4 +1,4 @@
-"""List the project's images; on a dock also runs."""
+"""List the project's images; on a dock also runs, on a swarm services."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from dockerutils.cli import program
 from dockerutils.core import console
 from dockerutils.docker import engine
 from dockerutils.project.project import LATEST, Image, Project
+from dockerutils.swarm import service_list
 
 if TYPE_CHECKING:
     from dockerutils.docks.runs import Run
+    from dockerutils.swarm.service_list import Service
 
 _EXAMPLES = """\
   ls-image                      print a table
@@ -30,6 +32,7 @@ class Row(NamedTuple):
     """An image. `created` is when it was built, `size` is in bytes, `store` is where the engine keeps it.
 
     They are None if it is not built. `runs` are the user's containers of it on a dock, running or kept.
+    `services` are those of it on a swarm.
     """
 
     image: str
@@ -41,6 +44,7 @@ class Row(NamedTuple):
     store: str | None
     running: int
     runs: list[Run]
+    services: list[Service]
 
 
 def parser() -> program.Parser:
@@ -62,12 +66,19 @@ def handle(args: argparse.Namespace) -> None:
     images = project.images()
     known, containers = engine.survey(image.reference for image in images if image.tag != LATEST)
     found = _runs(project) if project.docked else []
-    rows = [_row(image, known.get(image.reference), containers.count(image.reference), found) for image in images]
+    served = [] if args.quiet else service_list.of_project(project)
+    rows = [
+        _row(image, known.get(image.reference), containers.count(image.reference))._replace(
+            runs=[run for run in found if run.image == image.name],
+            services=[service for service in served if service.image == image.name],
+        )
+        for image in images
+    ]
     if args.quiet:
         for reference in dict.fromkeys(row.reference for row in rows if row.built):
             print(reference)
     elif args.json:
-        print(json.dumps([{**row._asdict(), "runs": [run._asdict() for run in row.runs]} for row in rows], indent=2))
+        print(json.dumps([_record(row) for row in rows], indent=2))
     else:
         now = datetime.now(timezone.utc)
         print(
@@ -75,6 +86,8 @@ def handle(args: argparse.Namespace) -> None:
         )
         if found:
             print(f"\n{_table(found)}")
+        if served:
+            print(f"\n{service_list.table(served)}")
         if sys.stderr.isatty() and any(row.store == engine.CONTAINERD for row in rows):
             console.note("ls-image", "sizes include the compressed layers: the engine has the containerd image store")
 
@@ -91,12 +104,16 @@ def _table(found: Sequence[Run]) -> str:
     return runs.table(found)
 
 
-def _row(image: Image, record: dict[str, Any] | None, running: int, found: Sequence[Run]) -> Row:
+def _record(row: Row) -> dict[str, Any]:
+    runs, services = ([each._asdict() for each in found] for found in (row.runs, row.services))
+    return {**row._asdict(), "runs": runs, "services": services}
+
+
+def _row(image: Image, record: dict[str, Any] | None, running: int) -> Row:
     created, size, store = (
         (record["Created"], record["Size"], engine.image_store_of(record)) if record else (None, None, None)
     )
-    own = [run for run in found if run.image == image.name]
-    return Row(image.name, image.kind, image.reference, record is not None, created, size, store, running, own)
+    return Row(image.name, image.kind, image.reference, record is not None, created, size, store, running, [], [])
 
 
 def _cells(row: Row, now: datetime) -> tuple[str, ...]:

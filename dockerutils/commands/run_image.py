@@ -27,6 +27,7 @@ _EXAMPLES = """\
   run-image dev -e DEBUG=1 -v ~/data:/data    add options of docker run
   run-image dev pytest -x                     run another command in it
   run-image train --shards 20 -j 4            run 20 containers, 4 at a time
+  run-image web --replicas 3                  on a swarm: start or update it
   run-image train -k --sync                   on a dock: then attach-image train"""
 
 _RULE = """\
@@ -36,6 +37,8 @@ option that docker takes once."""
 
 
 _LOGS = "~/.local/state/dockerutils/shards/CONTAINER"
+
+_NOT_FOR_SERVICES = {"attach", "detach", "interactive", "rm", "tty"}
 
 
 def parser() -> program.Parser:
@@ -51,8 +54,8 @@ def parser() -> program.Parser:
     parser.add_command("COMMAND [ARG ...]", "run it instead of the key cmd, with all words after it")
     parser.add_argument("--build", action="store_true", help="build the image first, with missing bases")
     parser.add_argument("--shards", metavar="K", help="run K containers that share the work")
+    parser.add_argument("--replicas", metavar="N", help="run or update a service on a swarm; 0 removes it")
     parser.add_argument("-t", "--tag", metavar="TAG", help="run the image with this tag (-it: a terminal)")
-    parser.add_argument("-g", "--use-gpu", action="store_true", help="use the GPUs: as the key gpu says, or all")
     parser.add_argument("-k", "--keep", action="store_true", help="keep the container and run it detached")
     section = parser.add_more("instead of keys of the section")
     section.add_argument("-c", "--command", metavar="COMMAND", help="run COMMAND, one argument; no shell reads it")
@@ -63,6 +66,7 @@ def parser() -> program.Parser:
     add(added, "-v", "--volume", metavar="SOURCE:PATH", several=True, what="mount a directory, file or volume")
     add(added, "-p", "--publish", metavar="PORT:PORT", several=True, what="publish a port of the container")
     add(added, "-n", "--network", metavar="NETWORK", what="join NETWORK")
+    added.add_argument("-g", "--use-gpu", action="store_true", help="use the GPUs: as the key gpu says, or all")
     container = parser.add_more("more docker run options", _RULE)
     add(container, "-d", "--detach", what="run detached and print the container's id")
     add(container, "-u", "--user", metavar="USER[:GROUP]", what="run as this user")
@@ -82,6 +86,10 @@ def parser() -> program.Parser:
     syncing.add_argument("--no-sync", action="store_true", help="do not sync the project up, even if the run mounts it")
     dock.add_argument("--adopt", action="store_true", help="take over the copy of another checkout")
     dock.add_argument("-y", "--yes", action="store_true", help="do not ask before sending 1 GB or more of data")
+    swarm = parser.add_more("with --replicas")
+    swarm.add_argument(
+        "--with-registry-auth", action="store_true", help="let the nodes pull publication_tag, with your login"
+    )
     parser.add_dry_run()
     parser.add_quiet()
     return parser
@@ -100,17 +108,12 @@ def handle(args: argparse.Namespace) -> None:
     image = renamed(project.image(args.image, args.tag), None, args.tag)
     for warning in _warnings(project, image, args):
         console.warn("run-image", warning)
+    if args.replicas is not None or args.with_registry_auth:
+        _serve(project, image, args)
+        return
     container = run.configure(project, image, request(args))
     wanted = _shards(container, args)
-    if args.build:
-        from dockerutils.images import build  # late, for the start of all other runs
-
-        platform = [
-            word for value in options.values(args.docker, options.RUN, "platform") for word in ("--platform", value)
-        ]
-        build.build_to_run(project, image, platform, by="run-image", dry_run=args.dry_run)
-    elif not args.dry_run:
-        run.require_image(project, image, container)
+    _provide(project, image, container, args)
     if project.docked:
         _start_docked(project, image, container, wanted, args)
     elif wanted:
@@ -167,6 +170,52 @@ def _again(args: argparse.Namespace, chosen: str) -> str:
         words, rest = words[:-1], ["--", *rest]
     kept = [word for before, word in pairwise(["", *words]) if "--shard" not in (word.partition("=")[0], before)]
     return shell_words.render(["run-image", *kept, "--shard", chosen, *rest])
+
+
+def _provide(project: Project, image: Image, container: Run, args: argparse.Namespace) -> None:
+    """Build the image if that is wanted; otherwise make sure that the engine has it."""
+    if args.build:
+        from dockerutils.images import build  # late, for the start of all other runs
+
+        platform = [
+            word for value in options.values(args.docker, options.RUN, "platform") for word in ("--platform", value)
+        ]
+        build.build_to_run(project, image, platform, by="run-image", dry_run=args.dry_run)
+    elif not args.dry_run:
+        run.require_image(project, image, container)
+
+
+def _serve(project: Project, image: Image, args: argparse.Namespace) -> None:
+    """Start, update or remove the service of an image."""
+    from dockerutils.swarm import services  # late, as above
+
+    replicas = _replicas(args)
+    name = next(reversed(options.values(args.docker, options.RUN, "name")), None)
+    if not replicas:
+        services.remove(project, image, name, dry_run=args.dry_run)
+        return
+    has_gpus = options.values(args.docker, options.RUN, "gpus") or project.settings(image.name).value("gpu")
+    given = [*args.docker, *(("--gpus", "1") if args.use_gpu and not has_gpus else ())]
+    container = run.configure(project, image, request(args)._replace(options=given, use_gpu=False))
+    if not args.with_registry_auth:
+        _provide(project, image, container, args)
+    wanted = services.Request(replicas, name, given, args.with_registry_auth)
+    services.start(project, image, container, wanted, dry_run=args.dry_run)
+
+
+def _replicas(args: argparse.Namespace) -> int:
+    """Return the number of --replicas; UserError if it is none, or if an option makes no sense for a service."""
+    if args.replicas is None:
+        raise UserError("--with-registry-auth is for a service; add --replicas N")
+    replicas = 0 if args.replicas == "0" else arguments.number("--replicas", args.replicas, "replicas")
+    own = {"-k": args.keep, "--sync": args.sync, "--no-sync": args.no_sync, "--adopt": args.adopt, "-y": args.yes}
+    own |= {"--shards": args.shards, "--shard": args.shard, "-j": args.jobs, "--logs": args.logs}
+    given = [option for option, value in own.items() if value]
+    for option in options.parse(args.docker, options.RUN):
+        given += option.words[:1] if _NOT_FOR_SERVICES.intersection(option.names) else ()
+    if given:
+        raise UserError(f"--replicas starts a service, which cannot have {given[0]}; leave out {given[0]}")
+    return replicas or 0
 
 
 def _warnings(project: Project, image: Image, args: argparse.Namespace) -> Iterator[str]:

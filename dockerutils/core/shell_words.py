@@ -190,6 +190,28 @@ def _escape(literal: str) -> str:
     return _ESCAPED.sub(r"\\\1", literal)
 
 
+def concatenate(parts: Iterable[str]) -> str:
+    """Join parts to one word; references to the environment in them stay references."""
+    parts = [*parts]
+    value = "".join(parts)
+    if not any(isinstance(part, Word) for part in parts):
+        return value
+    return Word(value, "".join(part.template if isinstance(part, Word) else _escape(part) for part in parts))
+
+
+def divide(word: str, separator: str) -> list[str]:
+    """Split a word at a separator; ValueError if a reference to the environment has one in its value."""
+    values = word.split(separator)
+    if not isinstance(word, Word):
+        return values
+    templates = word.template.split(separator)
+    if len(values) != len(templates):
+        raise ValueError(f"write {separator} next to the variable, not in its value")
+    return [
+        value if value == template else Word(value, template) for value, template in zip(values, templates, strict=True)
+    ]
+
+
 def quote(word: str) -> str:
     """Quote `word` for `sh`: references stay references, between double quotes; all else is literal.
 

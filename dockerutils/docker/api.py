@@ -101,6 +101,14 @@ class Api:
         """Pull an image for a platform, such as linux/amd64, from the registry in its name; it needs no login."""
         self._work("/images/create", fromImage=repository, tag=tag, platform=platform)
 
+    def service(self, name: str) -> dict[str, Any]:
+        """Return a service of the swarm, or {} if there is none with this name."""
+        return next((each for each in self.services(name=name) if each["Spec"]["Name"] == name), {})
+
+    def services(self, **filters: str) -> list[dict[str, Any]]:
+        """Return the services of the swarm, with the numbers of their tasks."""
+        return _objects(self._call("GET", "/services", status="1", filters=_filters(filters)))
+
     def tasks(self, **filters: str) -> list[dict[str, Any]]:
         """Return the tasks of the swarm: those that run, and the last ones that have ended."""
         return _objects(self._call("GET", "/tasks", filters=_filters(filters)))
@@ -117,6 +125,10 @@ class Api:
         """Join the swarm of a manager at `address:port`; return when the engine is its node."""
         body = {"ListenAddr": "0.0.0.0:2377", "RemoteAddrs": [manager], "JoinToken": token}
         self._call("POST", "/swarm/join", json.dumps(body))
+
+    def networks(self) -> list[dict[str, Any]]:
+        """Return the networks of the engine and of its swarm."""
+        return _objects(self._call("GET", "/networks"))
 
     def _get_all(self, paths: list[str]) -> Iterator[dict[str, Any]]:
         """Yield the answers to several requests, which are sent at once; nothing for one that fails."""

@@ -14,7 +14,7 @@ _ROW = re.compile(r"^ +(?:-(\w), |    )--([\w-]+)(?: (\w[\w-]*))?(?:  |$)", re.M
 
 def options(command: str) -> Table:
     """Return the options of a docker command, by its own help."""
-    answer = process.capture(["docker", command, "--help"])
+    answer = process.capture(["docker", *command.split(), "--help"])
     if answer.status:
         message = (answer.stderr.strip().splitlines() or ["nothing"])[-1]
         raise DockerutilsError(f"docker {command} --help failed: {message}; repair the docker command-line client")

@@ -77,6 +77,11 @@ def local_socket(environ: Mapping[str, str]) -> str | None:
     return None if has_context or environ.get("DOCKER_CONTEXT") else "/var/run/docker.sock"
 
 
+def is_manager(socket: str, environ: Mapping[str, str]) -> bool:
+    """Return whether the engine at a socket is a manager of a swarm; False also if none answers."""
+    return _socket_agrees(socket, "/swarm", environ)
+
+
 def _socket_agrees(path: str, resource: str, environ: Mapping[str, str]) -> bool:
     """Return whether the engine has a resource, in the user's version of the API; False also if nothing answers.
 

@@ -1,4 +1,4 @@
-"""The options of `docker run` and `docker build`, read as docker reads them.
+"""The options of `docker run`, `docker build` and `docker service create`, read as docker reads them.
 
 Docker uses pflag (https://pkg.go.dev/github.com/spf13/pflag#readme-command-line-flag-syntax): `--name value`,
 `--name=value`, `-n value`, `-nvalue`, `-n=value`, and clusters of letters such as `-it` or `-dp 8080:80`.
@@ -76,6 +76,23 @@ BUILD = _table(
     switches="""
         check compress debug,D disable-content-trust force-rm help,h load no-cache pull push quiet,q rm squash stream
     """,
+)
+# Of docker service create, without those that run-image sets itself. LISTED are those that can be given several times.
+LISTED = """
+    cap-add cap-drop config constraint container-label dns dns-option dns-search env,e generic-resource group host
+    label,l mount network placement-pref publish,p secret sysctl ulimit
+"""
+SERVICE = _table(
+    "service create",
+    valued=f"""{LISTED}
+        endpoint-mode entrypoint health-cmd health-interval health-retries health-start-interval health-start-period
+        health-timeout hostname limit-cpu limit-memory limit-pids log-driver log-opt oom-score-adj
+        replicas-max-per-node reserve-cpu reserve-memory restart-condition restart-delay restart-max-attempts
+        restart-window rollback-delay rollback-failure-action rollback-max-failure-ratio rollback-monitor
+        rollback-order rollback-parallelism stop-grace-period stop-signal update-delay update-failure-action
+        update-max-failure-ratio update-monitor update-order update-parallelism user,u workdir,w
+    """,
+    switches="init no-healthcheck read-only tty,t",
 )
 
 

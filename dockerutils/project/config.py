@@ -38,6 +38,8 @@ class Key(NamedTuple):
     @property
     def table(self) -> options.Table:
         """The options of the docker command that reads the key."""
+        if self.name == "service":
+            return options.SERVICE
         return options.BUILD if self.read_by == "build" else options.RUN
 
 
@@ -62,6 +64,7 @@ KEYS = (
     Key("args", "run", "options", "", "other docker run options"),
     Key("init", "run", "options", "--init", "options for the init process; empty for none"),
     Key("keep_container", "run", "boolean", "False", "keep the container and run it detached, like `-k`"),
+    Key("service", "run", "options", "", "docker service create options, for `--replicas`"),
     Key("sync", "run", "boolean", "True", "sync the project up before a docked run that mounts it"),
     Key("cmd", "run", "command", "", "the container's command, verbatim"),
     Key("build_args", "build", "options", "", "docker build options"),

@@ -1,1 +1,1 @@
-"""A swarm of docks."""
+"""A swarm of docks, and its services."""

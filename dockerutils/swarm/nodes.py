@@ -162,6 +162,11 @@ def host_name(node: Mapping[str, Any]) -> str:
     return str(node["Description"].get("Hostname") or node["ID"])
 
 
+def names(found: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what people call nodes, by id: the monikers of their docks, else their host names."""
+    return {node["ID"]: label(node) or host_name(node) for node in found}
+
+
 def wait(condition: Callable[[], bool], seconds: float) -> bool:
     """Wait until the condition is true, for some seconds at most; return whether it is."""
     deadline = time.monotonic() + seconds

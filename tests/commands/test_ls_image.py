@@ -69,7 +69,7 @@ def test_table_and_json(each_engine, root, capfd) -> None:
     assert dev["created"].startswith("20")
     assert absent == {
         "image": "absent", "kind": "configuration-only", "reference": "local/absent:alice",
-        "built": False, "created": None, "size": None, "store": None, "running": 0, "runs": [],
+        "built": False, "created": None, "size": None, "store": None, "running": 0, "runs": [], "services": [],
     }  # fmt: skip
 
 

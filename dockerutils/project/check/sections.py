@@ -60,7 +60,7 @@ def _of_value(settings: Settings, key: Key) -> Iterator[str]:
         yield from settings.without_shell(key.name)
     elif key.type == "options":
         words = settings.options(key.name)
-        command = "docker build" if key.table is options.BUILD else "docker run"
+        command = f"docker {key.table.command}"
         for option, near in options.unknown(words, key.table):
             advice = f"did you mean {near}?" if near else f"see {command} --help"
             advice = config.INTERACTIVE_ADVICE if key.name == "interactive" else advice
