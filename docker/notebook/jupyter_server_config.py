@@ -17,7 +17,7 @@ c.ServerApp.root_dir = "/home/jovyan/project"
 
 def write_diffs(model, os_path, contents_manager):  # noqa: ANN001, ANN201
     """Write a notebook as `.diffs/<name>.py` and `.diffs/<name>.html` beside it: a diff of these can be read."""
-    if model["type"] != "notebook":
+    if model["type"] != "notebook" or not os_path.endswith(".ipynb"):  # jupytext saves scripts as notebooks, too
         return
     from nbconvert import HTMLExporter, PythonExporter
 

@@ -51,9 +51,11 @@ def cicd(facts: Facts, *, buildkit: bool) -> str:
 
 
 def notebook(facts: Facts, *, buildkit: bool) -> str:
-    """Return the Dockerfile for run-notebook: JupyterLab at port 8888, with the project mounted."""
+    """Return the Dockerfile for run-notebook: JupyterLab with jupytext at port 8888, the project mounted."""
     nothing = Requirements([], [], [], [])
-    values = _common(facts, buildkit=buildkit) | _install(facts, nothing, [], ["jupyterlab"], buildkit=buildkit)
+    values = _common(facts, buildkit=buildkit) | _install(
+        facts, nothing, [], ["jupyterlab", "jupytext"], buildkit=buildkit
+    )
     return fill_in("notebook.Dockerfile", values | {"secrets": []})
 
 

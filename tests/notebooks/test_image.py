@@ -38,6 +38,7 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in jupyter.environment().items():
         monkeypatch.setenv(name, value)
     project = clone(tmp_path / "dockerutils")
+    (project / "jupytext.toml").write_text('formats = "ipynb,py:percent"\n')
     if os.geteuid() == 0:
         for path in (project, *project.rglob("*")):
             os.chown(path, SOMEONE, SOMEONE, follow_symlinks=False)
@@ -64,6 +65,7 @@ def check(project: Path) -> None:
     cells = json.loads((project / "landings.ipynb").read_text())["cells"]
     assert "".join(cells[0]["outputs"][0]["text"]).strip() == SHOWN
     assert "print(dockerutils.__file__)" in (project / ".diffs" / "landings.py").read_text()
+    assert "# %%\nimport dockerutils\n" in (project / "landings.py").read_text()
     assert "26.11.20 26.9.30" in (project / ".diffs" / "landings.html").read_text()
 
 

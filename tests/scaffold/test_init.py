@@ -20,7 +20,7 @@ from tests.testbed.registry import daemon
 from tests.testbed.relay import inside
 
 # Everything that the builds install.
-INSTALLED = "colorama django editables hatchling jupyterlab pytest setuptools versioneer wheel".split()
+INSTALLED = "colorama django editables hatchling jupyterlab jupytext pytest setuptools versioneer wheel".split()
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +249,11 @@ def test_requirements_and_scripts(engine: Engine, build: Build) -> None:
 
 def test_notebooks(containerd_engine: Engine, build: Build) -> None:
     notebook = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    files = {"requirements.txt": "colorama\n", "explore.ipynb": json.dumps(notebook)}
+    files = {
+        "requirements.txt": "colorama\n",
+        "explore.ipynb": json.dumps(notebook),
+        "jupytext.toml": 'formats = "ipynb,py:percent"\n',
+    }
     project = build(containerd_engine, "maps", files)
     assert not (project.root / "docker/cicd").exists()
     assert project.python("dev", "import colorama; print(open('explore.ipynb').read())") == json.dumps(notebook) + "\n"
@@ -272,6 +276,7 @@ def test_notebooks(containerd_engine: Engine, build: Build) -> None:
         assert status == 130, running.stderr
     assert project.owners() == {OWNER}
     assert (project.root / "made/Untitled.ipynb").exists()
+    assert "formats: ipynb,py:percent" in (project.root / "made/Untitled.py").read_text()
     # The user is not root when nothing is mounted, either.
     program = "import colorama, getpass, os; os.mkdir('made'); print(getpass.getuser(), os.getuid() > 0)"
     assert project.python("notebook", program) == "jovyan True\n"
