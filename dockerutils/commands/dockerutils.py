@@ -61,8 +61,8 @@ _GROUPS = {
     "Notebooks": ["run-notebook", "nb-dock"],
     "Docks": ["register-dock", "source dock", "ls-dock", "ssh-dock", "unregister-dock", "dock-environment"],
     "On a dock": ["sync-up", "sync-down", "attach-image"],
-    "Jobs": ["submit-image", "ls-job", "stop-job"],
     "AWS": ["create-dock", "start-dock", "stop-dock", "destroy-dock"],
+    "Many machines": ["swarm-docks", "submit-image", "ls-job", "stop-job"],
 }
 _HINTS = """\
 Run a command with -h for its options and examples. For completion with TAB, run
@@ -78,7 +78,7 @@ def parser() -> program.Parser:
     check = parser.add_action("check", "check the configuration and Dockerfiles", _CHECK)
     check.add_argument("--no-build-checks", action="store_true", help="do not run docker build --check")
     parser.add_action("bake", "print a file for docker buildx bake", _BAKE)
-    export = parser.add_action("export", "print image@digest, command, environment as JSON", _EXPORT)
+    export = parser.add_action("export", "print digest, command and variables as JSON", _EXPORT)
     export.add_argument("image", metavar="IMAGE", help="a published image of the project")
     config = parser.add_action("config", "show all settings, and where each is from", _CONFIG)
     config.add_argument("image", nargs="?", metavar="IMAGE", help="show only this image")

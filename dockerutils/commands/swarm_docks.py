@@ -1,4 +1,4 @@
-"""Make docks a Docker swarm, add docks to one, or take one out."""
+"""Make docks a Docker swarm, or take one out."""
 
 from __future__ import annotations
 
