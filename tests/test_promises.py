@@ -14,7 +14,7 @@ from dockerutils.cli import program
 from dockerutils.commands import ls_dock, ls_image
 from dockerutils.docks import gpu_usage, runs
 from dockerutils.project.project import Image
-from dockerutils.swarm import membership
+from dockerutils.swarm import membership, service_list
 from tests.test_help import PAGES
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +26,7 @@ FIELDS = {
     "ls-dock --json": ls_dock.Row._fields,
     "dockerutils config --json": (*Image._fields, "reference", "settings", "value", "from"),
     "runs": runs.Run._fields,
+    "services": service_list.Service._fields,
     "gpus": gpu_usage.Gpu._fields,
     "swarm": membership.Membership._fields,
     "used_by": gpu_usage.Usage._fields,

@@ -1,4 +1,4 @@
-"""List the project's images; on a dock also runs, on a swarm services."""
+"""List the project's images, runs and services."""
 
 from __future__ import annotations
 

@@ -276,7 +276,7 @@ def test_notebooks(containerd_engine: Engine, build: Build) -> None:
         assert status == 130, running.stderr
     assert project.owners() == {OWNER}
     assert (project.root / "made/Untitled.ipynb").exists()
-    assert "formats: ipynb,py:percent" in (project.root / "made/Untitled.py").read_text()
+    assert "format_name: percent" in (project.root / "made/Untitled.py").read_text()
     # The user is not root when nothing is mounted, either.
     program = "import colorama, getpass, os; os.mkdir('made'); print(getpass.getuser(), os.getuid() > 0)"
     assert project.python("notebook", program) == "jovyan True\n"
