@@ -72,7 +72,7 @@ _ON_PYTHON = (
 )
 
 # The files whose tests use the two engines of a swarm, which one process starts once.
-_ON_SWARM = ("test_swarm.py", "test_swarm_docks.py", "test_run_image_services.py")
+_ON_SWARM = ("test_swarm.py", "test_swarm_docks.py", "test_run_image_services.py", "test_transfer_image_swarm.py")
 
 # The files whose tests take longest, which start first, so that no process of pytest-xdist is busy alone in the end.
 _LONGEST = (

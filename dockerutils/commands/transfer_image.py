@@ -33,14 +33,20 @@ if TYPE_CHECKING:
 _EXAMPLES = """\
   transfer-image dev gpu                    send an image to the dock gpu
   transfer-image app:1.2 me@10.0.0.7:2222   send any image to any ssh host
-  transfer-image dev gpu1 gpu2 gpu3         send to several hosts at once"""
+  transfer-image dev gpu1 gpu2 gpu3         send to several hosts at once
+  transfer-image web gpu1 --swarm           send to all nodes of this manager"""
 
 
 def parser() -> program.Parser:
     """Return the parser of transfer-image."""
     parser = program.Parser("transfer-image", f"{__doc__}", _EXAMPLES, environment="  SSH_KEY    private key for ssh")
     parser.add_argument("image", metavar="IMAGE", help="image of the project, or NAME[:TAG] of any other")
-    parser.add_argument("destinations", metavar="DEST", nargs="+", help="dock, or [USER@]HOST[:PORT]")
+    parser.add_argument("destinations", metavar="DEST", nargs="*", help="dock, or [USER@]HOST[:PORT]")
+    parser.add_argument(
+        "--swarm",
+        action="store_true",
+        help="send to all nodes that services can run on; DEST is a manager (default: this dock)",
+    )
     parser.add_argument(
         "--platform",
         metavar="PLATFORM",
@@ -62,9 +68,11 @@ def handle(args: argparse.Namespace) -> None:
 
     reference = with_tag(program.reference(args.image))
     request = Request(args.image, reference, _platform(args.platform), _configured(args.image))
-    names = list(dict.fromkeys(args.destinations))
-    ask = len(names) == 1 and sys.stdin.isatty()  # several hosts would ask at the same time
     home = os.path.expanduser("~")
+    names = _nodes(args.destinations, home) if args.swarm else list(dict.fromkeys(args.destinations))
+    if not names:
+        raise UserError("no destination; name a dock or [user@]host[:port], or add --swarm")
+    ask = len(names) == 1 and sys.stdin.isatty()  # several hosts would ask at the same time
     # Not in TMPDIR: the path of a socket has to be short.
     with tempfile.TemporaryDirectory(prefix=f"dockerutils-{os.getpid()}-", dir="/tmp") as sockets:
         hosts = [remote.destination(each, os.environ, home, sockets=sockets, ask=ask) for each in names]
@@ -74,12 +82,54 @@ def handle(args: argparse.Namespace) -> None:
             return
         try:
             remote.drop_dead_connections(hosts)
-            transfer(request, hosts, verbose=args.verbose)
+            if args.swarm:
+                _transfer_to_nodes(request, hosts, verbose=args.verbose)
+            else:
+                transfer(request, hosts, verbose=args.verbose)
         finally:
             with process.deferred_signals():
                 for each in hosts:
                     if not each.dock:  # the next command reuses the connection of a dock
                         each.disconnect()
+
+
+def _nodes(destinations: Sequence[str], home: str) -> list[str]:
+    """Return the docks that services of a swarm can run on; `destinations` names at most one, a manager."""
+    from dockerutils.swarm import placement  # late, for other transfers
+
+    if len(destinations) > 1:
+        raise UserError(f"--swarm takes one manager, not {' and '.join(destinations)}; name one")
+    manager = inventory.choose(next(iter(destinations), None), os.environ, home)
+    with children() as family:
+        docks, down = placement.docks(manager, inventory.known(home), family)
+    for name in down:
+        console.warn(
+            "transfer-image", f"node {name} is down, so it does not get the image; run this command again when it is up"
+        )
+    return [dock.moniker for dock in docks]
+
+
+def _transfer_to_nodes(request: Request, hosts: Sequence[RemoteHost], *, verbose: bool) -> None:
+    """Send an image to the nodes of a swarm; say which of them have it, and whether it is the same on all of them."""
+    arrived: dict[str, str] = {}
+    try:
+        transfer(request, hosts, arrived, verbose=verbose)
+    except DockerutilsError:
+        there = ", ".join(sorted(arrived)) or "none of them"
+        console.warn(
+            "transfer-image",
+            f"of {len(hosts)} nodes, {there} got {request.reference}; run this command again before a service uses it",
+        )
+        raise
+    names = ", ".join(sorted(arrived))
+    if len(set(arrived.values())) == 1:
+        console.note("transfer-image", f"{names}: {request.reference} is {next(iter(arrived.values()))}")
+        return
+    console.warn(
+        "transfer-image",
+        f"{request.reference} has different IDs on {names}; a service that names it by its digest needs the same: use "
+        "engines with the containerd image store, or a registry",
+    )
 
 
 class Request(NamedTuple):
@@ -191,8 +241,13 @@ def equivalent(reference: str, host: RemoteHost, docker: str) -> str:
     return f"{Command(save)} | {Command(host.shown(f'{docker} load'))}"
 
 
-def transfer(request: Request, hosts: Sequence[RemoteHost], *, verbose: bool) -> None:
-    """Inspect both sides of each transfer at the same time, then send; if some transfers fail, raise the last error."""
+def transfer(
+    request: Request, hosts: Sequence[RemoteHost], arrived: dict[str, str] | None = None, *, verbose: bool
+) -> None:
+    """Inspect both sides of each transfer at the same time, then send; if some transfers fail, raise the last error.
+
+    `arrived` gets the IDs of the image on the hosts that have it then, by their names.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     from dockerutils.transfer import destination
@@ -208,6 +263,9 @@ def transfer(request: Request, hosts: Sequence[RemoteHost], *, verbose: bool) ->
         require_platform(request, image)
         deliveries = [pool.submit(deliver, request, image, each, family, output) for each in probes]
         errors = [error for each in deliveries if (error := each.exception())]
+        if arrived is not None:
+            there = [each.result() for each in deliveries if not each.exception()]
+            arrived.update({each.host.name: each.image_id(full_name) for each in there})
     for error in errors[:-1]:
         if not isinstance(error, DockerutilsError):
             raise error
@@ -223,8 +281,10 @@ class Output(NamedTuple):
     verbose: bool
 
 
-def deliver(request: Request, image: Source, probe: Future[Destination], children: Children, output: Output) -> None:
-    """Send an image to a destination as soon as its probe is done, and show the progress."""
+def deliver(
+    request: Request, image: Source, probe: Future[Destination], children: Children, output: Output
+) -> Destination:
+    """Send an image to a destination as soon as its probe is done, show the progress, and return the destination."""
     from dockerutils.transfer import delivery
 
     lines, meter = output.lines, Meter()
@@ -255,3 +315,4 @@ def deliver(request: Request, image: Source, probe: Future[Destination], childre
             raise
     what = f"{done.missing} of {done.layers} layers, {amount(done.sent)}"
     lines.end(name, f"{name}: {request.reference} has arrived: {what} in {time.monotonic() - start:.1f} s")
+    return destination

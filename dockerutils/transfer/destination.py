@@ -68,6 +68,15 @@ class Destination(NamedTuple):
         """Return the diff ids of the images that an image can share layers with."""
         return list(self.engine.layers()) if self.is_verifiable else []
 
+    def image_id(self, reference: str) -> str:
+        """Return the ID of an image there, by its full name; of a containerd store, that is its digest."""
+        from dockerutils.docker.api import ApiError  # late, as in `probe`
+
+        try:
+            return str(self.engine.image(reference)["Id"])
+        except ApiError as error:
+            raise self.refusal(error) from error
+
     def failure(self, status: int, message: str) -> Exception:
         """Return what a command means that failed there with this status and message.
 
