@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
+from dockerutils.commands.dockerutils import _GROUPS as GROUPS
 from dockerutils.project import ini
 from dockerutils.project.config import KEYS, Config
 from tests.test_architecture import COMMANDS
@@ -205,6 +206,19 @@ def test_every_variable_that_is_read_is_documented() -> None:
 def test_the_table_of_commands_has_every_command() -> None:
     listed = re.findall(r"^\| `([a-z-]+)[^`]*` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert sorted(set(listed) & set(NAMES)) == sorted(NAMES)
+
+
+def test_the_readme_has_the_commands_in_the_groups_of_dockerutils() -> None:
+    rows = re.findall(
+        r"^\| (?:\*\*(.+)\*\*|`(source dock|[a-z-]+).*?`) \|", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    shown: dict[str, list[str]] = {}
+    for group, command in rows:
+        if group:
+            shown[group] = []
+        elif command in {*NAMES, "source dock"}:
+            shown[list(shown)[-1]].append(command)
+    assert shown == {"A project": ["dockerutils"], **GROUPS}
 
 
 def test_the_page_start_says_what_each_command_needs() -> None:
