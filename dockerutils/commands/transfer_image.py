@@ -115,11 +115,9 @@ def _transfer_to_nodes(request: Request, hosts: Sequence[RemoteHost], *, verbose
     try:
         transfer(request, hosts, arrived, verbose=verbose)
     except DockerutilsError:
-        there = ", ".join(sorted(arrived)) or "none of them"
-        console.warn(
-            "transfer-image",
-            f"of {len(hosts)} nodes, {there} got {request.reference}; run this command again before a service uses it",
-        )
+        if arrived:
+            there = f"of {len(hosts)} nodes, {', '.join(sorted(arrived))} got {request.reference}"
+            console.warn("transfer-image", f"{there}; run this command again before a service uses it")
         raise
     names = ", ".join(sorted(arrived))
     if len(set(arrived.values())) == 1:
@@ -257,9 +255,7 @@ def transfer(
     # Children end first, and with them what the threads wait for.
     with ThreadPoolExecutor(2 * len(hosts)) as pool, children() as family:
         probes = [pool.submit(destination.probe, each, family) for each in hosts]
-        from dockerutils.transfer import source  # while ssh connects
-
-        image = source.inspect(full_name, family, inventory.undocked(os.environ))
+        image = _inspect(full_name, family)  # while ssh connects
         require_platform(request, image)
         deliveries = [pool.submit(deliver, request, image, each, family, output) for each in probes]
         errors = [error for each in deliveries if (error := each.exception())]
@@ -272,6 +268,22 @@ def transfer(
         console.fail("transfer-image", str(error))
     if errors:
         raise errors[-1]
+
+
+def _inspect(full_name: str, children: Children) -> Source:
+    """Return what the engine of this machine knows of an image, also in a docked shell."""
+    from dockerutils.transfer import source
+
+    try:
+        return source.inspect(full_name, children, inventory.undocked(os.environ))
+    except source.MissingError as error:
+        if not (moniker := os.environ.get("DOCK_MONIKER")):
+            raise
+        name = str(error).partition(" ")[0]
+        raise DockerutilsError(
+            f"{name} does not exist on the engine of this machine, and images on dock {moniker} are not sent; run "
+            f"castoff, build or pull it, and run: source dock {moniker}"
+        ) from None
 
 
 class Output(NamedTuple):

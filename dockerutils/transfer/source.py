@@ -13,6 +13,10 @@ from dockerutils.docker import api, engine, platforms
 from dockerutils.docker.api import Api, ApiError, Disconnected
 
 
+class MissingError(DockerutilsError):
+    """The engine of this machine does not have the image."""
+
+
 class Source(NamedTuple):
     """An image of this machine's engine: its full name and tag, its id, its layers, its platform, such as linux/amd64.
 
@@ -48,7 +52,7 @@ class Source(NamedTuple):
 
 
 def inspect(reference: str, children: Children, environ: Mapping[str, str]) -> Source:
-    """Return what the engine knows of an image; DockerutilsError if there is no such image, or no engine."""
+    """Return what the engine knows of an image; MissingError without it, DockerutilsError without an engine."""
     try:
         with closing(_connected(children, environ)) as here:
             info, record = here.info(), here.image(reference)
@@ -60,7 +64,7 @@ def inspect(reference: str, children: Children, environ: Mapping[str, str]) -> S
         raise engine.refusal(version.stderr) from None
     except ApiError as error:
         if "no such image" in str(error).lower():
-            raise DockerutilsError(
+            raise MissingError(
                 f"{engine.familiar(reference)} does not exist on this engine; build or pull it"
             ) from None
         raise engine.refusal(str(error)) from None

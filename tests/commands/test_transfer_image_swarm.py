@@ -64,6 +64,12 @@ def test_all_nodes_get_the_same_image(containerd_engine, app, swarm, monkeypatch
     for name, value in inventory.docked(inventory.find("one", os.environ["HOME"])).items():
         monkeypatch.setenv(inventory.BEFORE + name, os.environ.get(name, ""))
         monkeypatch.setenv(name, value)
+    outcome = app("app:none", "--swarm", directory="..")
+    assert (outcome.status, outcome.err) == (
+        1,
+        "transfer-image: app:none does not exist on the engine of this machine, and images on dock one are not sent; run "
+        "castoff, build or pull it, and run: source dock one\n",
+    )
     dry = app(NAME, "--swarm", "--dry-run", directory="..")
     assert [line.partition("docker save ")[2] for line in dry.out.splitlines()] == [
         f"{NAME} | ssh dock-two 'docker load'"
