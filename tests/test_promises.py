@@ -13,6 +13,7 @@ import yaml
 from dockerutils.cli import program
 from dockerutils.commands import ls_dock, ls_image
 from dockerutils.docks import gpu_usage, runs
+from dockerutils.images import export
 from dockerutils.project.project import Image
 from dockerutils.swarm import membership, service_list
 from tests.test_help import PAGES
@@ -25,6 +26,7 @@ FIELDS = {
     "ls-image --json": ls_image.Row._fields,
     "ls-dock --json": ls_dock.Row._fields,
     "dockerutils config --json": (*Image._fields, "reference", "settings", "value", "from"),
+    "dockerutils export": export.Definition._fields,
     "runs": runs.Run._fields,
     "services": service_list.Service._fields,
     "gpus": gpu_usage.Gpu._fields,

@@ -110,7 +110,7 @@ def handle(args: argparse.Namespace) -> None:
         from dockerutils.images import export  # late, as above
 
         project = program.project()
-        print(json.dumps(export.definition(project, project.image(args.image)), indent=2))
+        print(json.dumps(export.definition(project, project.image(args.image))._asdict(), indent=2))
     elif args.action == "config":
         project = program.project()
         images = [project.image(args.image)] if args.image else project.images()

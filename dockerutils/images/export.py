@@ -1,10 +1,10 @@
-"""An image and its section as JSON values, for schedulers that dockerutils does not drive."""
+"""An image and its section as values for schedulers that dockerutils does not drive."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from dockerutils.core import shell_words
 from dockerutils.core.errors import DockerutilsError
@@ -21,23 +21,34 @@ _ACCOUNT, _REGION = "ACCOUNT", "REGION"
 _LOCAL = ("gpu", "network", "volumes", "ports", "args")
 
 
-def definition(project: Project, image: Image) -> dict[str, Any]:
-    """Return name, image by digest, command, environment and the names of secrets, and the remaining options.
+class Definition(NamedTuple):
+    """How to run an image elsewhere: the image by digest, its command and variables, and the options for docker here.
 
-    A secret is a variable whose value comes from the environment of the user; its value is not returned. Options are
-    lines for a shell. DockerutilsError if the engine knows no digest at the registry of the section.
+    `secrets` are the variables whose values come from the environment of the user; only their names are here. `options`
+    are lines for a shell, by groups of `docker run` options.
     """
+
+    name: str
+    image: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    secrets: Sequence[str]
+    options: Mapping[str, str]
+
+
+def definition(project: Project, image: Image) -> Definition:
+    """Return the definition of an image; DockerutilsError if the engine knows no digest of it at its registry."""
     container = run.configure(project, image, run.Request(), by="dockerutils")
     variables = _variables(project, image, container.environment)
     local = {group: shell_words.render(words) for group in _LOCAL if (words := getattr(container, group))}
-    return {
-        "name": image.name,
-        "image": _published(project, image),
-        "command": list(container.cmd),
-        "environment": {name: value for name, value in variables.items() if value is not None},
-        "secrets": [name for name, value in variables.items() if value is None],
-        "options": local | ({"platform": container.platform[-1]} if container.platform else {}),
-    }
+    return Definition(
+        image.name,
+        _published(project, image),
+        list(container.cmd),
+        {name: value for name, value in variables.items() if value is not None},
+        [name for name, value in variables.items() if value is None],
+        local | ({"platform": container.platform[-1]} if container.platform else {}),
+    )
 
 
 def _variables(project: Project, image: Image, environment: Sequence[str]) -> dict[str, str | None]:
