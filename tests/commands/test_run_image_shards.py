@@ -153,11 +153,11 @@ def test_a_terminal_shows_numbers_and_the_end_of_what_failed(app, docker) -> Non
 
 
 def test_ctrl_c_removes_all_containers(containerd_engine, app, tmp_path) -> None:
-    app.write({"docker/dockerutils.cfg": f"{BOX}cmd = sleep 4321\n"})
+    app.write({"docker/dockerutils.cfg": f"{BOX}cmd = sleep 61870\n"})
     child = pexpect.spawn(
         RUN, ["train", "--shards", "3", "-j", "2"], cwd=str(app.root), encoding="utf-8", timeout=60, dimensions=(40, 300)
     )  # fmt: skip
-    wait_for(lambda: len(processes("sleep", "4321")) == 2)
+    wait_for(lambda: len(processes("sleep", "61870")) == 2)
     child.sendintr()
     child.expect(
         "run-image: interrupted; of 3 shards, 3 did not run to the end; to run these again: run-image train "
@@ -172,11 +172,11 @@ def test_ctrl_c_removes_all_containers(containerd_engine, app, tmp_path) -> None
 def test_containers_that_ignore_signals_are_removed(engine, app, monkeypatch) -> None:
     monkeypatch.setattr(spawn, "PATIENCE", 0.5)
     app.write(
-        {"docker/dockerutils.cfg": f"{BOX}init =\ncmd = sleep 4322\n"}
+        {"docker/dockerutils.cfg": f"{BOX}init =\ncmd = sleep 61871\n"}
     )  # process 1 ignores what it does not handle
 
     def stop() -> None:
-        wait_for(lambda: len(processes("sleep", "4322")) == 2)
+        wait_for(lambda: len(processes("sleep", "61871")) == 2)
         os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=stop)
