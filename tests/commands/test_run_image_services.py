@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPException
@@ -17,6 +18,7 @@ import pytest
 from dockerutils.commands.build_image import main as build_image
 from dockerutils.commands.ls_image import main as ls_image
 from dockerutils.commands.run_image import main
+from dockerutils.commands.transfer_image import main as transfer_image
 from dockerutils.docks import engine_socket, inventory
 from dockerutils.swarm import service_watch
 from tests.support import Outcome, call, sleeping, wait_for, write_tree
@@ -62,10 +64,12 @@ class Swarm:
         assert outcome.status == 0, outcome.err
 
     def deliver(self) -> None:
-        """Copy the image to the other node."""
-        archive = f"{self.root}.tar"
-        self.one.engine.docker("save", "-o", archive, "app-web:alice")
-        self.two.engine.docker("load", "-i", archive)
+        """Send the image to all nodes, from an engine that is that of the manager here."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("DOCK_MONIKER")
+            patch.setenv("DOCKER_HOST", self.one.engine.host)
+            outcome = call(transfer_image, "web", "one", "--swarm", directory=self.root, capfd=self._capfd)
+        assert outcome.status == 0, outcome.err
 
     def run(self, *argv: str) -> Outcome:
         """Call run-image."""
@@ -248,21 +252,23 @@ def test_docker_keeps_each_option_as_it_is_read_again(app: Swarm) -> None:
 
 @contextmanager
 def load(*urls: str) -> Iterator[tuple[list[str], list[str]]]:
-    """Request a page again and again, from the first of the URLs that answers; yield the answers, and the failures."""
+    """Request a page again and again, and from the next URL when one does not answer; yield the answers, and failures."""
     answers: list[str] = []
     failures: list[str] = []
     is_over = threading.Event()
+    order = deque(urls)
 
     def request() -> None:
         while not is_over.wait(0.01):
             errors = []
-            for url in (urls, urls[::-1])[len(answers) % 2]:
+            for _ in urls:
                 try:
-                    with urlopen(url, timeout=5) as answer:
+                    with urlopen(order[0], timeout=5) as answer:
                         answers.append(answer.read().decode().strip())
                     break
                 except (OSError, HTTPException) as error:
                     errors.append(str(error))
+                    order.rotate()
             else:
                 failures.append("; ".join(errors))
 
