@@ -133,7 +133,8 @@ def _await_end_of_tasks(node: Node, manager: Node, seconds: float) -> None:
 
     if not nodes.wait(has_ended, max(0.0, deadline - time.monotonic())):
         raise DockerutilsError(
-            f"{len(tasks)} containers of services still run on {node.name} after {seconds:g} s; allow more time with -t"
+            f"containers of services still run on {node.name} after {seconds:g} s: {len(tasks)}; "
+            "allow more time with -t"
         )
 
 

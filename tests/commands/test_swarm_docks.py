@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import pytest
 from dockerutils.commands import ls_dock, unregister_dock
 from dockerutils.commands.swarm_docks import main
 from dockerutils.docks import inventory
-from tests.support import Outcome, call, program, wait_for
+from tests.support import Child, Outcome, call, program, wait_for
 from tests.testbed import images
 from tests.testbed.swarm import Node, Nodes
 
@@ -81,16 +84,23 @@ def test_docks_become_a_swarm_and_leave_it(nodes, swarm_docks, tmp_path, monkeyp
     assert "swarm-docks: two is in the swarm of one already\n" in again.err
 
     web = ["service", "create", "-d", "--name", "web", "--no-resolve-image", "--replicas", "2"]
-    one.engine.docker(*web, "--stop-grace-period", "0s", images.BUSYBOX, "sleep", "1000")
+    one.engine.docker(*web, "--stop-grace-period", "3s", images.BUSYBOX, "sleep", "1000")
     running = ("service", "ps", "-f", "desired-state=running", "--format", "{{.Node}} {{.CurrentState}}", "web")
     wait_for(lambda: sorted(line.split()[:2] for line in one.engine.docker(*running).splitlines()) == [
         ["one", "Running"], ["two", "Running"]
     ])  # fmt: skip
     node = two.swarm["NodeID"]
+    drain = f"ssh dock-one 'docker node update --availability drain {node}'"
+    late = swarm_docks("--leave", "two", "-t", "0.5")
+    assert (late.status, late.echoed) == (1, [drain, drain.replace("drain", "active")])
+    assert late.err.endswith(
+        "swarm-docks: containers of services still run on two after 0.5 s: 1; allow more time with -t\n"
+    )
+    assert listed(one) == ["one Ready Active Leader", "two Ready Active"]
     left = swarm_docks("--leave", "two")
     assert left.status == 0, left.err
     assert left.echoed == [
-        f"ssh dock-one 'docker node update --availability drain {node}'",
+        drain,
         "ssh dock-two 'docker swarm leave'",
         f"ssh dock-one 'docker node rm --force {node}'",
     ]
@@ -179,6 +189,22 @@ def test_a_swarm_that_cannot_be_complete_is_undone(nodes, swarm_docks, monkeypat
         "between the docks\n"
     )
     assert states(nodes) == ["inactive", "inactive"]
+
+
+def test_an_interrupted_command_leaves_no_swarm(nodes, tmp_path) -> None:
+    _, two = nodes
+    drop = "-p tcp --dport 2377 -j DROP"
+    two.host.run(f"iptables -I OUTPUT {drop}")
+    try:
+        argv = [str(Path(sys.executable).parent / "swarm-docks"), "one", "two"]
+        with Child(argv, cwd=tmp_path, stderr=subprocess.PIPE) as child:
+            wait_for(lambda: [line for line in two.host.processes().values() if "/dev/tcp/" in line])
+            os.killpg(child.pid, signal.SIGINT)
+            _, err = child.communicate(timeout=60)
+    finally:
+        two.host.run(f"iptables -D OUTPUT {drop}")
+    assert (child.returncode, states(nodes)) == (130, ["inactive", "inactive"])
+    assert err.endswith("swarm-docks: undone: one left the swarm\n")
 
 
 def test_docks_of_other_swarms_are_refused(swarm, swarm_docks) -> None:
@@ -346,17 +372,10 @@ def test_docks_on_aws_get_the_ports_of_a_swarm(nodes, swarm_docks, aws) -> None:
     assert made.status == 0, made.err
     assert made.echoed[:2] == [authorize, INIT]
     assert admitted(ec2, group) == {port: [group] for port in PORTS}
-    # A group that others still use stays as it is.
-    assert swarm_docks("--leave", "two").status == 0
-    assert admitted(ec2, group) == {port: [group] for port in PORTS}
-    again = swarm_docks("one", "two")
-    assert (again.status, again.echoed[0]) == (0, JOIN)
     ended = swarm_docks("--leave", "one", "--force")
     assert (ended.status, ended.echoed[-1]) == (0, revoke)
     assert admitted(ec2, group) == {}
-    kept = swarm_docks("one", "two", "--no-ports")
-    assert kept.status == 0
-    assert admitted(ec2, group) == {}
+    assert swarm_docks("one", "two", "--no-ports", "--dry-run").out == f"{INIT}\n{JOIN}\n"
 
 
 def test_docks_with_groups_of_their_own_admit_each_other(nodes, swarm_docks, aws, monkeypatch) -> None:
@@ -365,8 +384,12 @@ def test_docks_with_groups_of_their_own_admit_each_other(nodes, swarm_docks, aws
         GroupId=first,
         IpPermissions=[{"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": second}]}],
     )
+    # One of them needs sudo, which changes nothing else.
+    dock, home = inventory.find("two", os.environ["HOME"]), os.environ["HOME"]
+    inventory.change(dock, dock._replace(user="nodock"), home)
     made = swarm_docks("one", "two")
     assert made.status == 0, made.err
+    assert made.echoed[2] == JOIN.replace('"docker', '"sudo -n docker')
     assert admitted(ec2, second) == {port: [first] for port in PORTS}
     assert admitted(ec2, first) == {"/-1": [second]}  # everything was open
     left = swarm_docks("--leave", "two")
