@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dockerutils.commands.stop_job import main
-from tests.support import App
+from tests.support import App, wait_for
 from tests.testbed.aws import Request, parsed
 
 _ID = "0f47a1b0-1111-4222-8333-44445555666"
@@ -25,7 +25,7 @@ def stop(tmp_path, capfd, monkeypatch) -> App:
 def test_stop(batch, stop) -> None:
     batch.queue()
     array = batch.submit("train", "sleep 60", shards=6)
-    batch.until(f"{array}:0", "RUNNING")
+    wait_for(lambda: batch.job(array)["arrayProperties"]["statusSummary"]["RUNNING"])
     outcome = stop("train", "--dry-run", "--reason", "it's enough")
     [line] = outcome.out.splitlines()
     assert (outcome.status, outcome.err) == (0, "")

@@ -21,6 +21,7 @@ from tests.testbed.aws import ACCOUNT, Aws
 from tests.testbed.engine import Engine
 from tests.testbed.images import BUSYBOX
 
+PLACES = 4  # jobs that run at the same time
 FARGATE, EC2 = "FARGATE", "EC2"
 GROUP = "/aws/batch/job"  # of the logs, unless the definition names another one
 ENDED = ("SUCCEEDED", "FAILED")
@@ -116,6 +117,6 @@ class Batch:
 @contextlib.contextmanager
 def serving(engine: Engine) -> Iterator[Batch]:
     """Start such an AWS, whose jobs run on an engine, and end it."""
-    variables = {**engine.client(f"{engine.directory}/client"), "PATH": os.environ["PATH"]}
+    variables = {**engine.client(f"{engine.directory}/client"), "PATH": os.environ["PATH"], "PLACES": str(PLACES)}
     with testbed_aws.serving("tests.testbed.moto_batch", **variables) as aws:
         yield Batch(aws, engine)

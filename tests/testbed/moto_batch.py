@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 import threading
 import time
@@ -33,14 +34,13 @@ from moto.batch.exceptions import ClientException
 from moto.batch.models import Job as MotoJob
 from moto.batch.models import datetime2int_milliseconds as milliseconds
 
-PLACES = 4  # jobs that run at the same time
 PAGE = 7  # jobs on a page of ListJobs
 MOST = 100  # ids that DescribeJobs takes
 ENDED = ("SUCCEEDED", "FAILED")
 _STATES = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", *ENDED)
 _list_jobs = models.BatchBackend.list_jobs  # moto's
 docker: Any = importlib.import_module("docker")  # an import statement means this project's directory to mypy
-_places = threading.Semaphore(PLACES)
+_places = threading.Semaphore(int(os.environ["PLACES"]))  # of jobs that run at the same time
 
 
 class Job(MotoJob):

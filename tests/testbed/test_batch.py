@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support import wait_for
-from tests.testbed.batch import EC2
+from tests.testbed.batch import EC2, PLACES
 from tests.testbed.images import BUSYBOX
 
 pytestmark = pytest.mark.engine
@@ -50,11 +50,15 @@ def test_job_is_retried_times_out_or_does_not_start(batch) -> None:
 
 def test_terminated_array_ends_and_its_log_arrives_while_it_runs(batch) -> None:
     batch.queue()
-    array = batch.submit("train", "echo begun; sleep 60", shards=6)
-    wait_for(lambda: "logStreamName" in batch.job(f"{array}:0")["container"] and batch.messages(f"{array}:0"))
+    array = batch.submit("train", "echo begun; sleep 60", shards=PLACES + 2)
+    wait_for(lambda: batch.job(array)["arrayProperties"]["statusSummary"]["RUNNING"] == PLACES)
+    children = [f"{array}:{index}" for index in range(PLACES + 2)]
+    running = next(each for each in children if batch.job(each)["status"] == "RUNNING")
+    wait_for(lambda: "logStreamName" in batch.job(running)["container"] and batch.messages(running))
     batch.client.terminate_job(jobId=array, reason="not needed")
     assert batch.until(array)["status"] == "FAILED"
-    ended = batch.client.describe_jobs(jobs=[f"{array}:{index}" for index in range(6)])["jobs"]
-    assert [each["statusReason"] for each in ended] == ["not needed"] * 6
-    assert [each["container"].get("exitCode") for each in ended] == [137] * 4 + [None] * 2
-    assert batch.engine.api("GET", "/containers/json", all=1) == []
+    ended = batch.client.describe_jobs(jobs=children)["jobs"]
+    assert {each["statusReason"] for each in ended} == {"not needed"}
+    codes = [each["container"].get("exitCode") for each in ended]
+    assert (codes.count(137), codes.count(None)) == (PLACES, 2)
+    assert batch.engine.api("GET", "/containers/json", all=1, filters={"name": [array]}) == []
