@@ -66,11 +66,10 @@ def matching(session: Session, text: str, given: str | None, environ: Mapping[st
     if re.fullmatch(_ID, text):
         return [states.describe(session, text)]
     names = queue_names(given, environ)
-    found: list[Job] = []
-    if re.fullmatch(_NAME, text):
-        wanted = dict.fromkeys((text, submission.name(references.tag(projects.login_name(environ)), text)))
-        of_name = (_in_queues(session, names, partial(_named, session, each)) for each in wanted)
-        found = next(filter(None, of_name), [])
+    of_image = submission.name(references.tag(projects.login_name(environ)), text)
+    wanted = dict.fromkeys(each for each in (text, of_image) if re.fullmatch(_NAME, each))
+    of_name = (_in_queues(session, names, partial(_named, session, each)) for each in wanted)
+    found = next(filter(None, of_name), [])
     known = [] if found else listed(session, names)
     found = found or [job for job in known if job.id.startswith(text)]
     if not found:

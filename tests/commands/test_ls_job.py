@@ -172,6 +172,8 @@ def test_a_job_is_found_by_its_image(front, ls) -> None:
         [{"name": "JOB_NAME", "values": ["alice-train"]}],
         None,
     ]
+    _serve(front, [_job(3, "SUCCEEDED", jobName="alice-train-v2")])
+    assert _table(ls("train.v2").out)[1][0] == "alice-train-v2"
 
 
 def test_queues_of_several_images(front, ls, monkeypatch) -> None:
