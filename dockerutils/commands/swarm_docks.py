@@ -91,7 +91,9 @@ def _join(args: argparse.Namespace, docks: Sequence[Dock], home: str) -> None:
         joining_now = joining.check(manager, workers)
         advertise = ""
         if not manager.is_manager:
-            advertise = args.advertise_addr or joining.own_address(manager)
+            advertise = args.advertise_addr or joining.own_address(
+                manager, lambda: ports.private_address(manager.dock, os.environ)
+            )
         elif args.advertise_addr:
             console.warn(
                 _COMMAND,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from dockerutils.core import console, shell_words
 from dockerutils.core.errors import DockerutilsError, UserError
@@ -57,10 +57,15 @@ def _check_state(node: Node) -> None:
         raise DockerutilsError(f"dock {node.name} has lost its swarm: {str(reason).rstrip('.')}; run: {leave}")
 
 
-def own_address(manager: Node) -> str:
-    """Return the address at which others reach a dock; UserError if it is not known."""
+def own_address(manager: Node, on_aws: Callable[[], str]) -> str:
+    """Return the address at which others reach a dock; UserError if it is not known.
+
+    ssh can arrive at a loopback address, as through Session Manager: then `on_aws` returns what AWS says, if anything.
+    """
     if manager.address and not manager.address.startswith(("127.", "::1")):
         return manager.address
+    if address := on_aws():
+        return address
     raise UserError(
         f"the address at which other docks reach {manager.name} is unknown, because ssh arrives there at "
         f"{manager.address or 'no address'}; add --advertise-addr ADDRESS"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 INACTIVE, ACTIVE, LOCKED = "inactive", "active", "locked"
 READY, DOWN = "ready", "down"  # of a node, as managers see it
 LABEL = "dock"  # of a node: the moniker of its dock
+_ADDRESS = r"[A-Za-z0-9_.:%\[\]-]{1,200}"
 _TICK = 0.2  # seconds between two questions
 
 # The address at which ssh arrived is the dock's own, also behind the address translation of a cloud.
@@ -68,7 +69,9 @@ class Node(NamedTuple):
     @property
     def manager_address(self) -> str:
         """Where nodes reach the swarm: the address and port of this manager, or of a manager that this node knows."""
-        managers = {each["NodeID"]: each["Addr"] for each in self.swarm.get("RemoteManagers") or ()}
+        known = self.swarm.get("RemoteManagers") or ()
+        # What an engine says is printed in a line for the shell.
+        managers = {each["NodeID"]: each["Addr"] for each in known if re.fullmatch(_ADDRESS, str(each["Addr"]))}
         return str(managers.get(self.id) or next(iter(managers.values()), ""))
 
     def refreshed(self) -> Node:

@@ -29,6 +29,14 @@ def open_between(docks: Iterable[Dock], environ: Mapping[str, str], rollback: Ro
             swarm_ports.admit(ec2, rules, rollback)
 
 
+def private_address(dock: Dock, environ: Mapping[str, str]) -> str:
+    """Return the private address of a dock on AWS, "" for others."""
+    for ec2, _ in _regions([dock], environ):
+        found = ec2.instances([dock.instance_id or ""]).get(dock.instance_id or "")
+        return (found.private if found else None) or ""
+    return ""
+
+
 def close_behind(gone: Sequence[Dock], remaining: Iterable[Dock], environ: Mapping[str, str], *, dry_run: bool) -> None:
     """Remove the rules of `open_between` for docks that have left; a warning says if AWS refuses that."""
     if not any(dock.instance_id for dock in gone):

@@ -17,6 +17,7 @@ import pytest
 from dockerutils.commands import ls_dock, unregister_dock
 from dockerutils.commands.swarm_docks import main
 from dockerutils.docks import inventory
+from dockerutils.swarm import ports
 from tests.support import Child, Outcome, call, program, wait_for
 from tests.testbed import images
 from tests.testbed.swarm import Node, Nodes
@@ -376,6 +377,11 @@ def test_docks_on_aws_get_the_ports_of_a_swarm(nodes, swarm_docks, aws) -> None:
     assert (ended.status, ended.echoed[-1]) == (0, revoke)
     assert admitted(ec2, group) == {}
     assert swarm_docks("one", "two", "--no-ports", "--dry-run").out == f"{INIT}\n{JOIN}\n"
+    # The address of a dock that ssh reaches through Session Manager.
+    dock = inventory.find("one", os.environ["HOME"])
+    [instance] = ec2.describe_instances(InstanceIds=[dock.instance_id])["Reservations"][0]["Instances"]
+    assert ports.private_address(dock, os.environ) == instance["PrivateIpAddress"]
+    assert ports.private_address(dock._replace(instance_id=None), os.environ) == ""
 
 
 def test_docks_with_groups_of_their_own_admit_each_other(nodes, swarm_docks, aws, monkeypatch) -> None:

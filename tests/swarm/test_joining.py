@@ -22,14 +22,15 @@ def _node(address: str = "", **swarm: Any) -> Node:
 
 @pytest.mark.parametrize("address", ["10.0.0.4", "2001:db8::7", "fd00::1"])
 def test_the_address_is_where_ssh_arrives(address) -> None:
-    assert joining.own_address(_node(address)) == address
+    assert joining.own_address(_node(address), lambda: "10.9.9.9") == address
 
 
 @pytest.mark.parametrize(("address", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("", "no address")])
 def test_a_loopback_address_is_of_no_use_to_others(address, shown) -> None:
     """Ssh arrives there through Session Manager."""
+    assert joining.own_address(_node(address), lambda: "172.31.0.4") == "172.31.0.4"  # what AWS says
     with pytest.raises(UserError) as caught:
-        joining.own_address(_node(address))
+        joining.own_address(_node(address), str)
     assert str(caught.value) == (
         f"the address at which other docks reach one is unknown, because ssh arrives there at {shown}; "
         "add --advertise-addr ADDRESS"
@@ -74,3 +75,4 @@ def test_the_address_of_a_manager_is_that_of_its_own() -> None:
     assert _node(NodeID="b", RemoteManagers=managers).manager_address == "10.0.0.2:2377"
     assert _node(NodeID="c", RemoteManagers=managers).manager_address == "10.0.0.1:2377"
     assert _node(RemoteManagers=None).manager_address == ""
+    assert _node(RemoteManagers=[{"NodeID": "a", "Addr": '10.0.0.1:2377" $(id)'}]).manager_address == ""
