@@ -379,11 +379,19 @@ def test_the_template_of_the_docs_makes_queues(batch, monkeypatch) -> None:
 )
 def test_aws_refuses_the_job(app, monkeypatch, code, remedy) -> None:
     """The line that was refused is printed before."""
-    job = {"jobId": "j", "jobName": "n", "jobQueue": "a/q", "jobDefinition": "d:1", "status": "FAILED", "container": {}}
-    with testbed_aws.answering((200, {"jobs": [job]}), _error(code)) as aws:
+    identity = "11111111-2222-3333-4444-555555555555"
+    job = {
+        "jobId": identity,
+        "jobName": "n",
+        "jobQueue": "a/q",
+        "jobDefinition": "d:1",
+        "status": "FAILED",
+        "container": {},
+    }
+    with testbed_aws.answering(*2 * [(200, {"jobs": [job]})], _error(code)) as aws:
         for name, value in aws.environment().items():
             monkeypatch.setenv(name, value)
-        outcome = app("--retry", "j", "--retries", "2", directory="..")
+        outcome = app("--retry", identity, "--retries", "2", directory="..")
     line = (
         "aws batch submit-job --region us-east-1 --job-name n --job-queue q --job-definition d:1 "
         """--retry-strategy '{"attempts":2}' --query jobId --output text"""

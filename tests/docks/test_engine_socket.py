@@ -204,7 +204,8 @@ def test_the_process_ends_after_its_shells(gpu: Dock, home: str, shell: int) -> 
     assert (address, os.stat(path).st_mode & 0o777) == (f"unix://{path}", 0o600)
     with sleeping() as other:
         assert engine_socket.ensure(gpu, home, other) == address
-        assert (len(proxies(shell)), proxies(other)) == (1, [])
+        assert len(wait_for(lambda: proxies(shell))) == 1
+        assert proxies(other) == []
         os.kill(shell, signal.SIGKILL)
         os.waitpid(shell, 0)
     wait_for(lambda: not proxies(shell))
@@ -216,15 +217,15 @@ def test_the_next_command_replaces_a_process_that_ended_or_stopped(
 ) -> None:
     monkeypatch.setattr(os, "getsid", lambda _: shell)
     address = engine_socket.ensure(gpu, home, shell)
-    [first] = proxies(shell)
+    [first] = wait_for(lambda: proxies(shell))
     os.kill(first, signal.SIGKILL)
     wait_for(lambda: not proxies(shell))
     remote.check_docked_shell({"DOCK_MONIKER": "gpu", "DOCKER_HOST": address})
-    [second] = proxies(shell)
+    [second] = wait_for(lambda: proxies(shell))
     os.kill(second, signal.SIGSTOP)
     try:
         assert engine_socket.ensure(gpu, home, shell) == address
-        assert len(proxies(shell)) == 2
+        wait_for(lambda: len(proxies(shell)) == 2)
     finally:
         os.kill(second, signal.SIGKILL)
 
