@@ -21,11 +21,14 @@ _RUNNING = {"assigned", "accepted", "preparing", "ready", "starting", "running"}
 _GONE, _DEMOTED = 30.0, 30.0
 
 
+Listed = Mapping[str, Mapping[str, Any]]
+
+
 class Departure(NamedTuple):
     """What a dock leaves: `node` is the dock if it answers, else None with the `reason`.
 
     `id` is its id in the swarm of `manager`, another dock; that is None if no dock is known that manages the swarm.
-    `others` are the docks that are nodes of the same swarm.
+    `others` are the docks that are nodes of the same swarm, and `listed` are its nodes as a manager lists them.
     """
 
     dock: Dock
@@ -34,6 +37,7 @@ class Departure(NamedTuple):
     manager: Node | None
     id: str
     others: Sequence[Node]
+    listed: Listed
 
 
 def find(dock: Dock, among: Sequence[Dock], children: Children) -> Departure:
@@ -50,11 +54,11 @@ def find(dock: Dock, among: Sequence[Dock], children: Children) -> Departure:
         raise DockerutilsError(f"dock {dock.moniker} is in no swarm; see: ls-dock")
     lists = {each.name: _listed(each) for each in others if each.is_manager}
     manager = next((each for each in others if found.id in lists.get(each.name, {})), None)
-    known = nodes.listed(found) if found.is_manager else lists[manager.name] if manager else {}
-    return Departure(dock, found, "", manager, found.id, [each for each in others if each.id in known])
+    known = lists[manager.name] if manager else _listed(found) if found.is_manager else {}
+    return Departure(dock, found, "", manager, found.id, [each for each in others if each.id in known], known)
 
 
-def _listed(manager: Node) -> Mapping[str, Mapping[str, Any]]:
+def _listed(manager: Node) -> Listed:
     """Return the nodes that a manager lists; a warning says why if it lists none, as without a leader."""
     try:
         return nodes.listed(manager)
@@ -66,9 +70,10 @@ def _listed(manager: Node) -> Mapping[str, Mapping[str, Any]]:
 def _absent(dock: Dock, reason: DockerutilsError, others: Sequence[Node]) -> Departure:
     for manager in others:
         if manager.is_manager:
-            for key, node in _listed(manager).items():
+            listed = _listed(manager)
+            for key, node in listed.items():
                 if _is(dock, node):
-                    return Departure(dock, None, nodes.about(dock, reason), manager, key, [manager])
+                    return Departure(dock, None, nodes.about(dock, reason), manager, key, [manager], listed)
     what = nodes.about(dock, reason)
     raise CommandFailed(reason.status, f"{what}; no dock that answers is the manager of a swarm with it") from reason
 
@@ -91,7 +96,7 @@ def leave(departure: Departure, rollback: Rollback, seconds: float, *, force: bo
     if departure.manager:
         _leave_manager(departure.node, departure.manager, rollback, seconds, dry_run=dry_run)
         return [departure.dock]
-    return _leave_alone(departure.node, departure.others, force=force, dry_run=dry_run)
+    return _leave_alone(departure.node, departure, force=force, dry_run=dry_run)
 
 
 def _leave_manager(node: Node, manager: Node, rollback: Rollback, seconds: float, *, dry_run: bool) -> None:
@@ -138,7 +143,7 @@ def _await_end_of_tasks(node: Node, manager: Node, seconds: float) -> None:
         )
 
 
-def _leave_alone(node: Node, others: Sequence[Node], *, force: bool, dry_run: bool) -> list[Dock]:
+def _leave_alone(node: Node, departure: Departure, *, force: bool, dry_run: bool) -> list[Dock]:
     """Let a dock leave that no other dock manages: a worker whose manager is unknown, or the last manager."""
     if not node.is_manager:
         if not force:
@@ -146,17 +151,22 @@ def _leave_alone(node: Node, others: Sequence[Node], *, force: bool, dry_run: bo
                 f"no dock is the manager of the swarm of {node.name}, so nothing moves its containers; register that "
                 f"manager as a dock, or leave all the same: swarm-docks --leave {node.name} --force"
             )
-        node.run(node.line("swarm", "leave", "--force"), dry_run=dry_run)
-        if not dry_run:
-            console.warn(COMMAND, f"the manager still lists {node.name}; run there: docker node rm {node.id}")
-        return [node.dock]
-    listed = nodes.listed(node)
+        return _leave_behind(node, dry_run=dry_run)
+    listed, others = departure.listed, departure.others
     managers = [each for key, each in listed.items() if each.get("ManagerStatus") and key != node.id]
-    if managers:
+    if not listed and not force:
+        raise DockerutilsError(
+            f"without a leader nothing moves the containers of {node.name}; to leave all the same, run: "
+            f"swarm-docks --leave {node.name} --force"
+        )
+    if managers and not force:
         names = ", ".join(map(nodes.host_name, managers))
         raise DockerutilsError(
-            f"the other managers of the swarm of {node.name} are no docks that answer: {names}; register one as a dock"
+            f"the other managers of the swarm of {node.name} are no docks that answer: {names}; register one as a "
+            f"dock, or leave without its help: swarm-docks --leave {node.name} --force"
         )
+    if managers:
+        return _leave_behind(node, dry_run=dry_run)
     if not force:
         raise DockerutilsError(
             f"{node.name} is the last manager: without it the swarm ends, with its services; to end it, run: "
@@ -171,6 +181,14 @@ def _leave_alone(node: Node, others: Sequence[Node], *, force: bool, dry_run: bo
             f"nodes that did not answer are still in the swarm: {', '.join(left)}; run on each: docker swarm leave",
         )
     return [node.dock, *(each.dock for each in others)]
+
+
+def _leave_behind(node: Node, *, dry_run: bool) -> list[Dock]:
+    """Let a dock leave although a manager goes on listing it."""
+    node.run(node.line("swarm", "leave", "--force"), dry_run=dry_run)
+    if not dry_run:
+        console.warn(COMMAND, f"the manager still lists {node.name}; run there: docker node rm --force {node.id}")
+    return [node.dock]
 
 
 def _remove_absent(departure: Departure, *, force: bool, dry_run: bool) -> None:

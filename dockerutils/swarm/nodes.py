@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 INACTIVE, ACTIVE, LOCKED = "inactive", "active", "locked"
 READY, DOWN = "ready", "down"  # of a node, as managers see it
 LABEL = "dock"  # of a node: the moniker of its dock
+# What a manager answers without a leader, and while it looks for one.
+_NO_LEADER = "does not have a leader|context deadline exceeded"
 _ADDRESS = r"[A-Za-z0-9_.:%\[\]-]{1,200}"
 _TICK = 0.2  # seconds between two questions
 
@@ -109,7 +111,12 @@ def refusals(name: str) -> Iterator[None]:
     except Disconnected as error:
         raise DockerutilsError(f"the connection to the engine of dock {name} was cut; run the command again") from error
     except ApiError as error:
-        reason = str(error).removeprefix("Error response from daemon: ").removeprefix("rpc error: ").rstrip(".")
+        if re.search(_NO_LEADER, str(error)):
+            raise DockerutilsError(
+                f"the swarm of dock {name} has no leader, because half of its managers or more do not answer; start "
+                f"them, or let {name} go on as the only manager: ssh-dock {name} docker swarm init --force-new-cluster"
+            ) from error
+        reason = re.sub(r"^(rpc error: )?(code = \w+ desc = )?", "", str(error)).rstrip(".")
         raise DockerutilsError(f"dock {name}: {reason}; see: ssh-dock {name} docker info") from error
 
 

@@ -228,7 +228,7 @@ def test_docks_of_other_swarms_are_refused(swarm, swarm_docks) -> None:
     node = two.swarm["NodeID"]
     outcome = swarm_docks("--leave", "two", "--force")
     assert (outcome.status, outcome.echoed) == (0, ["ssh dock-two 'docker swarm leave --force'"])
-    warning = f"warning: the manager still lists two; run there: docker node rm {node}"
+    warning = f"warning: the manager still lists two; run there: docker node rm --force {node}"
     assert f"swarm-docks: {warning}\n" in outcome.err
     assert two.swarm["LocalNodeState"] == "inactive"
 
