@@ -304,7 +304,8 @@ def _update(before: Mapping[str, Any], wanted: Wanted, request: Request, source:
     """Return the command that makes a service what is wanted, None if it is."""
     spec = before["Spec"]
     words, env = invocation.by_name(service_changes.changes(spec, wanted), UPDATE, "env-add")
-    if at(before, _IMAGE) != source.reference:
+    # Only docker knows whether a registry has another image for the same name.
+    if at(before, _IMAGE) != source.reference or "--no-resolve-image" not in source.options:
         words = [*source.options, "--image", source.reference, *words]
     if at(spec, "Mode.Replicated.Replicas") != request.replicas:
         words = ["--replicas", str(request.replicas), *words]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -22,7 +23,9 @@ from dockerutils.commands.transfer_image import main as transfer_image
 from dockerutils.docks import engine_socket, inventory
 from dockerutils.swarm import service_watch
 from tests.support import Outcome, call, sleeping, wait_for, write_tree
+from tests.testbed import registry
 from tests.testbed import swarm as testbed_swarm
+from tests.testbed.relay import relaying
 from tests.testbed.swarm import Nodes
 
 PORT = 8070
@@ -248,6 +251,33 @@ def test_docker_keeps_each_option_as_it_is_read_again(app: Swarm) -> None:
         "run-image: docker cannot take the log driver json-file from a running service; keep it, or remove the service "
         "first, with --replicas 0\n"
     )
+
+
+def test_the_nodes_pull_what_is_published(app: Swarm) -> None:
+    with registry.serving(app.one.engine, "localhost", user="alice", password="p4ss", near=False) as there:
+        port = int(there.host.rpartition(":")[2])
+        ends = {"server": app.one.engine.network, "clients": app.two.engine.network}
+        with relaying("127.0.0.1", port, listen=port, **ends):
+            name = f"{there.host}/web:1"
+            app.configure(f"[web]\npublication_tag = {name}\nservice = --update-monitor 500ms\n")
+            app.build("1")
+            lacking = app.run("web", "--replicas", "2", "--with-registry-auth")
+            assert lacking.status == 1
+            assert re.search(
+                r"run-image: app-web does not run as it should: nodes? \S+( and two)? do(es)? not have the image; "
+                "run: publish-image web, and docker login, then this command again\n$",
+                lacking.err,
+            )
+            login = ["docker", "login", "--username", "alice", "--password-stdin", there.host]
+            subprocess.run(login, input="p4ss", text=True, check=True, stderr=subprocess.DEVNULL)
+            for each in (["tag", "app-web:alice", name], ["push", "--quiet", name]):
+                subprocess.run(["docker", *each], check=True)
+            outcome = app.run("web", "--replicas", "2", "--with-registry-auth")
+            assert outcome.status == 0, outcome.err
+            assert outcome.echoed == [f"docker service update --detach --with-registry-auth --image {name} app-web"]
+            image = app.service()["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"]
+            assert re.fullmatch(f"{name}@sha256:[0-9a-f]{{64}}", image)
+            assert app.nodes("app-web") == ["one", "two"]
 
 
 @contextmanager

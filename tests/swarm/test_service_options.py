@@ -160,6 +160,13 @@ def test_an_image_of_a_registry(run) -> None:
     assert line == CREATE.replace("no-resolve-image", "with-registry-auth") + " registry.example.com/app-web:1.2\n"
 
 
+def test_docker_asks_the_registry_at_each_update(run) -> None:
+    image = "registry.example.com/web:1"
+    service = _service(Image=f"{image}@sha256:2")
+    line = run(f"publication_tag = {image}", "--with-registry-auth", service=service).out
+    assert line == f"docker service update --detach --with-registry-auth --image {image} app-web\n"
+
+
 def _service(**container: Any) -> dict[str, Any]:
     labels = {"dockerutils.project": "app", "dockerutils.image": "web"}
     policy = {"Order": "start-first", "FailureAction": "rollback"}
