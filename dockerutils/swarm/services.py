@@ -189,7 +189,8 @@ def _wanted(manager: Api, project: Project, image: Image, run: invocation.Run, r
 def _policy(given: Sequence[Option]) -> list[Option]:
     """Return how docker updates the service, unless the options say that.
 
-    A replica that publishes a port of its host has to stop before the next one can start there.
+    A replica that publishes a port of its host has to stop before the next one can start there. Without a delay docker
+    can stop the next replica before it notices that the one before has failed.
     """
     is_host = any(
         options.fields(each.value or "").get("mode") == "host" for each in given if each.names == ("publish",)
@@ -197,6 +198,7 @@ def _policy(given: Sequence[Option]) -> list[Option]:
     order = "stop-first" if is_host else "start-first"
     policy = (
         option("update-order", order),
+        option("update-delay", "1s"),
         option("update-failure-action", "rollback"),
         option("rollback-order", order),
     )

@@ -57,7 +57,7 @@ def run(tmp_path, monkeypatch, capfd):
 
 CREATE = (
     "docker service create --detach --name app-web --replicas 3 --no-resolve-image --label dockerutils.project=app "
-    "--label dockerutils.image=web --update-order start-first --update-failure-action rollback --rollback-order start-first"
+    "--label dockerutils.image=web --update-order start-first --update-delay 1s --update-failure-action rollback --rollback-order start-first"
 )
 
 
@@ -86,8 +86,8 @@ CREATE = (
             "--hostname name --entrypoint ''\"'\"'a b'\"'\"''", id="other names"),
         pytest.param("platform = linux/arm64", [], "--constraint node.platform.arch==aarch64", id="platform"),
         pytest.param("environment = -e A=1 -e B=2 -e NOT_SET", ["-e", "B=3"], "-e A=1 -e B=3", id="environment"),
-        pytest.param("service = --update-parallelism 2 --constraint node.role==worker -l x=y --update-delay=1s", ["-u", "7"],
-            "--user 7 --update-parallelism 2 --constraint node.role==worker --label x=y --update-delay 1s", id="service"),
+        pytest.param("service = --update-parallelism 2 --constraint node.role==worker -l x=y --update-monitor=1s", ["-u", "7"],
+            "--user 7 --update-parallelism 2 --constraint node.role==worker --label x=y --update-monitor 1s", id="service"),
     ],
 )  # fmt: skip
 def test_the_options_of_a_new_service(run, monkeypatch, section, argv, options) -> None:
@@ -102,7 +102,10 @@ def test_the_options_of_a_new_service(run, monkeypatch, section, argv, options) 
 
 def test_a_port_of_the_nodes_has_to_be_free_before_the_next_replica_starts(run) -> None:
     line = run("ports = -p mode=host,target=80,published=80").out
-    assert "--update-order stop-first --update-failure-action rollback --rollback-order stop-first " in line
+    assert (
+        "--update-order stop-first --update-delay 1s --update-failure-action rollback --rollback-order stop-first "
+        in line
+    )
     line = run("ports = -p mode=host,target=80,published=80\nservice = --update-order start-first").out
     assert re.findall(r"--\w+-order \S+", line) == ["--rollback-order stop-first", "--update-order start-first"]
 
@@ -169,7 +172,7 @@ def test_docker_asks_the_registry_at_each_update(run) -> None:
 
 def _service(**container: Any) -> dict[str, Any]:
     labels = {"dockerutils.project": "app", "dockerutils.image": "web"}
-    policy = {"Order": "start-first", "FailureAction": "rollback"}
+    policy = {"Order": "start-first", "FailureAction": "rollback", "Delay": 10**9}
     template = {"ContainerSpec": {"Image": IMAGE, **container}}
     mode = {"Replicated": {"Replicas": 3}}
     spec = {"Name": "app-web", "Labels": labels, "TaskTemplate": template, "Mode": mode, "UpdateConfig": policy}
