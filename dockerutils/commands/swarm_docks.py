@@ -30,10 +30,10 @@ def parser() -> program.Parser:
     )
     parser.add_argument("workers", metavar="WORKER", nargs="*", help="docks to add to it")
     parser.add_argument(
-        "--leave", metavar="DOCK", help="take this dock out of its swarm (MANAGER: only if several know it)"
+        "--leave", metavar="DOCK", help="take this dock out of its swarm, with the help of MANAGER (default: found)"
     )
     parser.add_argument(
-        "--force", action="store_true", help="with --leave: also the last manager, which ends the swarm"
+        "--force", action="store_true", help="with --leave: also without help; the last manager ends the swarm"
     )
     parser.add_argument(
         "--advertise-addr",
