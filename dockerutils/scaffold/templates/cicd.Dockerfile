@@ -45,7 +45,7 @@ USER app
 #@ end
 
 #@ if tested
-# The tests: run-image cicd
+# The tests: run-image cicd --build, which copies the present code in first
 #@ else
 # No tests were found, so this fails. Once there are some, run them here.
 #@ end
