@@ -122,6 +122,9 @@ def test_uv_with_a_private_index(modern_engine: Engine, build: Build, tools: Pat
     ran = project.call("run-image", "dev", "--", "sh", "-c", command)
     assert re.fullmatch(r"2\npytest [\d.]+\n", ran.out)
     assert "entrypoint:" not in ran.err
+    empty = project.call("run-image", "dev", "--tmpfs", "/code", "true")
+    [said] = [line for line in empty.err.splitlines() if line.startswith(("entrypoint:", "ERROR"))]
+    assert said.startswith("entrypoint: /code is empty; mount the project there with volumes ")
     assert project.owners() == {OWNER}
     # The credentials are in no image, neither in its history. The store of this engine keeps layers as they are.
     names = [f"worded-{image}:alice" for image in ("base", "base-builder", "cicd", "cicd-builder", "dev")]
