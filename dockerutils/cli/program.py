@@ -10,12 +10,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from dockerutils.cli import arguments, help_page
 from dockerutils.core import console
 from dockerutils.core.errors import DockerutilsError, Terminated, UserError
 from dockerutils.core.process import spawn
+from dockerutils.core.suggestions import nearest
 from dockerutils.docker import options, references
 from dockerutils.project.project import Project, find
 
@@ -30,6 +31,7 @@ _DEFAULT_DOCK = "dock (default: the dock of this shell)"
 
 BURST = 0.5  # seconds after a signal in which further ones are ignored
 INTERRUPTED, BROKEN_PIPE = 128 + signal.SIGINT, 128 + signal.SIGPIPE
+_UNKNOWN = "unrecognized arguments: "  # as argparse writes it
 
 
 class Parser(argparse.ArgumentParser):
@@ -143,6 +145,12 @@ class Parser(argparse.ArgumentParser):
         """Add a command behind the arguments that have been added."""
         self._command = self.add_argument("rest", metavar=metavar, nargs=argparse.REMAINDER, help=what)
         self._command.required = required
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and what is wrong, with the option that an unknown one resembles, and exit with 2."""
+        unknown = message.partition(_UNKNOWN)[2].split(" ")[0]
+        near = nearest(unknown.replace("_", "-"), self._option_string_actions, at_least=0.8)
+        super().error(f"{message}; did you mean {near}?" if unknown.startswith("--") and near else message)
 
     def format_help(self) -> str:
         """Return the help, with the common options last."""

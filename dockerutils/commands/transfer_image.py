@@ -19,6 +19,7 @@ from dockerutils.core.errors import DockerutilsError, UserError
 from dockerutils.core.process import Command
 from dockerutils.core.process.children import Children, children
 from dockerutils.core.progress import Lines, Meter, amount
+from dockerutils.core.suggestions import nearest
 from dockerutils.docker import references
 from dockerutils.docks import inventory, remote
 from dockerutils.docks.remote import RemoteHost
@@ -255,7 +256,7 @@ def transfer(
     # Children end first, and with them what the threads wait for.
     with ThreadPoolExecutor(2 * len(hosts)) as pool, children() as family:
         probes = [pool.submit(destination.probe, each, family) for each in hosts]
-        image = _inspect(full_name, family)  # while ssh connects
+        image = _inspect(request.name, full_name, family)  # while ssh connects
         require_platform(request, image)
         deliveries = [pool.submit(deliver, request, image, each, family, output) for each in probes]
         errors = [error for each in deliveries if (error := each.exception())]
@@ -270,16 +271,20 @@ def transfer(
         raise errors[-1]
 
 
-def _inspect(full_name: str, children: Children) -> Source:
-    """Return what the engine of this machine knows of an image, also in a docked shell."""
+def _inspect(given: str, full_name: str, children: Children) -> Source:
+    """Return what the engine of this machine knows of an image, also in a docked shell; the user calls it `given`."""
     from dockerutils.transfer import source
 
     try:
         return source.inspect(full_name, children, inventory.undocked(os.environ))
     except source.MissingError as error:
-        if not (moniker := os.environ.get("DOCK_MONIKER")):
-            raise
         name = str(error).partition(" ")[0]
+        if not (moniker := os.environ.get("DOCK_MONIKER")):
+            if near := _resembling(given):
+                raise DockerutilsError(
+                    f"{name} does not exist on this engine; did you mean {near}? Otherwise build or pull it"
+                ) from None
+            raise
         raise DockerutilsError(
             f"{name} does not exist on the engine of this machine, and images on dock {moniker} are not sent; run "
             f"castoff, build or pull it, and run: source dock {moniker}"
@@ -328,3 +333,11 @@ def deliver(
     what = f"{done.missing} of {done.layers} layers, {amount(done.sent)}"
     lines.end(name, f"{name}: {request.reference} has arrived: {what} in {time.monotonic() - start:.1f} s")
     return destination
+
+
+def _resembling(name: str) -> str:
+    """Return the image of the current project whose name an unknown one resembles, or an empty string."""
+    with suppress(UserError):
+        names = program.project().names()
+        return "" if name in names else nearest(name, names)
+    return ""

@@ -54,6 +54,19 @@ def test_parse(argv: list[str], expected: dict[str, object]) -> None:
     assert {key: args[key] for key in expected} == expected
 
 
+@pytest.mark.parametrize(
+    ("argv", "advice"),
+    [
+        (["--lnog-option"], "; did you mean --long-option?"),
+        (["--flag_ti"], "; did you mean --flag-it?"),
+        (["--zzz"], ""),
+    ],
+)
+def test_the_option_that_an_unknown_one_resembles(argv: list[str], advice: str, capsys) -> None:
+    assert program.main(_parser(), lambda _: None, argv) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"x: error: unrecognized arguments: {argv[0]}{advice}"
+
+
 @pytest.mark.parametrize("argv", [["-a"], ["--nope"], ["--long"], ["-x"], ["d", "-x", "c"]])
 def test_bad_usage_is_status_2(argv: list[str], capsys) -> None:
     assert program.main(_parser(), lambda _: None, argv) == 2

@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 import pytest
 
-from tests.support import Child, Outcome, wait_for
+from tests.support import Child, Outcome, wait_for, write_tree
 from tests.testbed import debian, layered_images
 from tests.testbed.engine import Engine, running
 from tests.testbed.host import Host
@@ -478,6 +478,13 @@ def test_host_that_is_down(bed) -> None:
 def test_image_that_does_not_exist(bed) -> None:
     bed.reference = "layered:none"
     assert _refused(bed) == (1, "transfer-image: layered:none does not exist on this engine; build or pull it")
+
+
+def test_image_whose_name_resembles_one_of_the_project(bed, tmp_path) -> None:
+    write_tree(tmp_path, {"docker/dev/Dockerfile": "FROM scratch\n"})
+    bed.reference = "dve"
+    message = "dve:latest does not exist on this engine; did you mean dev? Otherwise build or pull it"
+    assert _refused(bed) == (1, f"transfer-image: {message}")
 
 
 def test_no_engine_here(bed) -> None:
