@@ -331,7 +331,8 @@ def _trimmed(line: str) -> str:
 
 
 def _address(stderr: str) -> str:
-    match = re.search(r"\b(?:unix|tcp|npipe|https?)://[^\s\"';,]*[^\s\"';,.:]", stderr)
+    # docker appends the path of its request to an address of http.
+    match = re.search(r"\b(?:(?:unix|tcp|npipe)://[^\s\"';,]*[^\s\"';,.:]|https?://[^\s\"';,/]*[^\s\"';,/.:])", stderr)
     return match[0] if match else ""
 
 

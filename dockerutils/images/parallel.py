@@ -108,6 +108,6 @@ def _explained(name: str, error: DockerutilsError) -> str:
         return ""
     advice = "build on an image that this engine has"
     if _SYNTAX in missing[1]:
-        advice = f"delete the line # syntax= of docker/{name}/Dockerfile"
+        advice = f"delete the line # syntax= of docker/{name}/Dockerfile and of other Dockerfiles that have it"
     wrong = f"docker cannot reach the registry of {missing[1]}"
     return f"the build of {name} failed: {wrong}; check the network, or {advice}"

@@ -256,7 +256,7 @@ def test_errors(app, argv, message) -> None:
 @pytest.mark.parametrize(
     ("dockerfile", "missing", "advice"),
     [
-        ("# syntax=r.invalid/docker/dockerfile:1\n" + BASE, "docker/dockerfile:1", "delete the line # syntax= of docker/base/Dockerfile"),
+        ("# syntax=r.invalid/docker/dockerfile:1\n" + BASE, "docker/dockerfile:1", "delete the line # syntax= of docker/base/Dockerfile and of other Dockerfiles that have it"),
         ("FROM r.invalid/python:3.12-slim\n", "python:3.12-slim", "build on an image that this engine has"),
     ],
 )  # fmt: skip
