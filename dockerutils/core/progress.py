@@ -101,4 +101,6 @@ def _fitting(lines: Iterable[str]) -> list[str]:
         size = os.get_terminal_size(sys.stderr.fileno())
     except OSError:
         return list(lines)
-    return [line[: size.columns - 1] for line in lines][: max(size.lines - 1, 1)]
+    # Some terminals do not say how large they are.
+    columns, height = size.columns or 80, size.lines or 24
+    return [line[: columns - 1] for line in lines][: max(height - 1, 1)]

@@ -70,6 +70,16 @@ def test_a_terminal_without_a_width(terminal: Terminal, monkeypatch: pytest.Monk
     assert terminal.getvalue() == "0" * 300 + "\n"
 
 
+def test_a_terminal_that_says_its_size_is_0(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "fileno", lambda: 2)
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((0, 0)))
+    with redirect_stderr(terminal):
+        lines = Lines()
+        lines.update("gpu", "gpu")
+        lines.update("cpu", "0" * 300)
+    assert terminal.getvalue().endswith("Jgpu\n" + "0" * 79 + "\n")
+
+
 def test_a_meter_shows_bytes_rate_and_time_left(clock: list[float]) -> None:
     meter = Meter()
     assert meter.show(0, 4_000_000) == "sending 4.0 MB"
