@@ -89,10 +89,13 @@ def handle(args: argparse.Namespace) -> None:
     if dock and not args.dry_run and resume(project, dock, args):
         return
     answer = remote.of(dock).capture(_SURVEY).stdout.splitlines() if dock and not args.dry_run else []
-    port = server.free_port(int(args.port) if args.port else None, server.listening(answer))
+    used = server.listening(answer)
+    port = server.free_port(int(args.port), used) if args.port else None
     home = next((line[5:] for line in answer if line.startswith("HOME /")), "~" if dock else os.path.expanduser("~"))
-    run = compose(project, image, port, args, home)
-    run = provide(project, image, run, dry_run=args.dry_run)
+    run = provide(project, image, compose(project, image, args, home), dry_run=args.dry_run)
+    # Now, because another program can take a port while the image is built or pulled.
+    port = port or server.free_port(None, used)
+    run = publish(run, port)
     visit = Visit(_COMMAND, port, server.new_token())
     if dock:
         run_on_dock(project, dock, run, visit, args)
@@ -120,13 +123,12 @@ def choose_image(project: Project, *, use_gpu: bool) -> Image:
     return project.image(_NAME, newest if is_pulled and not is_tagged else None)
 
 
-def compose(project: Project, image: Image, port: int, args: argparse.Namespace, home: str) -> invocation.Run:
-    """Return the options of `docker run`: those of run-image, plus the project's mount, the token and the port.
+def compose(project: Project, image: Image, args: argparse.Namespace, home: str) -> invocation.Run:
+    """Return the options of `docker run`: those of run-image, plus the project's mount and the token.
 
     `home` is the user's home directory on the machine of the engine.
     """
     run = configure(project, image, Request(use_gpu=args.use_gpu, aws=args.aws), by=_COMMAND)
-    port_option = ["-p", f"{server.LOOPBACK}:{port}:{server.PORT}"]
     mounts = {f"{_HOME}/project": project_copy.path(project) if project.docked else project.root}
     if args.aws:
         mounts[f"{_HOME}/.aws"] = f"{home}/.aws"
@@ -136,9 +138,14 @@ def compose(project: Project, image: Image, port: int, args: argparse.Namespace,
         environment=[*run.environment, *(word for name in passed for word in ("-e", name))],
         interactive=[],
         volumes=[*invocation.without_overridden(mount_options, [*run.volumes, *run.args]), *run.volumes],
-        ports=[*port_option, *invocation.without_overridden(run.ports, port_option)],
         remove=True,
     )
+
+
+def publish(run: invocation.Run, port: int) -> invocation.Run:
+    """Return the run with Jupyter's port published."""
+    option = ["-p", f"{server.LOOPBACK}:{port}:{server.PORT}"]
+    return run._replace(ports=[*option, *invocation.without_overridden(run.ports, option)])
 
 
 def provide(project: Project, image: Image, run: invocation.Run, *, dry_run: bool) -> invocation.Run:

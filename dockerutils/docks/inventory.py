@@ -136,7 +136,7 @@ def register(dock: Dock, home: str, *, replace: bool = False, keys: Sequence[str
 
 
 def change(old: Dock, new: Dock, home: str) -> None:
-    """Replace the record of a dock, also at another address; the known keys of its host remain valid.
+    """Replace the record of a dock, also at another address; keys of its host and the state of syncs remain valid.
 
     OSError if a file cannot be written.
     """
@@ -144,6 +144,7 @@ def change(old: Dock, new: Dock, home: str) -> None:
         others = [other for other in survey(home)[0] if other.address not in {old.address, new.address}]
         _write(new, others, home, _known_keys(old, home))
         if old.address != new.address:
+            records.move_state(old.address, new.address, home)
             records.remove(old.address, home)
 
 

@@ -36,6 +36,8 @@ SETTINGS = (
 )
 
 _RECORD, _KNOWN_HOSTS = "connection_config.txt", "known_hosts"
+# How the names of files beside the record begin: those of sync_record, and the markers of run-notebook.
+_STATE = ("sync-", "notebook-")
 _SETTING = "DOCK_SSH_OPTION"  # a line for each of the settings
 _LARGEST = 64 * 1024  # characters of a record that are read
 
@@ -246,10 +248,22 @@ def write(dock: Dock, home: str) -> None:
     files.write(path(dock.address, home), text, mode=0o600)
 
 
+def move_state(old: str, new: str, home: str) -> None:
+    """Move what syncs and notebooks remember of a dock from the directory of an address to that of another one."""
+    for name in _state(old, home):
+        os.replace(os.path.join(home, ".docker", old, name), os.path.join(home, ".docker", new, name))
+
+
+def _state(address: str, home: str) -> list[str]:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return [name for name in os.listdir(os.path.join(home, ".docker", address)) if name.startswith(_STATE)]
+    return []
+
+
 def remove(address: str, home: str) -> None:
-    """Remove the record at an address and the keys of its host."""
+    """Remove the record at an address, the keys of its host, and what syncs and notebooks remember of it."""
     directory = os.path.dirname(path(address, home))
-    for name in (_RECORD, _KNOWN_HOSTS):
+    for name in (_RECORD, _KNOWN_HOSTS, *_state(address, home)):
         with suppress(FileNotFoundError):
             os.unlink(os.path.join(directory, name))
     with suppress(OSError):  # the directory has other files

@@ -54,10 +54,9 @@ def run(root: str, environ: Mapping[str, str], *, dry_run: bool) -> None:
     for warning in warnings:
         console.warn("dockerutils", warning)
     if not dry_run:
-        console.note(
-            "dockerutils",
-            "next: build-image all, then run-image dev" if missing else "nothing to do: no file is missing",
-        )
+        has_notebook = any(each.path == "docker/notebook/Dockerfile" for each in missing)
+        following = "next: build-image all, then run-image dev" + " or run-notebook" * has_notebook
+        console.note("dockerutils", following if missing else "nothing to do: no file is missing")
 
 
 def examine(root: str) -> Facts:

@@ -25,6 +25,7 @@ NO_TESTS = (
     """["sh", "-c", "echo 'no tests were found; write some, then set CMD in docker/cicd/Dockerfile' >&2; exit 1"]"""
 )
 NEXT = "dockerutils: next: build-image all, then run-image dev\n"
+NEXT_NOTEBOOK = NEXT.replace("\n", " or run-notebook\n")
 ON_BASE = "build_args = --build-arg BASE_IMAGE={project}-base:{user}"
 
 
@@ -81,7 +82,8 @@ def test_new_files_pass_the_check_and_build_in_order(app, capfd, project, expect
     assert app("init", "--dry-run") == (0, "".join(f"would write {path}\n" for path in paths), "")
     assert set(tree(app.root)) == {path for each in project for path in (each, os.path.dirname(each)) if path}
 
-    assert app("init") == (0, wrote(*paths), NEXT)
+    following = NEXT_NOTEBOOK if "notebook/Dockerfile" in expected else NEXT
+    assert app("init") == (0, wrote(*paths), following)
     names = sorted({path.split("/")[0] for path in expected}, key=["base", "cicd", "dev", "notebook"].index)
     checked = app("check", "--no-build-checks")
     assert checked == (0, f"docker/dockerutils.cfg: {len(names) + 1} images, no problems\n", "")
@@ -126,7 +128,7 @@ def test_warnings_about_existing_files(app) -> None:
     )
     warnings = app("init", "--dry-run").err
     outcome = app("init")
-    assert outcome.err == warnings + NEXT
+    assert outcome.err == warnings + NEXT_NOTEBOOK
     assert "kept docker/run.cfg: it exists\n" in outcome.out
     assert not (app.root / "docker/dockerutils.cfg").exists()
     assert outcome.err.splitlines() == [
@@ -137,7 +139,7 @@ def test_warnings_about_existing_files(app) -> None:
         "dockerutils: warning: .dockerignore leaves out tests, so cicd cannot run tests/test_a.py; add a line !tests to it",
         f"dockerutils: warning: docker/run.cfg has no section [dev]; docker/dev needs it, with {ON_BASE} and volumes = -v {{project_root}}:/code",
         f"dockerutils: warning: docker/run.cfg has no section [notebook]; docker/notebook needs it, with {ON_BASE}",
-        NEXT.rstrip(),
+        NEXT_NOTEBOOK.rstrip(),
     ]  # fmt: skip
 
 

@@ -198,6 +198,21 @@ def test_a_busy_port_is_an_error(app):
     assert outcome.err == f"run-notebook: port {port} is in use on this machine; choose another one, or omit -p\n"
 
 
+def test_a_port_that_is_taken_during_the_build_is_not_used(app, monkeypatch):
+    with socket.socket() as other:
+        provide = run_notebook.provide
+
+        def slow(*args, **options):
+            other.bind(("127.0.0.1", free))
+            return provide(*args, **options)
+
+        free = server.free_port(None)
+        monkeypatch.setattr(run_notebook, "provide", slow)
+        used = re.search(r"-p 127\.0\.0\.1:(\d+):8888", app("--dry-run").out)
+    assert used
+    assert int(used[1]) > free
+
+
 def test_no_engine(app):
     outcome = app()
     assert outcome.status == 1

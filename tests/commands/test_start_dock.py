@@ -24,12 +24,14 @@ def start(gpu, cloud, tmp_path, capfd):
 
 def test_a_changed_address_is_followed(start, cloud, gpu) -> None:
     before = Path(ssh_config.known_hosts(gpu, cloud.home)).read_text()
+    Path(cloud.home, ".docker", gpu.address, "notebook-app").write_text("one")
     outcome = start("gpu")
     address = cloud.addresses[1]
     moved = gpu._replace(address=address, hostname=address, ip=address)
     assert (outcome.status, outcome.out, inventory.known(cloud.home)) == (0, "", [moved])
     assert Path(ssh_config.known_hosts(moved, cloud.home)).read_text() == before
     assert not Path(cloud.home, ".docker", gpu.address).exists()
+    assert Path(cloud.home, ".docker", address, "notebook-app").read_text() == "one"
     assert f"aws ec2 start-instances --region us-east-1 --instance-ids {gpu.instance_id}" in outcome.echoed
     assert outcome.err.splitlines()[-1].startswith(f"start-dock: gpu at {address} is ready after ")
     # And ssh asks nothing.

@@ -55,6 +55,14 @@ def test_the_current_context_too(unregister) -> None:
     assert contexts() == ["default", "dock-big"]
 
 
+def test_what_syncs_and_notebooks_remember_is_removed(unregister, home) -> None:
+    directory = Path(home, ".docker", "203.0.113.7")
+    for name in ("sync-app", "sync-app.log", "notebook-app-0", "mine"):
+        (directory / name).touch()
+    unregister("gpu")
+    assert os.listdir(directory) == ["mine"]
+
+
 def test_the_last_dock(unregister, home) -> None:
     unregister("gpu")
     unregister("big")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -30,7 +31,7 @@ class BuiltProject:
     def build(self) -> None:
         """Run init, and build all images."""
         init = self.call("dockerutils", "init")
-        assert init.err.endswith("dockerutils: next: build-image all, then run-image dev\n")
+        assert re.search("dockerutils: next: build-image all, then run-image dev( or run-notebook)?\n$", init.err)
         assert {line.split()[0] for line in init.out.splitlines()} == {"wrote"}
         assert self.call("dockerutils", "check").out.endswith(" images, no problems\n")
         assert ":latest" not in "".join(path.read_text() for path in self.root.glob("docker/*/*"))
