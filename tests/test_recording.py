@@ -82,7 +82,7 @@ def test_the_session_can_be_recorded_again(dock, here, host, monkeypatch) -> Non
     assert record.load(record.dump(events)) == events
     assert _typed(events) == [command.format(dock=dock) for command in record.COMMANDS] + [""]
     (first, layers, _), (second, total, _) = _arrivals(events)
-    assert first == layers == total > second
+    assert second < first <= layers == total  # other tests can have sent layers of Python before
 
 
 def test_the_stored_session_is_the_one_that_can_be_recorded(stored) -> None:

@@ -70,7 +70,7 @@ class Running:
 
     def url(self) -> str:
         """Wait for the URL and return it; AssertionError with the output if there is none."""
-        line = first_line(self.child)
+        line = first_line(self.child, 300)  # images can be built first
         assert line.startswith("http://127.0.0.1:"), self.stderr
         return line.removesuffix("\n")
 
