@@ -74,13 +74,14 @@ def saved(project: Path) -> bool:
     return path.exists() and "</html>" in path.read_text()
 
 
-def test_a_notebook_is_made_run_and_saved(engine: Engine, python_image: str, project: Path, tmp_path: Path) -> None:
+def test_a_notebook_is_made_run_and_saved(containerd_engine: Engine, project: Path, tmp_path: Path) -> None:
+    images.add_python(containerd_engine)
     # Where the engine's ports are there is no other network: what is downloaded is downloaded here.
     built = script("build-image", "notebook", "-f", directory=project)
     assert built.status == 0, built.err
     shutil.copytree(project / "docker" / "wheels", tmp_path / "wheels")
     environ = {"RESERO_JUPYTER_DIFFS": "1", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "wheels")}
-    with Running(["run-notebook"], project, daemon(engine), environ) as notebook:
+    with Running(["run-notebook"], project, daemon(containerd_engine), environ) as notebook:
         see(notebook, project, tmp_path / "picture.png")
         wait_for(lambda: saved(project))
         status, out = notebook.end(signal.SIGINT)
@@ -88,7 +89,7 @@ def test_a_notebook_is_made_run_and_saved(engine: Engine, python_image: str, pro
     check(project)
     owners = {path.lstat().st_uid for path in (project / "landings.ipynb", *(project / ".diffs").iterdir())}
     assert owners == {project.stat().st_uid}
-    assert engine.docker("ps", "-aq", "--filter", "name=_notebook_") == ""
+    assert containerd_engine.docker("ps", "-aq", "--filter", "name=_notebook_") == ""
     assert "--network none" in notebook.stderr
 
 
