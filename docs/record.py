@@ -99,6 +99,7 @@ class Terminal:
             dimensions=(_LINES, COLUMNS),
         )  # fmt: skip
         self._began = time.monotonic()
+        self._unread = ""
         self.wait()
 
     def type(self, command: str, pace: float) -> None:
@@ -117,11 +118,12 @@ class Terminal:
         self._shell.close(force=True)
 
     def _read(self, end: str) -> None:
-        text = ""
-        while end not in text:
+        """Read until `end`; what has come after it is for the next call: a fast command ends before we look."""
+        while end not in self._unread:
             new = self._shell.read_nonblocking(4096, timeout=600)
             self.events.append(Event(round(time.monotonic() - self._began, 3), new))
-            text += new
+            self._unread += new
+        self._unread = self._unread.partition(end)[2]
 
 
 def record(dock: str, pace: float = PACE, pause: float = PAUSE) -> list[Event]:

@@ -67,7 +67,7 @@ def stored() -> list[Event]:
     return record.load((DOCS / record.CAST).read_text())
 
 
-def record_again(dock, here, host, monkeypatch) -> None:
+def test_the_session_can_be_recorded_again(dock, here, host, monkeypatch) -> None:
     """With RECORD=docs, this replaces the recording and the picture."""
     monkeypatch.setenv("BASE", images.PYTHON)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
@@ -85,8 +85,16 @@ def record_again(dock, here, host, monkeypatch) -> None:
     assert second < first <= layers == total  # other tests can have sent layers of Python before
 
 
-if TARGET:  # a minute of engines and typing, for a new picture only
-    test_the_session_can_be_recorded_again = record_again
+def test_a_command_can_end_before_its_echo_is_read(tmp_path, monkeypatch) -> None:
+    """Then the prompt comes in one piece with the echo."""
+    terminal = record.Terminal(str(tmp_path))
+    try:
+        answers = iter(["t", "rue", "\r\n" + record._READY + record._PROMPT])
+        monkeypatch.setattr(terminal._shell, "read_nonblocking", lambda *_, **__: next(answers))
+        terminal.type("true", 0)
+        terminal.wait()
+    finally:
+        terminal.close()
 
 
 def test_the_stored_session_is_the_one_that_can_be_recorded(stored) -> None:
