@@ -84,9 +84,9 @@ def _add_machine(group: argparse._ActionsContainer) -> None:
         "-v", "--volume", metavar="GB", type=arguments.volume, help="disk size in GB (default: 50 or more)"
     )
     spot = group.add_mutually_exclusive_group()
-    spot.add_argument("--spot", action="store_true", default=None, help="spot instance, which AWS can stop for a while")
+    spot.add_argument("--spot", action="store_true", default=None, help="cheaper spot instance; AWS can stop it at any time")
     spot.add_argument(
-        "--spot-or-on-demand", action="store_true", default=None, help="the same; on demand if there is none"
+        "--spot-or-on-demand", action="store_true", default=None, help="a spot instance, or on demand if there is none"
     )
     group.add_argument(
         "--autostop", metavar="HOURS", type=autostop.positive_hours, help="stop the dock after HOURS without use"
@@ -95,9 +95,9 @@ def _add_machine(group: argparse._ActionsContainer) -> None:
 
 def _add_preparation(group: argparse._ActionsContainer) -> None:
     group.add_argument("--ami", metavar="ID", help="machine image (default: Ubuntu 24.04, for GPUs with the driver)")
-    group.add_argument("--user-data", metavar="FILE", help="script or cloud-config that runs after ours")
+    group.add_argument("--user-data", metavar="FILE", help="script or cloud-config to run on the new dock")
     group.add_argument("--jupyter", action="store_true", default=None, help="install JupyterLab, for nb-dock")
-    group.add_argument("--instance-profile", metavar="NAME", help="IAM instance profile: what the dock can do on AWS")
+    group.add_argument("--instance-profile", metavar="NAME", help="IAM instance profile: AWS permissions of the dock")
     group.add_argument(
         "--tag", metavar="KEY=VALUE", type=arguments.tag, action="append", default=[],
         help="tag everything that is created; repeatable",

@@ -36,7 +36,7 @@ def parser() -> program.Parser:
     parser.add_argument(
         "--leftovers",
         action="store_true",
-        help="list what create-dock made for you in this region and no dock here uses, and remove it",
+        help="find what you created in this region and no dock here uses, and ask to remove it",
     )
     return parser
 

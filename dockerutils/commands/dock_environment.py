@@ -25,8 +25,8 @@ def parser(command: str = "dock-environment") -> program.Parser:
         f"{__doc__}",
         _EXAMPLES,
         environment="  DOCKERUTILS_DISABLE_PROMPT  if set, source dock does not change the prompt\n"
-        "  DOCKERUTILS_SHELL           the process that uses the socket\n"
-        "                              (default: the first one of the session)",
+        "  DOCKERUTILS_SHELL           process id of the shell to serve\n"
+        "                              (default: the leader of this session)",
     )
     parser.add_dock()
     return parser

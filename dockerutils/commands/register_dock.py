@@ -1,6 +1,6 @@
-"""Register a host that ssh reaches as a dock.
+"""Register an ssh host as a dock.
 
-source dock, ssh, docker and rsync then know it.
+source dock, ssh, docker and rsync can then use it by its name.
 """
 
 from __future__ import annotations

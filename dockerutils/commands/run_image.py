@@ -66,7 +66,7 @@ def parser() -> program.Parser:
     add(added, "-v", "--volume", metavar="SOURCE:PATH", several=True, what="mount a directory, file or volume")
     add(added, "-p", "--publish", metavar="PORT:PORT", several=True, what="publish a port of the container")
     add(added, "-n", "--network", metavar="NETWORK", what="join NETWORK")
-    added.add_argument("-g", "--use-gpu", action="store_true", help="use the GPUs: as the key gpu says, or all")
+    added.add_argument("-g", "--use-gpu", action="store_true", help="use GPUs: those of the key gpu, or all")
     container = parser.add_more("more docker run options", _RULE)
     add(container, "-d", "--detach", what="run detached and print the container's id")
     add(container, "-u", "--user", metavar="USER[:GROUP]", what="run as this user")

@@ -17,8 +17,8 @@ from dockerutils.jobs.states import Job
 _COMMAND = "stop-job"
 _REASON = "stopped with stop-job"
 _EXAMPLES = """\
-  stop-job train                          stop the job of this name
-  stop-job 0f47a1b0 --reason 'bad data'   stop the one whose id begins so"""
+  stop-job train                          stop the job with this name
+  stop-job 0f47a1b0 --reason 'bad data'   stop a job by the start of its id"""
 
 
 def parser() -> program.Parser:

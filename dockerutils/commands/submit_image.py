@@ -20,7 +20,7 @@ _EXAMPLES = """\
   submit-image train                           run the image as its section says
   submit-image train --shards 100              run it 100 times, as 0 to 99
   submit-image train --memory 16 -- train.py   run another command, in 16 GB
-  submit-image --retry JOB                     run again what failed"""
+  submit-image --retry JOB                     run the failed shards again"""
 
 _warn = partial(console.warn, "submit-image")
 
@@ -35,7 +35,7 @@ def parser() -> program.Parser:
     job.add_argument("--queue", metavar="NAME", help="job queue (default: the key batch_queue)")
     job.add_argument("--retries", metavar="N", help="run a shard up to N times, 1 to 10, until it succeeds")
     job.add_argument("--timeout", metavar="SECONDS", help="stop a shard after SECONDS, 60 or more")
-    job.add_argument("--retry", metavar="JOB", help="submit the shards of JOB that failed")
+    job.add_argument("--retry", metavar="JOB", help="run the failed shards of JOB again")
     machine = parser.add_argument_group("each shard has")
     machine.add_argument("--cpus", metavar="N", help="vCPUs (default: the key batch_cpus, or 1)")
     machine.add_argument("--memory", metavar="GB", help="memory (default: the key batch_memory, or 2)")

@@ -1,4 +1,4 @@
-"""Make docks a Docker swarm, or take one out."""
+"""Join docks into a Docker swarm, or remove one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from dockerutils.docks.records import Dock
 
 _COMMAND = "swarm-docks"
 _EXAMPLES = """\
-  swarm-docks one two three        make three docks a swarm; one is its manager
+  swarm-docks one two three        join three docks; one is the manager
   swarm-docks one four             add another dock to it
-  swarm-docks --leave two          move its containers of services, take it out
+  swarm-docks --leave two          move its services away, then remove it
   swarm-docks --leave one --force  end the swarm with its last manager"""
 
 
@@ -30,18 +30,18 @@ def parser() -> program.Parser:
     )
     parser.add_argument("workers", metavar="WORKER", nargs="*", help="docks to add to it")
     parser.add_argument(
-        "--leave", metavar="DOCK", help="take this dock out of its swarm, with the help of MANAGER (default: found)"
+        "--leave", metavar="DOCK", help="remove this dock from its swarm; MANAGER is optional"
     )
     parser.add_argument(
-        "--force", action="store_true", help="with --leave: also without help; the last manager ends the swarm"
+        "--force", action="store_true", help="with --leave: even without a manager, or as the last one"
     )
     parser.add_argument(
         "--advertise-addr",
         metavar="ADDRESS",
-        help="address at which the others reach MANAGER (default: its own at which ssh arrives)",
+        help="address of MANAGER for the others (default: the one that ssh reaches)",
     )
-    parser.add_argument("--no-ports", action="store_true", help="leave the security groups of docks on AWS as they are")
-    parser.add_timeout("60", "with --leave: time for containers of services to end")
+    parser.add_argument("--no-ports", action="store_true", help="do not change the security groups of docks on AWS")
+    parser.add_timeout("60", "with --leave: wait SECONDS for containers to end")
     parser.add_dry_run()
     parser.add_quiet()
     parser.add_verbose()

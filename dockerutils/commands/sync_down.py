@@ -1,4 +1,4 @@
-"""Copy what has changed on a dock back."""
+"""Copy changed files back from a dock."""
 
 from __future__ import annotations
 

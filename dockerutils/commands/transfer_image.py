@@ -53,7 +53,7 @@ def parser() -> program.Parser:
         metavar="PLATFORM",
         help="send the image for PLATFORM, even to a host that needs emulation",
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="say why an image takes a slower way")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say why a slower method is used")
     parser.add_dry_run()
     return parser
 
