@@ -84,7 +84,7 @@ def _add_machine(group: argparse._ActionsContainer) -> None:
         "-v", "--volume", metavar="GB", type=arguments.volume, help="disk size in GB (default: 50 or more)"
     )
     spot = group.add_mutually_exclusive_group()
-    spot.add_argument("--spot", action="store_true", default=None, help="cheaper spot instance; AWS can stop it at any time")
+    spot.add_argument("--spot", action="store_true", default=None, help="cheaper spot instance, which AWS can stop")
     spot.add_argument(
         "--spot-or-on-demand", action="store_true", default=None, help="a spot instance, or on demand if there is none"
     )

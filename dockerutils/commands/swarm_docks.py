@@ -29,12 +29,8 @@ def parser() -> program.Parser:
         "manager", metavar="MANAGER", nargs="?", help="dock that is, or becomes, a manager of the swarm"
     )
     parser.add_argument("workers", metavar="WORKER", nargs="*", help="docks to add to it")
-    parser.add_argument(
-        "--leave", metavar="DOCK", help="remove this dock from its swarm; MANAGER is optional"
-    )
-    parser.add_argument(
-        "--force", action="store_true", help="with --leave: even without a manager, or as the last one"
-    )
+    parser.add_argument("--leave", metavar="DOCK", help="remove this dock from its swarm; MANAGER is optional")
+    parser.add_argument("--force", action="store_true", help="with --leave: even without a manager, or as the last one")
     parser.add_argument(
         "--advertise-addr",
         metavar="ADDRESS",
