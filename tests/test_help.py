@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dockerutils.cli import program
+from dockerutils.cli.parser import Parser
 from dockerutils.commands import dockerutils as suite
 from tests.test_architecture import COMMANDS, PACKAGE
 
@@ -21,7 +21,7 @@ SCREEN = 40  # lines
 COMMON = {"--help", "--version", "--dry-run"}
 
 
-def _parsers() -> Iterator[tuple[str, program.Parser, argparse.ArgumentParser]]:
+def _parsers() -> Iterator[tuple[str, Parser, argparse.ArgumentParser]]:
     """Yield each page: its name, the command's parser, and that of the page, which may be an action's."""
     for command in COMMANDS:
         parser = importlib.import_module(f"dockerutils.commands.{command}").parser()
@@ -87,7 +87,7 @@ def test_options_are_grouped(name, parser, shown) -> None:
         for group in shown._action_groups
     ]
     assert max(map(len, groups)) <= HANDFUL
-    if isinstance(shown, program.Parser):
+    if isinstance(shown, Parser):
         common = shown._option_string_actions
         assert {"-h", "--help", "--version"} <= common.keys()
         text = shown.format_help()

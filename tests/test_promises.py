@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dockerutils.cli import program
+from dockerutils.cli import signals
 from dockerutils.commands import ls_dock, ls_image
 from dockerutils.docks import gpu_usage, runs
 from dockerutils.images import export
@@ -52,8 +52,8 @@ def test_the_fields_of_json_are_those_of_the_code(place) -> None:
 
 
 def test_the_exit_statuses_are_those_of_the_code() -> None:
-    assert f"| {program.INTERRUPTED} | Ctrl-C |" in PAGE
-    assert f"{program.BROKEN_PIPE} if the reader of the output is gone" in PAGE
+    assert f"| {signals.INTERRUPTED} | Ctrl-C |" in PAGE
+    assert f"{signals.BROKEN_PIPE} if the reader of the output is gone" in PAGE
 
 
 def _strings(form: dict[str, Any]) -> Iterator[str]:

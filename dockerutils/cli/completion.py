@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from dockerutils.cli import program
+from dockerutils.cli.parser import Parser
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -91,7 +91,7 @@ def _specs(name: str, parser: argparse.ArgumentParser) -> Iterator[Spec]:
     options = [_option(action) for action in actions if action.option_strings]
     arguments = [action for action in actions if not action.option_strings]
     command = next((str(action.metavar) for action in arguments if action.nargs == argparse.REMAINDER), "")
-    docker = parser.docker if isinstance(parser, program.Parser) else None
+    docker = parser.docker if isinstance(parser, Parser) else None
     spellings = {flag for option in options for flag in option.flags}
     letters = {f"-{letter}": name for letter, name in docker.letters.items()} if docker else {}
     hidden = [f"--{name}" for name in sorted(docker.valued)] if docker else []

@@ -9,8 +9,7 @@ import argparse
 import re
 from collections.abc import Iterator, Mapping
 
-from dockerutils.cli import program
-from dockerutils.cli.program import Parser
+from dockerutils.cli.parser import COMMON, Parser
 
 # What roff replaces by a typographic character, which could not be pasted: https://man7.org/linux/man-pages/man7/groff_char.7.html
 _ESCAPES = {"\\": r"\e", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "^": r"\(ha", "~": r"\(ti"}
@@ -55,7 +54,7 @@ def _usage(parser: argparse.ArgumentParser) -> str:
 def _body(parser: argparse.ArgumentParser, heading: str) -> Iterator[str]:
     """Yield the arguments, the options and the parts of the epilog, each below a heading."""
     formatter = parser._get_formatter()  # noqa: SLF001 - argparse has no public access
-    for group in sorted(parser._action_groups, key=lambda group: group.title == program.COMMON):  # noqa: SLF001
+    for group in sorted(parser._action_groups, key=lambda group: group.title == COMMON):  # noqa: SLF001
         listed = [action for action in group._group_actions if not isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001
         if listed:
             yield f"{heading} {_text(group.title or '').upper()}"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dockerutils.cli import program
+from dockerutils.cli import parser, program, signals
 from dockerutils.core.errors import CommandFailed, DockerutilsError, Terminated, UserError
 from tests.support import Outcome, script, write_tree
 from tests.test_architecture import COMMANDS
@@ -82,7 +82,7 @@ def test_help_has_a_description_the_rest_and_examples(capsys) -> None:
 
 def test_version(capsys) -> None:
     assert program.main(_parser(), lambda _: None, ["--version"]) == 0
-    assert capsys.readouterr().out == f"x {program.version()}\n"
+    assert capsys.readouterr().out == f"x {parser.version()}\n"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_burst_of_signals_is_one() -> None:
 
 
 def test_a_later_signal_interrupts_the_cleanup(monkeypatch) -> None:
-    monkeypatch.setattr(program, "BURST", 0.0)
+    monkeypatch.setattr(signals, "BURST", 0.0)
 
     def handle(_: object) -> None:
         try:
@@ -224,4 +224,4 @@ def test_the_version_in_an_image_is_that_of_its_version_file(tmp_path, monkeypat
     module = types.ModuleType("dockerutils._version")
     module.get_versions = lambda: {"version": "1.2.3"}  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "dockerutils._version", module)
-    assert program.version() == "1.2.3"
+    assert parser.version() == "1.2.3"

@@ -20,7 +20,7 @@ import pytest
 
 from dockerutils.aws import readiness
 from dockerutils.aws.service_catalog import Catalog, Provisioned
-from dockerutils.cli import program
+from dockerutils.cli import signals
 from dockerutils.commands import destroy_dock
 from dockerutils.commands.create_dock import main
 from dockerutils.core.process import Captured
@@ -594,7 +594,7 @@ def test_interrupted_while_it_waits_and_again(cloud, tmp_path, capfd, number) ->
             """Press Ctrl-C again; a burst counts as one."""
             child.send_signal(number)
             with suppress(subprocess.TimeoutExpired):
-                child.wait(program.BURST + 0.5)
+                child.wait(signals.BURST + 0.5)
             return child.poll() is not None
 
         try:
