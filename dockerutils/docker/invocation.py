@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from dockerutils.core.process import Command
 from dockerutils.core.shell_words import Word
-from dockerutils.docker import options
+from dockerutils.docker import options, ports
 from dockerutils.docker.options import BUILD, RUN, Table
 
 AWS_VARIABLES = (
@@ -26,8 +26,6 @@ _ASSIGNABLE = (
     r"(?a)(?!(?:PATH|HOME|LD_\w*|DOCKER_\w*|SSH_\w*|DISPLAY|TMPDIR"
     r"|UID|EUID|PPID|SHELLOPTS|BASHOPTS|BASH_VERSINFO)$)[A-Za-z_]\w*"
 )
-
-_PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 
 
 class Port(NamedTuple):
@@ -142,19 +140,11 @@ def is_detached(facts: Run) -> bool:
 
 
 def published(words: Sequence[str]) -> list[Port]:
-    """Return the TCP ports that options of `docker run` publish, without those that the engine chooses.
-
-    The forms: https://docs.docker.com/reference/cli/docker/container/run/#publish.
-    """
-    found = []
-    for value in options.values(words, RUN, "publish"):
-        ports, _, protocol = value.partition("/")
-        address, colon, host = ports.rpartition(":")[0].rpartition(":")
-        numbers = _PORTS.fullmatch(host)
-        if numbers and protocol in ("", "tcp"):
-            last = int(numbers[2] or numbers[1])
-            found += [Port(address.strip("[]") if colon else "", each) for each in range(int(numbers[1]), last + 1)]
-    return found
+    """Return the TCP ports that options of `docker run` publish, without those that the engine chooses."""
+    given = [ports.read(value) for value in options.values(words, RUN, "publish")]
+    return [
+        Port(each.address, number) for each in given if each.protocol == "tcp" for number in ports.numbers(each.host)
+    ]
 
 
 def without_overridden(words: Sequence[str], by: Sequence[str]) -> list[str]:
@@ -194,16 +184,8 @@ def _paths(name: str, value: str) -> list[str]:
 
 def _container_ports(value: str) -> set[str]:
     """Return the ports of the container, with protocol, that a value of `-p` publishes."""
-    if "=" in value:
-        fields = options.fields(value)
-        return {f"{fields.get('target', '')}/{fields.get('protocol', 'tcp')}"}
-    ports, _, protocol = value.partition("/")
-    inside = ports.rpartition(":")[2]
-    protocol = protocol.lower() or "tcp"
-    numbers = _PORTS.fullmatch(inside)
-    if numbers is None:
-        return {f"{inside}/{protocol}"}
-    return {f"{port}/{protocol}" for port in range(int(numbers[1]), int(numbers[2] or numbers[1]) + 1)}
+    given = ports.read(value)
+    return {f"{port}/{given.protocol}" for port in ports.numbers(given.container) or (given.container,)}
 
 
 def bound(words: Sequence[str]) -> list[str]:

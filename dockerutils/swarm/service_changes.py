@@ -5,13 +5,13 @@ An option that is given again although nothing changes has no effect, so where b
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from typing import NamedTuple
 
 from dockerutils.core.errors import UserError
-from dockerutils.docker import options
+from dockerutils.docker import options, ports
 from dockerutils.docker.options import SERVICE, Option, Table
 from dockerutils.swarm import service_fields as fields
 from dockerutils.swarm.service_fields import Item, Spec, at
@@ -19,7 +19,6 @@ from dockerutils.swarm.service_options import option
 
 _STAYS = {"health-start-interval"}  # docker has no way to unset it
 _NONE = ["NONE"]  # the health check of a service without one
-_PORTS = re.compile(r"(?:(\d+)(?:-(\d+))?:)?(\d+)(?:-(\d+))?(?:/(\w+))?")
 
 _ADDED = {f"{name.partition(',')[0]}-{what}" for name in options.LISTED.split() for what in ("add", "rm")}
 UPDATE = Table("service update", SERVICE.valued | _ADDED | {"args"}, SERVICE.switches, {})
@@ -109,28 +108,27 @@ def _ports(spec: Spec, wanted: Wanted) -> Iterator[str]:
         there.setdefault(key, set()).add(each.get("PublishedPort", 0))
     given: dict[tuple[int, str, str], set[int]] = {}
     values = [(value, [*_published(value)]) for value in wanted.values("publish")]
-    for key, port in (each for _, ports in values for each in ports):
+    for key, port in (each for _, found in values for each in found):
         given.setdefault(key, set()).add(port)
     for key, published in there.items():
         if published - given.get(key, set()):
             yield from option("publish-rm", "mode={2},target={0},protocol={1}".format(*key)).words
-    for value, ports in values:
-        if not ports or any(port not in there.get(key, set()) for key, port in ports):
+    for value, found in values:
+        if not found or any(port not in there.get(key, set()) for key, port in found):
             yield from option("publish-add", value).words
 
 
 def _published(value: str) -> Iterator[tuple[tuple[int, str, str], int]]:
-    """Yield the target, protocol and mode, and the published port, of each port in a value of --publish."""
-    if "=" in value:
-        given = options.fields(value)
-        key = (fields.count(given.get("target", "")), given.get("protocol", "tcp"), given.get("mode", "ingress"))
-        yield key, fields.count(given.get("published", "0"))
-        return
-    if match := _PORTS.fullmatch(value):
-        first, last, target, end, protocol = match.groups()
-        for offset in range(int(end or target) - int(target) + 1):
-            published = int(first) + (offset if last else 0) if first else 0
-            yield (int(target) + offset, (protocol or "tcp").lower(), "ingress"), published
+    """Yield the target, protocol and mode, and the published port, 0 if docker chooses it, of each port in a value.
+
+    Several ports of the nodes can lead to one port of the containers.
+    """
+    given = ports.read(value)
+    targets, published = ports.numbers(given.container), ports.numbers(given.host)
+    is_pairwise = len(targets) > 1 and len(published) > 0
+    pairs = zip(targets, published, strict=False) if is_pairwise else product(targets, published or [0])
+    for target, port in pairs:
+        yield (target, given.protocol, given.mode), port
 
 
 def _capabilities(spec: Spec, wanted: Wanted) -> Iterator[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from dockerutils.core import shell_words
 from dockerutils.core.errors import UserError
-from dockerutils.docker import options
+from dockerutils.docker import options, ports
 from dockerutils.docker.options import RUN, SERVICE, Option
 
 GPU = "NVIDIA-GPU"  # the generic resource that a node with GPUs offers
@@ -150,7 +150,7 @@ def _mount(kind: str, fields: dict[str, str]) -> Option:
 
 
 def _publish(value: str) -> Iterator[Option]:
-    if "=" not in value and value.partition("/")[0].count(":") > 1:
+    if ports.read(value).address:
         raise ValueError("leave out the address: a service publishes its ports on all addresses of its nodes")
     yield option("publish", value)
 

@@ -12,7 +12,7 @@ from dockerutils.core import console, process, shell_words
 from dockerutils.core.errors import DockerutilsError, UserError
 from dockerutils.core.process import PIPE, Command
 from dockerutils.core.process.children import children
-from dockerutils.docker import api, engine, invocation, options
+from dockerutils.docker import api, engine, invocation, options, ports
 from dockerutils.docker.api import Api, ApiError, Disconnected
 from dockerutils.docker.options import RUN, SERVICE, Option
 from dockerutils.docks import project_copy
@@ -192,9 +192,7 @@ def _policy(given: Sequence[Option]) -> list[Option]:
     A replica that publishes a port of its host has to stop before the next one can start there. Without a delay docker
     can stop the next replica before it notices that the one before has failed.
     """
-    is_host = any(
-        options.fields(each.value or "").get("mode") == "host" for each in given if each.names == ("publish",)
-    )
+    is_host = any(ports.read(each.value or "").mode == "host" for each in given if each.names == ("publish",))
     order = "stop-first" if is_host else "start-first"
     policy = (
         option("update-order", order),

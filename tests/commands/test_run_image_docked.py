@@ -201,7 +201,7 @@ def test_without_ports_and_sync_docker_replaces_the_process(docked_shell: Docked
 
 def test_a_published_port_answers_here_for_as_long_as_the_container_runs(docked_shell: Docked) -> None:
     port = free_port()
-    configure(docked_shell, f"cmd = {WEB}\nports = -p {port}:80")
+    configure(docked_shell, f"cmd = {WEB}\nports = -p published={port},target=80")
     before = docked_shell.host.authentications()
     with start(docked_shell, "box") as child:
         assert wait_for(lambda: fetch(port)) == b"hello\n"

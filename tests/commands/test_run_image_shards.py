@@ -238,6 +238,7 @@ def test_lists_of_shards(indices) -> None:
         (["--shards", "4", "--cidfile", "x"], f"--cidfile is for one container, and --shards runs several; {_LEAVE}"),
         (["--shards", "4", "--restart", "always"], f"--restart is for a container that never ends, and each shard ends; {_LEAVE}"),
         (["--shards", "4", "-p", "8080:80"], "port 8080 is for one container, and --shards runs several; publish the port of the container only, as in -p 80"),
+        (["--shards", "4", "-p", "published=8080,target=80"], "port 8080 is for one container, and --shards runs several; publish the port of the container only, as in -p 80"),
         (["--shards", "4", "-e", "AWS_BATCH_JOB_ARRAY_INDEX=3"], "--shards sets AWS_BATCH_JOB_ARRAY_INDEX; leave out -e AWS_BATCH_JOB_ARRAY_INDEX, or leave out --shards"),
     ],
 )  # fmt: skip

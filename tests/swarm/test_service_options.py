@@ -121,6 +121,7 @@ LEAVE = "remove it, or run the image without --replicas"
         pytest.param("args = --device /dev/kvm", [], f"{PLACE}args: --device /dev/kvm is not possible for a service; {LEAVE}", id="a value"),
         pytest.param("", ["--ipc", "host"], f"--ipc host is not possible for a service; {LEAVE}", id="command line"),
         pytest.param("ports = -p 127.0.0.1:80:80", [], f"{PLACE}ports: -p 127.0.0.1:80:80 is not possible for a service; leave out the address: a service publishes its ports on all addresses of its nodes", id="an address"),
+        pytest.param("ports = -p published=127.0.0.1:80,target=80", [], f"{PLACE}ports: -p published=127.0.0.1:80,target=80 is not possible for a service; leave out the address: a service publishes its ports on all addresses of its nodes", id="an address in the long form"),
         pytest.param("volumes = -v {root}/data:/data", [], f"{PLACE}volumes: -v ROOT/data:/data is not possible for a service; only one node has the project's files; COPY them into the image", id="files of the project"),
         pytest.param("volumes = -v data:/data:z", [], f"{PLACE}volumes: -v data:/data:z is not possible for a service; leave out z, which no option of a service has", id="z"),
         pytest.param("volumes = -v $PAIR", [], f'{PLACE}volumes: -v "$PAIR" is not possible for a service; write : next to the variable, not in its value', id="a variable with a colon"),
@@ -221,3 +222,25 @@ def test_the_table_has_the_options_of_docker(modern_engine) -> None:
     assert SERVICE.valued == known.valued - own - absent
     assert SERVICE.switches == known.switches - own
     assert dict(SERVICE.letters) == {letter: name for letter, name in known.letters.items() if name not in own}
+
+
+@pytest.mark.parametrize(
+    ("value", "there", "options"),
+    [
+        ("8077-8078:80", [(80, 8077), (80, 8078)], ""),
+        ("8077-8078:80-81/TCP", [(80, 8077), (81, 8078)], ""),
+        ("80-81", [(80, 0), (81, 0)], ""),
+        ("target=80,published=8077,protocol=TCP", [(80, 8077)], ""),
+        ("target=80", [(80, 0)], ""),
+        ("8077-8078:80", [(80, 8077)], "--publish-add 8077-8078:80"),
+        ("published=8077,target=80", [(80, 1), (81, 8077)], "--publish-rm mode=ingress,target=80,protocol=tcp "
+            "--publish-rm mode=ingress,target=81,protocol=tcp --publish-add published=8077,target=80"),
+    ],
+)  # fmt: skip
+def test_an_update_of_ports(run, value, there, options) -> None:
+    service = _service()
+    service["Spec"]["EndpointSpec"] = {
+        "Ports": [{"TargetPort": target, "PublishedPort": port} for target, port in there]
+    }
+    line = run(f"ports = -p {value}", service=service).out
+    assert line == (f"docker service update --detach {options} app-web\n" if options else "")
