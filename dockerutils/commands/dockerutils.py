@@ -148,9 +148,12 @@ def _modules() -> list[tuple[str, Any]]:
 
 def check(project: Project, *, build_checks: bool) -> None:
     """Print every problem on stdout, and warnings on stderr; DockerutilsError has the number of problems."""
-    from dockerutils.project import check  # late, for the start of the other actions
+    from dockerutils.jobs import section  # late, for the start of the other actions
+    from dockerutils.project import check
+    from dockerutils.swarm import service_options
 
-    problems, warnings, note = check.report(project, with_engine=build_checks)
+    readers = [*section.READERS, service_options.of_section]
+    problems, warnings, note = check.report(project, readers, with_engine=build_checks)
     for warning in warnings:
         console.warn(_NAME, warning)
     if note:

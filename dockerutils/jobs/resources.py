@@ -72,18 +72,22 @@ def read(given: Mapping[str, str | None], settings: Settings, options: Mapping[s
     """
     found: list[Amount] = []
     for name in NAMES:
-        key = settings.value(f"batch_{name}")
         text = given[name]
         if text is not None:
             found.append(of_option(name, text))
-        elif key is not None:
-            found.append(amount(name, settings.word(f"batch_{name}"), key.error))
         else:
-            found.append(options.get(name) or of_option(name, settings.word(f"batch_{name}")))
+            default = settings.word(f"batch_{name}")
+            found.append(of_key(name, settings) or options.get(name) or of_option(name, default))
     resources = Resources(*found)
     if resources.gpus.number < 0:
         raise resources.gpus.error("AWS Batch needs the number of GPUs; add batch_gpus = 1, or use --gpus 1")
     return resources
+
+
+def of_key(name: str, settings: Settings) -> Amount | None:
+    """Return the amount that the key `batch_<name>` gives, None if it is absent; UserError has its place."""
+    value = settings.value(f"batch_{name}")
+    return None if value is None else amount(name, settings.word(f"batch_{name}"), value.error)
 
 
 def of_option(name: str, text: str) -> Amount:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from dockerutils.core import shell_words
@@ -23,6 +24,7 @@ from dockerutils.project.project import Image, Project
 
 RESERVED = "AWS_BATCH"  # the variables that Batch sets begin like this
 _ARN = r"arn:aws[\w-]*:(?:secretsmanager:[\w-]+:\d{12}:secret:\S+|ssm:[\w-]+:\d{12}:parameter/\S+)"
+_ROLE = r"(?:arn:aws[\w-]*:iam::\d{12}:role/(?:[!-~]+/)?)?[\w+=,.@-]{1,64}"
 _EFS = r"fs-[0-9a-f]{8,40}"
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 
@@ -45,6 +47,7 @@ _ADVICE = {
     "log-driver": "the logs go to CloudWatch; remove it",
     "log-opt": "the logs go to CloudWatch; remove it",
 }
+_ROLES = {"batch_execution_role": "executionRoleArn", "batch_job_role": "jobRoleArn"}
 _NOT_THERE = "COPY it in the Dockerfile, or mount an EFS file system: -v fs-...:PATH"
 
 
@@ -84,9 +87,7 @@ def read(project: Project, image: Image, given: Mapping[str, str | None]) -> Sec
     }
     if options.is_on(settings.options("init"), RUN, "init"):
         properties.setdefault("linuxParameters", {})["initProcessEnabled"] = True
-    for key, name in (("batch_execution_role", "executionRoleArn"), ("batch_job_role", "jobRoleArn")):
-        if role := settings.word(key):
-            properties[name] = role
+    properties |= {name: _role(key, settings) for key, name in _ROLES.items()}
     needs = resources.read(given, settings, reader.amounts)
     return Section({name: value for name, value in properties.items() if value}, needs, reader.not_on_fargate)
 
@@ -128,7 +129,7 @@ class _Reader:
         self.mounts: list[_Mount] = []
         self.amounts: dict[str, Amount] = {}
         self.not_on_fargate: list[str] = []
-        self.secrets = dict(_secrets(settings))
+        self.secrets = _secrets(settings)
 
     def read(self, option: Option) -> None:
         """Read one option; UserError if a job cannot have it."""
@@ -230,8 +231,17 @@ def _sets_gpus(name: str, value: str | None) -> bool:
     return name == "env" and (value or "").startswith("NVIDIA_")
 
 
-def _secrets(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield the names and ARNs in batch_secrets."""
+def _role(key: str, settings: Settings) -> str:
+    """Return the role that a key names, by its ARN or its name; an empty string for none."""
+    value, role = settings.value(key), settings.word(key)
+    if value and role and not re.fullmatch(_ROLE, role, re.ASCII):
+        raise value.error(f"{role!r} is not a role; write its ARN, such as arn:aws:iam::123456789012:role/NAME")
+    return role
+
+
+def _secrets(settings: Settings) -> dict[str, str]:
+    """Return the ARNs in batch_secrets, by the names of their variables."""
+    found = {}
     value = settings.value("batch_secrets")
     for word in settings.tags("batch_secrets", {}):
         name, _, arn = word.partition("=")
@@ -241,7 +251,16 @@ def _secrets(settings: Settings) -> Iterator[tuple[str, str]]:
             # The word itself is not shown: it can be the secret.
             advice = f"write {name}=arn:aws:secretsmanager:REGION:ACCOUNT:secret:SECRET"
             raise value.error(f"not NAME=ARN, with the full ARN of a secret; {advice}")
-        yield name, arn
+        found[name] = arn
+    return found
+
+
+# Each of them reads one of the keys that only jobs have; UserError has its place. For `dockerutils check`.
+READERS: tuple[Callable[[Settings], object], ...] = (
+    *(partial(resources.of_key, name) for name in resources.NAMES),
+    *(partial(_role, key) for key in _ROLES),
+    _secrets,
+)
 
 
 def _environment(project: Project, settings: Settings, reader: _Reader) -> list[dict[str, str]]:

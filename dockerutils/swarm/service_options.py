@@ -11,6 +11,8 @@ from dockerutils.core import shell_words
 from dockerutils.core.errors import UserError
 from dockerutils.docker import options, ports
 from dockerutils.docker.options import RUN, SERVICE, Option
+from dockerutils.project.config import Settings
+from dockerutils.project.ini import Value
 
 GPU = "NVIDIA-GPU"  # the generic resource that a node with GPUs offers
 
@@ -56,14 +58,23 @@ def from_run(words: Iterable[str], refuse: Refuse) -> list[Option]:
     return [made for each in given for made in _translated(each, refuse)]
 
 
-def from_section(words: Iterable[str], refuse: Refuse) -> list[Option]:
-    """Return the options of the key `service`; `refuse` makes the error for one that run-image sets by itself."""
-    given = options.parse([*words], SERVICE)
+def of_section(settings: Settings) -> list[Option]:
+    """Return the options of the key `service`; UserError for those that docker does not have or run-image sets."""
+    value = settings.value("service")
+    given = options.parse(settings.options("service"), SERVICE)
     for each in given:
         for name in each.names or each.words[:1]:
             if name not in SERVICE.valued | SERVICE.switches:
-                raise refuse(each, "remove it; docker service create --help lists the options")
+                near = dict(options.unknown(each.words, SERVICE)).get(f"--{name}")
+                advice = "remove it; docker service create --help lists the options"
+                raise fault(value, each, f"did you mean {near}?" if near else advice)
     return [made for each in given for made in _separate(each)]
+
+
+def fault(value: Value | None, each: Option, advice: str) -> UserError:
+    """Return the error for an option that a service cannot have: `value`, which has it, and what to do."""
+    message = f"{shell_words.render(each.words)} is not possible for a service; {advice}"
+    return value.error(message) if value else UserError(message)
 
 
 def option(name: str, value: str | None = None) -> Option:

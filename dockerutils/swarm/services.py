@@ -17,7 +17,6 @@ from dockerutils.docker.api import Api, ApiError, Disconnected
 from dockerutils.docker.options import RUN, SERVICE, Option
 from dockerutils.docks import project_copy
 from dockerutils.project.config import Settings
-from dockerutils.project.ini import Value
 from dockerutils.project.project import CONFIGURED, Image, Project
 from dockerutils.swarm import service_changes, service_fields, service_options, service_watch
 from dockerutils.swarm.service_changes import UPDATE, Wanted
@@ -169,11 +168,7 @@ def _wanted(manager: Api, project: Project, image: Image, run: invocation.Run, r
     refuse = _refusing(settings, request.given)
     words = [*run.init, *run.environment, *run.gpu, *run.network, *run.platform, *run.volumes, *run.ports, *run.args]
     _require_no_project(project, options.parse(words, RUN), refuse)
-    value = settings.value("service")
-    given = [
-        *service_options.from_run(words, refuse),
-        *service_options.from_section(settings.options("service"), lambda each, advice: _fault(value, each, advice)),
-    ]
+    given = [*service_options.from_run(words, refuse), *service_options.of_section(settings)]
     networks = {each["Name"]: each for each in manager.networks()}
     for each in given:
         if each.names == ("network",):
@@ -208,7 +203,7 @@ def _refusing(settings: Settings, given: Sequence[str]) -> service_options.Refus
 
     def refuse(each: Option, advice: str) -> UserError:
         if each in options.parse(given, RUN):
-            return _fault(None, each, advice)
+            return service_options.fault(None, each, advice)
         keys = [
             (settings.value(key), [(one.names, one.value) for one in options.parse(settings.options(key), RUN)])
             for key in _KEYS
@@ -216,14 +211,9 @@ def _refusing(settings: Settings, given: Sequence[str]) -> service_options.Refus
         exact = [value for value, there in keys if (each.names, each.value) in there]
         similar = [value for value, there in keys if each.names in {names for names, _ in there}]
         own = [settings.value(name) for name in each.names if name in {"network", "platform"}]
-        return _fault(next(iter([*exact, *similar, *own]), None), each, advice)
+        return service_options.fault(next(iter([*exact, *similar, *own]), None), each, advice)
 
     return refuse
-
-
-def _fault(value: Value | None, each: Option, advice: str) -> UserError:
-    message = f"{shell_words.render(each.words)} is not possible for a service; {advice}"
-    return value.error(message) if value else UserError(message)
 
 
 def _require_no_project(project: Project, given: Sequence[Option], refuse: service_options.Refuse) -> None:

@@ -137,6 +137,7 @@ def test_a_full_section(read) -> None:
         ("environment = -e API_TOKEN=$T", "AWS shows the variables of a job, and API_TOKEN looks like a secret; keep it in AWS Secrets Manager and write batch_secrets = API_TOKEN=ARN"),
         ("environment = -e URL=x:$DB_PASSWORD", "AWS shows the variables of a job, and DB_PASSWORD looks like a secret; keep it in AWS Secrets Manager and write batch_secrets = URL=ARN"),
         ("environment = -e $T", "the name in -e $T is a variable; write -e NAME=$VARIABLE"),
+        ("batch_job_role = a b", "'a b' is not a role; write its ARN, such as arn:aws:iam::123456789012:role/NAME"),
         ("batch_secrets = DB_PASSWORD=marker", "not NAME=ARN, with the full ARN of a secret; write DB_PASSWORD=arn:aws:secretsmanager:REGION:ACCOUNT:secret:SECRET"),
         (f"batch_secrets = {SECRET}", "not NAME=ARN, with the full ARN of a secret; write NAME=arn:aws:secretsmanager:REGION:ACCOUNT:secret:SECRET"),
         ("volumes = -v {project_root}/data:/data", "the machines of AWS Batch do not have {root}/data, of this project" + NOT_THERE),

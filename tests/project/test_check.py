@@ -73,6 +73,38 @@ MISTAKES = [
         ":2: [dev] post_build_script: no shell runs this, so ; is an argument; "
         """write sh -c 'cd '"'"'a b'"'"'; make'""",
     ),
+    ("[dev]\nbatch_cpus = two\n", ":2: [dev] batch_cpus: 'two' is not a number of vCPUs; write a number above 0"),
+    ("[dev]\nbatch_cpus =\n", ":2: [dev] batch_cpus: '' is not a number of vCPUs; write a number above 0"),
+    ("[dev]\nbatch_memory = 4g\n", ":2: [dev] batch_memory: '4g' is not a number of GB; write a number above 0"),
+    ("[dev]\nbatch_gpus = all\n", ":2: [dev] batch_gpus: 'all' is not a number of GPUs; write a whole number"),
+    (
+        "[dev]\nbatch_secrets = DB_PASSWORD=marker\n",
+        ":2: [dev] batch_secrets: not NAME=ARN, with the full ARN of a secret; write "
+        "DB_PASSWORD=arn:aws:secretsmanager:REGION:ACCOUNT:secret:SECRET",
+    ),
+    (
+        "[DEFAULT]\nbatch_execution_role = jobs start\n",
+        ":2: [DEFAULT] batch_execution_role: 'jobs start' is not a role; write its ARN, such as "
+        "arn:aws:iam::123456789012:role/NAME",
+    ),
+    (
+        "[dev]\nbatch_job_role = arn:aws:iam::123456789012:user/me\n",
+        ":2: [dev] batch_job_role: 'arn:aws:iam::123456789012:user/me' is not a role; write its ARN, such as "
+        "arn:aws:iam::123456789012:role/NAME",
+    ),
+    (
+        "[dev]\nservice = --replicas 4\n",
+        ":2: [dev] service: --replicas is not possible for a service; remove it; docker service create --help lists the "
+        "options",
+    ),
+    (
+        "[dev]\nservice = --update-dela 1s\n",
+        ":2: [dev] service: --update-dela is not possible for a service; did you mean --update-delay?",
+    ),
+    (
+        "[dev]\nservice = -x\n",
+        ":2: [dev] service: -x is not possible for a service; remove it; docker service create --help lists the options",
+    ),
 ]
 
 
@@ -94,6 +126,9 @@ def test_each_mistake_in_a_section(config: str, finding: str, app) -> None:
         "[dev]\ncmd = sh -c 'ls | wc -l; true && echo > /x'\n",
         "[dev]\nimage_repo = docker\n",
         "[dev]\nimage_repo = registry.example.com:5000\n",
+        "[dev]\nbatch_cpus = 0.25\nbatch_memory = 0.5\nbatch_gpus = 0\nbatch_execution_role =\nbatch_job_role = Jobs\n"
+        "batch_secrets = A=arn:aws:secretsmanager:eu-west-1:123456789012:secret:db-AbCdEf\n",
+        "[dev]\nservice = --update-delay 1s --init=false --constraint node.role==manager\n",
     ],
 )
 def test_no_false_alarm_in_a_section(config: str, app) -> None:

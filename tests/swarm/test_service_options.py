@@ -134,6 +134,7 @@ LEAVE = "remove it, or run the image without --replicas"
         pytest.param("args = --log-opt max-size=1m", [], f"{PLACE}args: --log-opt max-size=1m is not possible for a service; name its driver too, such as --log-driver json-file", id="--log-opt"),
         pytest.param("args = --restart sometimes", [], f"{PLACE}args: --restart sometimes is not possible for a service; write one of no, on-failure, always, unless-stopped", id="--restart"),
         pytest.param("service = --replicas 4", [], f"{PLACE}service: --replicas is not possible for a service; remove it; docker service create --help lists the options", id="service"),
+        pytest.param("service = --update-dela 1s", [], f"{PLACE}service: --update-dela is not possible for a service; did you mean --update-delay?", id="a misspelled option"),
         pytest.param("", ["-k"], "--replicas starts a service, which cannot have -k; leave out -k", id="-k"),
         pytest.param("", ["-it"], "--replicas starts a service, which cannot have -it; leave out -it", id="-it"),
         pytest.param("", ["--rm"], "--replicas starts a service, which cannot have --rm; leave out --rm", id="--rm"),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from dockerutils.project import build_order, checkouts
 from dockerutils.project.check import build_checks, dockerfiles, sections
-from dockerutils.project.check.sections import errors_of
+from dockerutils.project.check.sections import Readers, errors_of
 from dockerutils.project.project import DIRECTORY, LATEST, Image, Project
 
 
@@ -19,10 +19,11 @@ class Report(NamedTuple):
     note: str
 
 
-def report(project: Project, *, with_engine: bool = True) -> Report:
+def report(project: Project, readers: Readers = (), *, with_engine: bool = True) -> Report:
     """Check the configuration and the Dockerfiles of a project.
 
-    `with_engine` asks the Docker Engine to check the Dockerfiles too.
+    `readers` read the keys whose values only some commands understand, and raise what is wrong. `with_engine` asks the
+    Docker Engine to check the Dockerfiles too.
     """
     problems = [*project.config.file.faults, *project.config.file.default.faults]
     names: list[str] = []
@@ -30,7 +31,7 @@ def report(project: Project, *, with_engine: bool = True) -> Report:
     names = names or project.directories()
     images: list[Image] = []
     for name in names:
-        problems += _of_image(project, name, images)
+        problems += _of_image(project, name, images, readers)
     problems += sections.of_no_image(project, names)
     problems += sections.of_same_image(project, images)
     built = [image for image in images if image.kind == DIRECTORY]
@@ -49,14 +50,14 @@ def _place(problem: str) -> str:
     return problem.partition(": ")[0]
 
 
-def _of_image(project: Project, name: str, images: list[Image]) -> Iterator[str]:
+def _of_image(project: Project, name: str, images: list[Image], readers: Readers) -> Iterator[str]:
     """Yield the mistakes of an image; add the image to `images`, unless it has a mistake in its name or tag."""
     yield from project.config.faults(name)
     yield from project.config.unknown_keys(name)
     found: list[Image] = []
     yield from errors_of(lambda: found.append(_image(project, name)))
     images += found
-    yield from sections.of_image(project, name)
+    yield from sections.of_image(project, name, readers)
     for image in found:
         if image.kind == DIRECTORY:
             yield from dockerfiles.faults(project, image)

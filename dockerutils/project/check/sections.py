@@ -11,13 +11,17 @@ from dockerutils.project import config
 from dockerutils.project.config import KEYS, Key, Settings
 from dockerutils.project.project import DIRECTORY, LATEST, RUN_SECTIONS, Image, Project
 
+Readers = Sequence[Callable[[Settings], object]]
 
-def of_image(project: Project, name: str) -> Iterator[str]:
-    """Yield the mistakes in each key, for a shell that is docked and one that is not."""
+
+def of_image(project: Project, name: str, readers: Readers) -> Iterator[str]:
+    """Yield the mistakes in each key, for a shell that is docked and one that is not, and what the readers raise."""
     for docked in (False, True):
         settings = project.settings_of(project.config.peek(name), docked=docked)
         for key in KEYS:
             yield from errors_of(settings.read, key) or _of_value(settings, key)
+        for reader in readers:
+            yield from errors_of(reader, settings)
         if section := settings.value("env"):
             yield from errors_of(project.variables, section)
 
@@ -58,7 +62,7 @@ def _of_value(settings: Settings, key: Key) -> Iterator[str]:
         yield fault
     elif key.type == "command":
         yield from settings.without_shell(key.name)
-    elif key.type == "options":
+    elif key.type == "options" and key.table is not options.SERVICE:
         words = settings.options(key.name)
         command = f"docker {key.table.command}"
         for option, near in options.unknown(words, key.table):
