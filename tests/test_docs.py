@@ -36,6 +36,20 @@ _NEXT = re.compile(r"\s+(?:\|\|?|&&|2?>>?|<)\s+|;\s+")
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
+def test_no_message_sends_the_user_to_a_file_of_the_repository() -> None:
+    """An installed package has no pages."""
+    found = []
+    for path in (ROOT / "dockerutils").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        nodes = (ast.Module, ast.ClassDef, ast.FunctionDef)
+        documentation = {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, nodes)}
+        texts = (
+            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        )
+        found += [text for text in texts if re.search(r"\bdocs/\w|\.md\b", text) and text not in documentation]
+    assert found == []
+
+
 class Block(NamedTuple):
     """A block of code on a page."""
 

@@ -11,7 +11,7 @@ from dockerutils.core.suggestions import nearest
 from dockerutils.project.config import Settings
 
 VARIABLE = "DOCKERUTILS_QUEUE"
-_DOCS = "see Queues in docs/batch.md"
+_LIST = "aws batch describe-job-queues --query 'jobQueues[].jobQueueName'"
 _READY = ("VALID", "UPDATING")
 
 
@@ -27,7 +27,9 @@ def name(given: str | None, settings: Settings | None, environ: Mapping[str, str
     """Return the name of the queue: from --queue, the key batch_queue, or DOCKERUTILS_QUEUE."""
     found = given or (settings.word("batch_queue") if settings else "") or environ.get(VARIABLE)
     if not found:
-        raise UserError(f"no job queue is named; use --queue, batch_queue = NAME or {VARIABLE}; to make one, {_DOCS}")
+        raise UserError(
+            f"no job queue is named; use --queue, batch_queue = NAME or {VARIABLE}; this lists them: {_LIST}"
+        )
     return found
 
 
@@ -37,8 +39,12 @@ def find(session: Session, wanted: str) -> Queue:
     if not found:
         known = session.call(Call("batch", "describe-job-queues", {}, query="jobQueues[].jobQueueName")) or []
         near = nearest(wanted.rpartition("/")[2], known)
-        names = f"its queues: {', '.join(sorted(known))}" if known else f"it has none: {_DOCS}"
-        advice = f"did you mean {near}?" if near else names
+        if near:
+            advice = f"did you mean {near}?"
+        elif known:
+            advice = f"its queues: {', '.join(sorted(known))}"
+        else:
+            advice = "it has none: make one on Fargate or EC2, for example in the console of AWS Batch"
         raise DockerutilsError(f"{session.region} has no job queue {wanted}; {advice}")
     [queue] = found
     if queue["state"] != "ENABLED":
@@ -59,7 +65,7 @@ def _with_machines(session: Session, wanted: str, names: list[str]) -> Queue:
     kinds = [each.get("computeResources", {}).get("type", "") for each in environments]
     if not environments or any(each.get("containerOrchestrationType") == "EKS" for each in environments):
         raise DockerutilsError(
-            f"the job queue {wanted} has no compute environment on ECS; name a queue on Fargate or EC2, {_DOCS}"
+            f"the job queue {wanted} has no compute environment on ECS; name a queue on Fargate or EC2"
         )
     if not kinds[0].startswith("FARGATE"):
         return Queue(wanted, is_fargate=False)

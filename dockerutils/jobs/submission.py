@@ -19,6 +19,7 @@ from dockerutils.jobs.section import Section
 
 MOST_SHARDS, MOST_ATTEMPTS, LEAST_SECONDS = 10_000, 10, 60
 _LONGEST_NAME = 128
+_START = "AmazonECSTaskExecutionRolePolicy"  # Amazon's policy for what starts jobs
 
 # What AWS fills in: the same as if it were absent.
 _DEFAULTS = {
@@ -103,11 +104,13 @@ def check(section: Section, queue: Queue, place: str) -> None:
     section.resources.check(is_fargate=queue.is_fargate)
     if queue.is_fargate and section.not_on_fargate:
         raise UserError(section.not_on_fargate[0])
-    needing = "Fargate needs" if queue.is_fargate else "secrets need" if "secrets" in section.properties else ""
+    has_secrets = "secrets" in section.properties
+    needing = "Fargate needs" if queue.is_fargate else "secrets need" if has_secrets else ""
     if needing and "executionRoleArn" not in section.properties:
+        permissions = _START + " and secretsmanager:GetSecretValue" * has_secrets
         raise UserError(
-            f"{place}: batch_execution_role is missing, which {needing}; add batch_execution_role = ROLE, "
-            "see Roles in docs/batch.md"
+            f"{place}: batch_execution_role is missing, which {needing}; name a role for ecs-tasks.amazonaws.com that "
+            f"has {permissions}"
         )
 
 

@@ -280,8 +280,8 @@ def test_bad_usage_calls_nothing(app, argv, message) -> None:
 def test_no_queue(app) -> None:
     app.write({"docker/dockerutils.cfg": "[train]\ncmd = true\n"})
     assert app("train").err == (
-        "submit-image: no job queue is named; use --queue, batch_queue = NAME or DOCKERUTILS_QUEUE; to make one, see "
-        "Queues in docs/batch.md\n"
+        "submit-image: no job queue is named; use --queue, batch_queue = NAME or DOCKERUTILS_QUEUE; this lists "
+        "them: aws batch describe-job-queues --query 'jobQueues[].jobQueueName'\n"
     )
 
 
@@ -299,10 +299,10 @@ def _error(code: str) -> tuple[int, dict[str, str]]:
     [
         ([(200, {"jobQueues": []}), (200, {"jobQueues": [{**_QUEUE, "jobQueueName": "job"}]})], "us-east-1 has no job queue jobs; did you mean job?"),
         ([(200, {"jobQueues": []}), (200, {"jobQueues": [{**_QUEUE, "jobQueueName": "x"}]})], "us-east-1 has no job queue jobs; its queues: x"),
-        ([(200, {"jobQueues": []})], "us-east-1 has no job queue jobs; it has none: see Queues in docs/batch.md"),
+        ([(200, {"jobQueues": []})], "us-east-1 has no job queue jobs; it has none: make one on Fargate or EC2, for example in the console of AWS Batch"),
         ([(200, {"jobQueues": [{**_QUEUE, **_ORDER, "state": "DISABLED"}]})], "the job queue jobs is disabled; name another one, or run: aws batch update-job-queue --region us-east-1 --job-queue jobs --state ENABLED"),
         ([(200, {"jobQueues": [{**_QUEUE, **_ORDER, "status": "INVALID", "statusReason": "No role."}]})], "the job queue jobs is INVALID: No role; name another one, or wait for it"),
-        ([(200, {"jobQueues": [{**_QUEUE, **_ORDER}]}), (200, {"computeEnvironments": [{"computeEnvironmentName": "e", "containerOrchestrationType": "EKS"}]})], "the job queue jobs has no compute environment on ECS; name a queue on Fargate or EC2, see Queues in docs/batch.md"),
+        ([(200, {"jobQueues": [{**_QUEUE, **_ORDER}]}), (200, {"computeEnvironments": [{"computeEnvironmentName": "e", "containerOrchestrationType": "EKS"}]})], "the job queue jobs has no compute environment on ECS; name a queue on Fargate or EC2"),
         ([_error("AccessDeniedException")], "AWS refused DescribeJobQueues: Because (AccessDeniedException); grant this IAM identity the permission"),
         ([_error("ExpiredTokenException")], "AWS refused DescribeJobQueues: Because (ExpiredTokenException); renew the credentials: aws sso login, or a new AWS_SESSION_TOKEN"),
         ([(200, {"jobQueues": [{**_QUEUE, **_ORDER}]}), _error("ServerException")], "AWS refused DescribeComputeEnvironments: Because (ServerException); fix this and try again"),
@@ -319,7 +319,7 @@ def test_queues_that_take_no_job(app, monkeypatch, answers, message) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("cmd = true", "docker/dockerutils.cfg: [train]: batch_execution_role is missing, which Fargate needs; add batch_execution_role = ROLE, see Roles in docs/batch.md"),
+        ("cmd = true", "docker/dockerutils.cfg: [train]: batch_execution_role is missing, which Fargate needs; name a role for ecs-tasks.amazonaws.com that has AmazonECSTaskExecutionRolePolicy"),
         (f"batch_execution_role = {ROLE}\nvolumes = -v /data:/data", "docker/dockerutils.cfg:3: [train] volumes: Fargate has no paths of the machine such as /data; use a queue on EC2, or EFS"),
         (f"batch_execution_role = {ROLE}\nbatch_memory = 1", "docker/dockerutils.cfg:3: [train] batch_memory: Fargate has no 1 vCPU with 1 GB; use 1 vCPU with 2 GB"),
         (f"batch_execution_role = {ROLE}\ngpu = --gpus 1", "docker/dockerutils.cfg:3: [train] gpu: Fargate has no GPUs; name a queue on EC2"),

@@ -8,6 +8,7 @@ import pytest
 
 from dockerutils.core.errors import UserError
 from dockerutils.jobs import submission
+from dockerutils.jobs.queues import Queue
 from dockerutils.jobs.resources import Amount, Resources
 from dockerutils.jobs.section import Section
 from dockerutils.jobs.submission import Machines
@@ -130,6 +131,18 @@ def test_a_definition_says_what_machines_it_needs(machines, capability, network,
         platform and {"operatingSystemFamily": "LINUX", "cpuArchitecture": platform}
     )
     assert properties["resourceRequirements"] == [{"type": "VCPU", "value": "0.5"}, {"type": "MEMORY", "value": "1024"}]
+
+
+@pytest.mark.parametrize("is_fargate", [True, False])
+def test_secrets_need_a_role_that_reads_them(is_fargate) -> None:
+    amounts = Resources(Amount(1, UserError), Amount(2048, UserError), Amount(0, UserError))
+    section = Section({"secrets": [{"name": "A", "valueFrom": "arn"}]}, amounts, [])
+    with pytest.raises(UserError) as caught:
+        submission.check(section, Queue("q", is_fargate=is_fargate), "docker/dockerutils.cfg: [x]")
+    assert str(caught.value) == (
+        f"docker/dockerutils.cfg: [x]: batch_execution_role is missing, which {'Fargate needs' if is_fargate else 'secrets need'}; "
+        "name a role for ecs-tasks.amazonaws.com that has AmazonECSTaskExecutionRolePolicy and secretsmanager:GetSecretValue"
+    )
 
 
 def test_names_have_only_what_aws_takes() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
+import http.client
 import http.server
 import json
 import os
@@ -277,7 +278,12 @@ def before(behind: Aws) -> Iterator[Front]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             kept = {name: value for name, value in self.headers.items() if name.lower() not in {"host", "connection"}}
-            self._send(*front.answer(body, kept, self.path))
+            try:
+                answer = front.answer(body, kept, self.path)
+            except (OSError, http.client.HTTPException):  # moto has ended
+                self.close_connection = True
+            else:
+                self._send(*answer)
 
         def _send(self, status: int, body: bytes) -> None:
             self.send_response(status)
