@@ -31,7 +31,7 @@ _SCRIPT = {
     "report.py": 'from rich import print\n\nprint("[bold]MMXXVI[/bold]")\n',
 }
 _PACKAGE = {
-    "pyproject.toml": """\
+    "pyproject.toml": f"""\
 [project]
 name = "weather"
 version = "1.0"
@@ -41,10 +41,7 @@ dependencies = ["httpx"]
 [dependency-groups]
 dev = ["pytest"]
 
-[build-system]
-requires = ["hatchling"]
-build-backend = "hatchling.build"
-
+{packages.HATCHLING}
 [[tool.uv.index]]
 url = "http://@index@/simple"
 default = true

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
@@ -45,8 +45,8 @@ def note(message: str) -> None:
     print(f"benchmarks: {message}", file=sys.stderr, flush=True)
 
 
-def run(call: Call) -> str:
-    """Run a command that must succeed, with nothing to read, and return what it wrote on stdout."""
+def run(call: Call, accepted: Collection[int] = (0,)) -> str:
+    """Run a command, with nothing to read, and return what it wrote on stdout. Other statuses end the benchmarks."""
     done = subprocess.run(
         call.argv,
         cwd=call.directory,
@@ -56,15 +56,15 @@ def run(call: Call) -> str:
         text=True,
         check=False,
     )
-    if done.returncode:
+    if done.returncode not in accepted:
         sys.exit(f"benchmarks: {call.argv[0]} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout
 
 
-def milliseconds(call: Call) -> float:
+def milliseconds(call: Call, accepted: Collection[int] = (0,)) -> float:
     """Time one run, from before its start until after its end."""
     start = time.perf_counter()
-    run(call)
+    run(call, accepted)
     return (time.perf_counter() - start) * 1000
 
 

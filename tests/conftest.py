@@ -27,6 +27,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
+from dockerutils.aws.session import Session
 from dockerutils.docks import inventory
 from dockerutils.docks.records import Dock
 from dockerutils.project import project as projects
@@ -249,26 +250,42 @@ def each_engine(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture(scope="session")
+def _moto() -> Iterator[Aws]:
+    with testbed_aws.serving() as aws:
+        yield aws
+
+
+@pytest.fixture
+def connect_to(isolated: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[Aws], Session]:
+    """Return a function that points boto3 at an endpoint, and returns a session."""
+
+    def connect(endpoint: Aws) -> Session:
+        for name, value in endpoint.environment().items():
+            monkeypatch.setenv(name, value)
+        return Session(os.environ, dry_run=False)
+
+    return connect
+
+
+@pytest.fixture(scope="session")
 def _batch(_containerd: Engine) -> Iterator[Batch]:
     with testbed_batch.serving(_containerd) as batch:
         yield batch
 
 
 @pytest.fixture
-def batch(_batch: Batch, containerd_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Batch]:
+def batch(_batch: Batch, containerd_engine: Engine, connect_to: Callable[[Aws], Session]) -> Iterator[Batch]:
     """Point boto3 at an AWS that is empty, whose Batch runs jobs on `containerd_engine`; see tests/testbed/batch.py."""
-    for name, value in _batch.aws.environment().items():
-        monkeypatch.setenv(name, value)
+    connect_to(_batch.aws)
     yield _batch
     _batch.aws.reset()
 
 
 @pytest.fixture
-def front(isolated: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+def front(connect_to: Callable[[Aws], Session]) -> Iterator[Front]:
     """Point boto3 at a proxy with nothing behind it: the test writes the answers."""
     with testbed_aws.before(Aws("http://127.0.0.1:1")) as front:
-        for name, value in front.aws.environment().items():
-            monkeypatch.setenv(name, value)
+        connect_to(front.aws)
         yield front
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
+import pexpect
 import pytest
 
 T = TypeVar("T")
@@ -158,6 +159,13 @@ class Child(subprocess.Popen[str]):
         if kind and self.poll() is None:
             os.killpg(self.pid, signal.SIGKILL)
         super().__exit__(kind, error, trace)
+
+
+def exit_status(child: pexpect.spawn[str]) -> int | None:
+    """Wait for the end of a command on a terminal of its own, and return its exit status."""
+    child.expect(pexpect.EOF)
+    child.close()
+    return child.exitstatus
 
 
 def first_line(child: subprocess.Popen[str], seconds: float = 120) -> str:

@@ -15,6 +15,7 @@ import boto3  # type: ignore[import-untyped]
 import pytest
 
 from dockerutils.aws import ec2, readiness, resources
+from dockerutils.aws.session import Session
 from dockerutils.commands import create_dock
 from dockerutils.commands import transfer_image as transfer_image_command
 from dockerutils.core import process
@@ -28,18 +29,11 @@ from tests.testbed.engine import CONTAINERD, Engine, running
 from tests.testbed.host import Host, free_address, serving
 
 
-@pytest.fixture(scope="session")
-def _moto() -> Iterator[Aws]:
-    with testbed_aws.serving() as aws:
-        yield aws
-
-
 @pytest.fixture
-def aws(_moto: Aws, isolated: None, monkeypatch: pytest.MonkeyPatch) -> Aws:
+def aws(_moto: Aws, connect_to: Callable[[Aws], Session]) -> Aws:
     """Point boto3 at an AWS of the session's own, as it is on the first day."""
     _moto.reset()
-    for name, value in _moto.environment().items():
-        monkeypatch.setenv(name, value)
+    connect_to(_moto)
     return _moto
 
 

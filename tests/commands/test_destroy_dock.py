@@ -18,7 +18,7 @@ from dockerutils.commands import create_dock
 from dockerutils.commands.destroy_dock import main
 from dockerutils.docks import inventory
 from dockerutils.docks.records import Dock
-from tests.support import call, script, wait_for
+from tests.support import call, exit_status, script, wait_for
 from tests.testbed import aws as testbed
 from tests.testbed import images
 
@@ -179,9 +179,7 @@ def test_an_instance_that_others_created(destroy, cloud, foreign, argv) -> None:
         child.sendline("y")
         child.expect_exact(f"I{fact}. Destroy it? [y/N] ")
         child.sendline(answer)
-        child.expect(pexpect.EOF)
-        child.close()
-        assert child.exitstatus == status
+        assert exit_status(child) == status
     assert [each["InstanceId"] for each in cloud.instances("terminated")] == [instance]
 
 

@@ -17,7 +17,7 @@ from dockerutils.aws import throttling
 from dockerutils.commands import ls_job
 from dockerutils.jobs import logs
 from dockerutils.jobs.shards import Shards
-from tests.support import App, wait_for
+from tests.support import App, exit_status, wait_for
 from tests.testbed.aws import Front, Request
 
 # Two of eight shards fail.
@@ -95,9 +95,7 @@ def test_watch_shows_progress_on_a_terminal_and_a_log_is_followed(batch, ls) -> 
     assert (outcome.status, outcome.out, outcome.err) == (0, "line 1\nline 2\nline 3\n", "")
     batch.client.terminate_job(jobId=array, reason="enough")
     terminal.expect(r"train +\w{8} +FAILED +1 done, 1 failed of 2 ")
-    terminal.expect(pexpect.EOF)
-    terminal.close()
-    assert terminal.exitstatus == 1
+    assert exit_status(terminal) == 1
 
 
 def _table(text: str) -> list[list[str]]:

@@ -20,7 +20,7 @@ from dockerutils.docks.remote import RemoteHost
 from dockerutils.notebooks import server
 from tests import support
 from tests.commands.conftest import Docked
-from tests.support import wait_for
+from tests.support import exit_status, wait_for
 from tests.testbed.jupyter import Running, program
 
 
@@ -170,18 +170,14 @@ def test_jupyterlab_is_installed_if_the_user_agrees(docked: Docked, jupyterlab: 
     child.expect_exact("Dock gpu has no Jupyter. Install JupyterLab in ~/.venv there? [y/N] ")
     child.sendline("n")
     child.expect_exact(": dock gpu has no Jupyter on its PATH or in a usual place; install it: ssh-dock gpu sh -c")
-    child.expect(pexpect.EOF)
-    child.close()
-    assert (child.exitstatus, os.path.exists(f"{docked.host.home('dock')}/.venv")) == (1, False)
+    assert (exit_status(child), os.path.exists(f"{docked.host.home('dock')}/.venv")) == (1, False)
     child = on_a_terminal(docked, "gpu", "--no-browser")
     child.expect_exact("[y/N] ")
     child.sendline("y")
     child.expect_exact("Successfully installed jupyterlab-1.0")
     child.expect(r"http://127\.0\.0\.1:\d+/\?token=\w+")
     child.sendintr()
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 130
+    assert exit_status(child) == 130
 
 
 def test_jupyterlab_that_cannot_be_installed(docked: Docked) -> None:
@@ -194,9 +190,7 @@ def test_jupyterlab_that_cannot_be_installed(docked: Docked) -> None:
         "JupyterLab was not installed, see above; if python3-venv is missing there, run: ssh-dock gpu sudo apt-get "
         "install -y python3-venv"
     )
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 1
+    assert exit_status(child) == 1
 
 
 @pytest.mark.parametrize("where", ["login", "notebook"])

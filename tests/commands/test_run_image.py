@@ -17,7 +17,7 @@ import pytest
 from dockerutils.commands.run_image import main
 from dockerutils.docks import inventory
 from dockerutils.docks.records import Dock
-from tests.support import Child, call, first_line, processes, script, wait_for, write_tree
+from tests.support import Child, call, exit_status, first_line, processes, script, wait_for, write_tree
 
 BIN = Path(sys.executable).parent
 BUSYBOX = "[box]\nname = local/busybox:latest\nprefix = False\n"
@@ -457,9 +457,7 @@ def test_a_terminal(each_engine, app) -> None:
     child.expect_exact("# ")
     child.sendline("tty && exit 6")
     child.expect("/dev/pts/0")
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 6
+    assert exit_status(child) == 6
 
 
 def test_ctrl_c_in_a_terminal(each_engine, app) -> None:
@@ -472,17 +470,14 @@ def test_ctrl_c_in_a_terminal(each_engine, app) -> None:
     )
     child.expect("\nready")
     child.sendintr()
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 130
+    assert exit_status(child) == 130
     wait_for(lambda: not processes("sleep", "98764"))
 
 
 def test_output_to_a_file_has_no_carriage_returns(each_engine, app, tmp_path) -> None:
     root = app()
     child = pexpect.spawn("sh", ["-c", f"{BIN}/run-image box -- echo hello > out.txt"], cwd=str(root), timeout=60)
-    child.expect(pexpect.EOF)
-    child.close()
+    assert exit_status(child) == 0
     assert (root / "out.txt").read_bytes() == b"hello\n"
 
 

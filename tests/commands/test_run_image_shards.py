@@ -20,7 +20,7 @@ from dockerutils.commands.run_image import main
 from dockerutils.core.process import spawn
 from dockerutils.images import shards
 from tests.commands.conftest import Docked
-from tests.support import App, processes, program, wait_for
+from tests.support import App, exit_status, processes, program, wait_for
 
 BOX = "[train]\nname = local/busybox:latest\nprefix = False\n"
 RUN = str(Path(sys.executable).parent / "run-image")
@@ -147,9 +147,7 @@ def test_a_terminal_shows_numbers_and_the_end_of_what_failed(app, docker) -> Non
     child.expect(r"1 of 2 shards done, 1 failed, 1 running, \d+ s\r\nshard [01]: \d+ s  waiting\r\n")
     app.write({"go": ""})
     child.expect(r"shard [01]: done in ")
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 1
+    assert exit_status(child) == 1
 
 
 def test_ctrl_c_removes_all_containers(containerd_engine, app, tmp_path) -> None:
@@ -163,9 +161,7 @@ def test_ctrl_c_removes_all_containers(containerd_engine, app, tmp_path) -> None
         "run-image: interrupted; of 3 shards, 3 did not run to the end; to run these again: run-image train "
         "--shards 3 -j 2 --shard 0-2\r\n"
     )
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 130
+    assert exit_status(child) == 130
     assert _left(containerd_engine) == ""
 
 

@@ -17,7 +17,7 @@ import pytest
 from dockerutils.commands import run_notebook
 from dockerutils.commands.run_notebook import main
 from dockerutils.notebooks import server
-from tests.support import App, call, wait_for, write_tree
+from tests.support import App, call, exit_status, wait_for, write_tree
 from tests.testbed import registry
 from tests.testbed.jupyter import BIN, Running
 from tests.testbed.registry import daemon
@@ -443,9 +443,7 @@ def test_on_a_terminal_the_browser_opens_without_the_token_in_arguments(containe
     assert url.partition("=")[2] not in address
     assert answers == f"(404, None) (302, {url!r})\n"
     child.sendintr()
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 130
+    assert exit_status(child) == 130
     assert containers(containerd_engine) == []
 
 
@@ -455,6 +453,5 @@ def test_no_browser(containerd_engine, app, browser, monkeypatch):
     child = in_a_terminal(containerd_engine, app, "--no-browser")
     child.expect(r"token=[0-9a-f]{48}")
     child.sendintr()
-    child.expect(pexpect.EOF)
-    child.close()
+    assert exit_status(child) == 130
     assert not browser.exists()

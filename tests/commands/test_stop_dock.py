@@ -15,7 +15,7 @@ from dockerutils.commands import create_dock
 from dockerutils.commands.stop_dock import main
 from dockerutils.docks import inventory, ssh_config
 from dockerutils.docks.records import Dock
-from tests.support import Outcome, call
+from tests.support import Outcome, call, exit_status
 from tests.testbed import aws as testbed
 
 
@@ -141,8 +141,6 @@ def test_on_a_terminal_it_is_asked(cloud, gpu, answer, state) -> None:
     child = pexpect.spawn(command, ["gpu"], encoding="utf-8", timeout=60, env=dict(os.environ))
     child.expect_exact(f"Stop {'gpu'} at {gpu.ip}? [y/N] ")
     child.sendline(answer)
-    child.expect(pexpect.EOF)
-    child.close()
+    assert exit_status(child) == (0 if answer == "y" else 1)
     assert [each["State"]["Name"] for each in cloud.instances()] == [state]
-    assert child.exitstatus == (0 if answer == "y" else 1)
     assert ("nothing was done; answer y, or add -y" in str(child.before)) == (answer != "y")

@@ -15,7 +15,7 @@ from tests.scaffold.conftest import OWNER, Build, download
 from tests.support import script
 from tests.testbed import jupyter
 from tests.testbed.engine import Engine
-from tests.testbed.packages import LOGIN
+from tests.testbed.packages import HATCHLING, LOGIN
 from tests.testbed.registry import daemon
 from tests.testbed.relay import inside
 
@@ -96,13 +96,11 @@ def test_uv_with_a_private_index(modern_engine: Engine, build: Build, tools: Pat
     files = {
         **PYTHON_FILES,
         "pyproject.toml": PROJECT
+        + HATCHLING
         + """
             [dependency-groups]
             dev = [{include-group = "checks"}]
             checks = ["pytest"]
-            [build-system]
-            requires = ["hatchling"]
-            build-backend = "hatchling.build"
             [[tool.uv.index]]
             name = "house"
             url = "http://@index@/private/simple"

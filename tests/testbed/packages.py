@@ -21,6 +21,13 @@ LOGIN = ("robin", "s3cr3t-marker")
 # What packages need on the Python of images.PYTHON: pip decides by the Python that it runs on, which can be newer.
 _BACKPORTS = ("backports.tarfile", "importlib-metadata", "overrides", "typing-extensions")
 
+# In a pyproject.toml.
+HATCHLING = """\
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+"""
+
 _INDEX = Path(__file__).parent / "package_index.py"
 _DEADLINE = 60.0  # seconds for the index to start
 
