@@ -69,6 +69,7 @@ def parser() -> program.Parser:
     parser.add_no_browser()
     parser.add_yes("do not ask before sending 1 GB or more of data to a dock")
     parser.add_dry_run()
+    parser.add_quiet()
     return parser
 
 

@@ -290,6 +290,14 @@ def test_an_image_without_jupyter(containerd_engine, app):
     assert outcome.out == ""
 
 
+def test_quiet_prints_no_commands(containerd_engine, app, monkeypatch):
+    monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
+    configure(app, "cmd = echo hello")
+    outcome = app("-q")
+    assert (outcome.status, outcome.echoed) == (1, [])
+    assert outcome.err.startswith("hello\nrun-notebook: docker exited with status 0 before Jupyter answered")
+
+
 def test_a_container_that_exits_with_status_0_too_early_is_a_failure(containerd_engine, app, monkeypatch):
     monkeypatch.setenv("DOCKER_DS_DONT_PULL", "1")
     configure(app, "cmd = true")
