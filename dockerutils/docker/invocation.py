@@ -72,22 +72,30 @@ class Run(NamedTuple):
         ]
 
 
+class Build(NamedTuple):
+    """An image to build, of a stage or of the whole Dockerfile, with further options of `docker build`."""
+
+    reference: str
+    dockerfile: str
+    options: Sequence[str] = ()
+    stage: str | None = None
+
+
 def run(facts: Run, directory: str) -> Command:
     """Compose `docker run`; values that refer to the environment are passed by name, in docker's environment."""
     words, env = by_name(facts.options, RUN, "env")
     return Command(["docker", "run", *words, facts.reference, *facts.cmd], env, directory)
 
 
-def build(
-    reference: str, dockerfile: str, arguments: Sequence[str], directory: str, *, target: str | None = None
-) -> Command:
-    """Compose `docker build` of the context `directory`, of the stage `target` or of the whole Dockerfile.
+def build(facts: Build, directory: str) -> Command:
+    """Compose `docker build` with the context `directory`.
 
     Build arguments that refer to the environment are passed by name, as in `run`.
     """
-    stage = ["--target", target] if target else []
-    words, env = by_name(arguments, BUILD, "build-arg")
-    return Command(["docker", "build", "-t", reference, "-f", dockerfile, *stage, *words, "."], env, directory)
+    stage = ["--target", facts.stage] if facts.stage else []
+    words, env = by_name(facts.options, BUILD, "build-arg")
+    argv = ["docker", "build", "-t", facts.reference, "-f", facts.dockerfile, *stage, *words, "."]
+    return Command(argv, env, directory)
 
 
 def by_name(words: Sequence[str], table: Table, option: str) -> tuple[list[str], dict[str, str]]:

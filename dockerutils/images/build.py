@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from dockerutils.core import console, process, shell_words
 from dockerutils.core.errors import CommandFailed, DockerutilsError, UserError
 from dockerutils.core.process import Command
 from dockerutils.docker import builder, engine, invocation
-from dockerutils.images import parallel, pip_conf, platforms
+from dockerutils.docker.invocation import Build
+from dockerutils.images import batch, parallel, pip_conf, platforms
 from dockerutils.images.parallel import Plan, Step
 from dockerutils.project import build_order, checkouts, dockerfile, version_file
 from dockerutils.project.project import DIRECTORY, LATEST, Image, Project, renamed
@@ -65,10 +66,12 @@ def build(
         for warning in (*project.config.unknown_keys(name), *scripts):
             console.warn(by, warning)
     needs = build_order.graph(project, [*wanted, *missing], request.options)
+    plans = {image.name: Plan(steps[image.name], names) for image, names in needs.items()}
+    batches = batch.find(plans, project.root, project.environ) if request.at_once is None else []
     if dry_run:
-        for image in needs:
-            for step in steps[image.name]:
-                process.run(step.command, dry_run=True)
+        for job in parallel.jobs(plans, batches):
+            for command in job.commands:
+                process.run(command, dry_run=True)
         return
     for image in needs:
         platforms.require_store(project.build_options(image, request.options))
@@ -76,8 +79,10 @@ def build(
     if version_file.applies(project.root):
         version_file.generate(project.root)
     with pip_conf.in_context(project.root, (_content(project, image) for image in needs), by):
-        plans = {image.name: Plan(steps[image.name], names) for image, names in needs.items()}
-        _run(project, needs, plans, at_once(project, request.at_once), to_stderr=to_stderr)
+        try:
+            parallel.run(plans, batches, at_once(project, request.at_once), to_stderr=to_stderr)
+        except CommandFailed as error:
+            raise CommandFailed(error.status, _missing_buildkit(project, needs) or str(error)) from None
     checkouts.record(project, needs)
 
 
@@ -171,36 +176,34 @@ def _to_build(project: Project, name: str, repository: str | None, tag: str | No
     return renamed(project.image(name, tag), repository, tag)
 
 
-def _steps(project: Project, image: Image, request: Request, *, dry_run: bool) -> Iterator[Step]:
-    """Yield the commands that build one image: the pre-script, the builder stage, the image, the post-script."""
-    settings = project.settings(image.name)
+def builds(project: Project, image: Image, request: Request, *, dry_run: bool) -> list[Build]:
+    """Return what docker builds of an image: its builder stage, if it has one, and the image.
+
+    The engine is asked only for an image with a Docker v2 manifest; for a dry run it can be absent.
+    """
     content = _content(project, image)
     given = project.build_options(image, request.options)
     words = [*_pull(project, image, request), *pip_conf.secret(project.root, content, given), *given]
+    manifest = platforms.manifest_options_of_store(project, image, words, dry_run=dry_run)
+    # The tag keeps `docker image prune` from deleting the layers that the next build needs.
+    stage = [Build(image.builder, image.dockerfile, words, content.builder)] if content.builder else []
+    return [*stage, Build(image.reference, image.dockerfile, [*words, *manifest])]
+
+
+def _steps(project: Project, image: Image, request: Request, *, dry_run: bool) -> Iterator[Step]:
+    """Yield the commands that build one image: the pre-script, the builder stage, the image, the post-script."""
+    settings = project.settings(image.name)
     env = {"IMAGE": image.name, "IMAGE_NAME": image.repository, "IMAGE_TAG": image.tag}
     if before := settings.command("pre_build_script"):
         yield Step(Command(before, env, project.root), settings.value("pre_build_script"))
-    if content.builder:
-        # The tag keeps `docker image prune` from deleting the layers that the next build needs.
-        yield Step(invocation.build(image.builder, image.dockerfile, words, project.root, target=content.builder))
-    words += platforms.manifest_options_of_store(project, image, words, dry_run=dry_run)
-    yield Step(invocation.build(image.reference, image.dockerfile, words, project.root))
+    for each in builds(project, image, request, dry_run=dry_run):
+        yield Step(invocation.build(each, project.root), build=each)
     if after := settings.command("post_build_script"):
         yield Step(Command(after, env, project.root), settings.value("post_build_script"))
 
 
 def _content(project: Project, image: Image) -> dockerfile.Dockerfile:
     return dockerfile.read(project.root, image.dockerfile)
-
-
-def _run(
-    project: Project, images: Iterable[Image], plans: Mapping[str, Plan], at_once: int, *, to_stderr: bool
-) -> None:
-    """Run the commands of builds. CommandFailed says so if the classic builder was the reason of a failure."""
-    try:
-        parallel.run(plans, at_once, to_stderr=to_stderr)
-    except CommandFailed as error:
-        raise CommandFailed(error.status, _missing_buildkit(project, images) or str(error)) from None
 
 
 def _missing_buildkit(project: Project, images: Iterable[Image]) -> str:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dockerutils.core import process
 from dockerutils.core.errors import CommandFailed, DockerutilsError
 from dockerutils.core.process import Command
+from dockerutils.docker.invocation import Build
+from dockerutils.images.batch import Batch
 from dockerutils.project.ini import Value
+
+if TYPE_CHECKING:
+    from dockerutils.core.process.jobs import Job
 
 # Docker Engine 28 and 29.1 with the containerd image store can delete a layer while a build uses it, most of all when
 # several builds share it: https://github.com/moby/buildkit/issues/6521
@@ -21,10 +26,11 @@ _SYNTAX = "/docker/dockerfile:"
 
 
 class Step(NamedTuple):
-    """A command of a build, and the configured script that it comes from, if any."""
+    """A command of a build: the configured script that it comes from, or what it builds."""
 
     command: Command
     script: Value | None = None
+    build: Build | None = None
 
 
 class Plan(NamedTuple):
@@ -39,19 +45,34 @@ class Plan(NamedTuple):
         return any(step.script for step in self.steps)
 
 
-def run(plans: Mapping[str, Plan], at_once: int, *, to_stderr: bool) -> None:
+def run(plans: Mapping[str, Plan], batches: Sequence[Batch], at_once: int, *, to_stderr: bool) -> None:
     """Build images, at most `at_once` at a time. `plans` has the plan of each image by its name, in build order.
 
-    If only one image can be built at a time, docker writes to our streams itself. An image with a script is never built
-    at the same time as another one: the script can change files of the context. If a build fails, running builds
-    continue to their end, no other build starts, and CommandFailed has the status of the first failure. With
-    `to_stderr` all output goes to stderr.
+    One command builds all images of each of the `batches`, and counts as one. If only one image can be built at a time,
+    docker writes to our streams itself. An image with a script is never built at the same time as another one: the
+    script can change files of the context. If a build fails, running builds continue to their end, those of the same
+    batch end, no other build starts, and CommandFailed has the status of the first failure. With `to_stderr` all output
+    goes to stderr.
     """
     is_chain = all(before in plans[after].needs for before, after in pairwise(plans))
     if at_once == 1 or is_chain:
         _run_in_turn(plans, to_stderr=to_stderr)
     else:
-        _run_at_once(plans, at_once, to_stderr=to_stderr)
+        _run_at_once(plans, batches, at_once, to_stderr=to_stderr)
+
+
+def jobs(plans: Mapping[str, Plan], batches: Sequence[Batch]) -> list[Job]:
+    """Return the jobs of builds, in build order. The job of a batch has its name, the others that of their image."""
+    from dockerutils.core.process.jobs import Job  # late: most builds are of one image
+
+    found: dict[str, Job] = {}
+    batch_of = {image: batch for batch in batches for image in batch.images}
+    for name, plan in plans.items():
+        if batch := batch_of.get(name):
+            found[batch.name] = Job(batch.name, [batch.command], plan.needs)
+        else:
+            found[name] = Job(name, [step.command for step in plan.steps], plan.needs, plan.has_script)
+    return list(found.values())
 
 
 def _run_in_turn(plans: Mapping[str, Plan], *, to_stderr: bool) -> None:
@@ -64,22 +85,22 @@ def _run_in_turn(plans: Mapping[str, Plan], *, to_stderr: bool) -> None:
                 raise _failure([(name, step, error)], names[number:]) from None
 
 
-def _run_at_once(plans: Mapping[str, Plan], at_once: int, *, to_stderr: bool) -> None:
-    from dockerutils.core.process import jobs  # late: most builds are of one image
-    from dockerutils.images import build_output
+def _run_at_once(plans: Mapping[str, Plan], batches: Sequence[Batch], at_once: int, *, to_stderr: bool) -> None:
+    from dockerutils.core.process.jobs import run_jobs  # late, as above
+    from dockerutils.images import bake_output, build_output
 
-    failures, rest = jobs.run_jobs(
-        (
-            jobs.Job(name, [step.command for step in plan.steps], plan.needs, plan.has_script)
-            for name, plan in plans.items()
-        ),
-        at_once,
-        build_output.report(to_stderr=to_stderr),
-        lambda stderr: re.search(_LOST_LAYER, stderr) is not None,
+    report = bake_output.BakeOutput(build_output.output(to_stderr=to_stderr), batches)
+    failures, _ = run_jobs(
+        jobs(plans, batches), at_once, report, lambda stderr: re.search(_LOST_LAYER, stderr) is not None
     )
     if failures:
-        failed = [(each.job.name, plans[each.job.name].steps[each.number], each.error) for each in failures]
-        raise _failure(failed, [job.name for job in rest])
+        failed = [report.failed(each.job) for each in failures]
+        steps = [
+            (", ".join(names), plans[names[0]].steps[each.number], each.error)
+            for names, each in zip(failed, failures, strict=True)
+        ]
+        ended = report.built.union(*failed)
+        raise _failure(steps, [name for name in plans if name not in ended])
 
 
 def _failure(failed: Sequence[tuple[str, Step, DockerutilsError]], rest: Sequence[str]) -> DockerutilsError:

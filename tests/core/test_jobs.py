@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dockerutils.core.errors import CommandFailed, Terminated
-from dockerutils.core.process import STDERR, STDOUT, Command
+from dockerutils.core.process import STDERR, STDOUT, Command, Input
 from dockerutils.core.process.jobs import Failure, Job, run_jobs
 from tests.support import processes, wait_for
 
@@ -160,3 +160,12 @@ def test_an_interruption_ends_all_children(report, error) -> None:
     assert processes("sleep", "54321") == []
     assert len(report.written["noisy", STDOUT]) == 200000
     assert not Path("later").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "written"), [("wc -c", b"300000\n"), ("true", b""), ("exec <&-; sleep 0.1; echo x", b"x\n")]
+)
+def test_a_command_with_input(report, line, written) -> None:
+    command = Command(["sh", "-c", line], stdin=Input("source", lambda: "x" * 300_000))
+    assert run_jobs([Job("a", [command])], 1, report) == ([], [])
+    assert report.written.get(("a", STDOUT), b"").strip() == written.strip()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dockerutils.core.shell_words import substitute
 from dockerutils.docker import invocation
-from dockerutils.docker.invocation import Run
+from dockerutils.docker.invocation import Build, Run
 from dockerutils.docker.options import RUN
 from tests.support import program
 
@@ -60,10 +60,10 @@ def test_run(facts: Run, argv: str) -> None:
 
 
 def test_build() -> None:
-    assert invocation.build("i:t", "docker/d/Dockerfile", ["--pull"], "/r").argv == (
+    assert invocation.build(Build("i:t", "docker/d/Dockerfile", ["--pull"]), "/r").argv == (
         "docker build -t i:t -f docker/d/Dockerfile --pull .".split()
     )
-    assert invocation.build("i-builder:t", "docker/d/Dockerfile", [], "/r", target="Builder").argv == (
+    assert invocation.build(Build("i-builder:t", "docker/d/Dockerfile", stage="Builder"), "/r").argv == (
         "docker build -t i-builder:t -f docker/d/Dockerfile --target Builder .".split()
     )
 
@@ -98,7 +98,7 @@ def test_build_arguments_go_by_name_too() -> None:
     options = _words(
         "--build-arg", "INDEX=http://$U:$P@h", "--build-arg=TOKEN=$TOKEN", "--build-arg", "A=1", "--label", "u=$U"
     )
-    command = invocation.build("i:t", "f", options, ".")
+    command = invocation.build(Build("i:t", "f", options), ".")
     assert command.argv[6:-1] == [
         "--build-arg",
         "INDEX",

@@ -70,7 +70,7 @@ def run_jobs(
 
     Of the jobs that can start, the first one in `jobs` starts first. A command that fails is run again, at most twice,
     if `is_temporary` returns True for the end of its stderr. After a failure, running jobs continue to their end, and
-    no other job starts, unless `goes_on` returns True for each failure. Commands read nothing from stdin. If a signal
+    no other job starts, unless `goes_on` returns True for each failure. Commands never read our stdin. If a signal
     interrupts this, all children end first.
     """
     with closing(_Run(jobs, at_once, report, is_temporary, goes_on)) as run:
@@ -83,13 +83,18 @@ def run_jobs(
 
 
 class _Active:
-    """A job that runs: its current command, the child of that, how often it ran, and the end of its stderr."""
+    """A job that runs.
+
+    It has a current command, the child of that, how often it ran, what the child has yet to read from its stdin, and
+    the end of what it wrote to stderr.
+    """
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.number = 0
         self.child: spawn.Process | None = None
         self.attempts = 1
+        self.input = memoryview(b"")
         self.tail = b""
 
 
@@ -164,7 +169,7 @@ class _Run:
             with spawn.deferred_signals():
                 active.child = child = spawn.start(
                     command.argv,
-                    Streams(DEVNULL, PIPE, PIPE),
+                    Streams(PIPE if command.stdin else DEVNULL, PIPE, PIPE),
                     directory=command.directory,
                     environ={**os.environ, **command.env},
                 )
@@ -173,6 +178,9 @@ class _Run:
             return
         for stream in filter(is_open, (child.stdout, child.stderr)):
             self._events.watch(stream, partial(self._transfer, active, stream))
+        if command.stdin and is_open(child.stdin):
+            active.input = memoryview(command.stdin.read().encode())
+            self._events.watch(child.stdin, partial(self._feed, active, child.stdin), write=True)
 
     def _finish(self, active: _Active) -> None:
         """Read the rest of the output of a command that has ended, then continue its job, or run the command again."""
@@ -213,6 +221,17 @@ class _Run:
             self._close(stream)
         return bool(data)
 
+    def _feed(self, active: _Active, stream: IO[bytes]) -> None:
+        """Write what a child reads from its stdin now, and close the pipe at the end."""
+        try:
+            active.input = active.input[os.write(stream.fileno(), active.input[:_CHUNK]) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:  # its status and its message say why
+            active.input = active.input[:0]
+        if not active.input:
+            self._close(stream)
+
     def _drain(self, active: _Active) -> None:
         """Report what a child wrote before it ended, and close its pipes: background processes can hold them open."""
         for stream in filter(is_open, (active.child.stdout, active.child.stderr) if active.child else ()):
@@ -220,6 +239,8 @@ class _Run:
                 pass
             if is_open(stream):
                 self._close(stream)
+        if active.child and is_open(active.child.stdin):
+            self._close(active.child.stdin)
 
     def _close(self, stream: IO[bytes]) -> None:
         self._events.forget(stream)
