@@ -40,7 +40,7 @@ def parser() -> program.Parser:
         "-j",
         "--jobs",
         metavar="N",
-        help=f"build at most N images at a time (default: as many as CPUs, at least {build.AT_ONCE}; over ssh://: 2)",
+        help=f"build at most N images at a time, without bake (default: as many as CPUs, at least {build.AT_ONCE})",
     )
     base = parser.add_argument_group("base images")
     base.add_argument("-f", "--force-build-base", action="store_true", help="build docker/base first")

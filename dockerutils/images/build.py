@@ -31,7 +31,8 @@ class Request(NamedTuple):
     that need it. `pull` pulls newer versions of the FROM images. `repository`, for one image, and `tag` replace those
     of the project. `options` are further options of docker build. `with_missing` also builds images of the project
     that these are built from and that the engine does not have. `at_once` is the number of builds that run at the same
-    time, None for the number of CPUs, but at least AT_ONCE, and over ssh:// 2.
+    time, each with a docker build; None also allows batches, and is the number of CPUs, but at least AT_ONCE, and over
+    ssh:// 2.
     """
 
     images: Sequence[str]

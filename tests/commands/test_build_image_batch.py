@@ -82,7 +82,7 @@ def test_options_builder_stages_and_secrets(built, app, monkeypatch) -> None:
     outcome = app("all", "--label", "v=$1")
     assert outcome.status == 0, outcome.err
     assert len(outcome.echoed) == 1
-    assert SECRET not in outcome.err
+    assert SECRET not in outcome.echoed[0]
     assert built.docker("run", "--rm", "app-api:alice", "cat", "/a") == f"{SECRET.upper()}$X ${{1}}\n"
     assert built.docker("run", "--rm", "app-web:alice", "cat", "/b") == f"{SECRET.upper()}TEMPLATE\nnone\n"
     labels = built.docker(
