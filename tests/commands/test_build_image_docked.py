@@ -43,8 +43,9 @@ def test_a_project_is_built_on_the_dock(docked_shell: Docked) -> None:
     names = ["a", "b", "c", "dev"]
     docked_shell.write({f"docker/{name}/Dockerfile": "FROM app-base:alice\nCOPY note /note\n" for name in names})
     docked_shell.write({"docker/base/Dockerfile": "FROM local/busybox\n", "note": "from here\n"})
-    outcome = docked_shell(main, "all")
-    assert outcome.status == 0, outcome.err
+    for number in (["-j", "4"], []):  # four builds at once, then one bake
+        outcome = docked_shell(main, "all", *number)
+        assert outcome.status == 0, outcome.err
     assert docked_shell.host.authentications() == 1
     for name in names:
         assert docked_shell.host.engine.docker("run", "--rm", f"app-{name}:alice", "cat", "/note") == "from here\n"
