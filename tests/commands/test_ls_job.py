@@ -192,9 +192,10 @@ def test_queues_of_several_images(front, ls, monkeypatch) -> None:
     assert front.requests[0].parameters["jobQueue"] == "mine"
     monkeypatch.delenv("DOCKERUTILS_QUEUE")
     outcome = ls()
-    assert outcome.status == 2
-    assert outcome.err.startswith(
-        "ls-job: no job queue is named; use --queue, batch_queue = NAME or DOCKERUTILS_QUEUE; to make one, "
+    assert (outcome.status, outcome.err) == (
+        2,
+        "ls-job: no job queue is named; use --queue, batch_queue = NAME or DOCKERUTILS_QUEUE; this lists them: "
+        "aws batch describe-job-queues --query 'jobQueues[].jobQueueName'\n",
     )
 
 
