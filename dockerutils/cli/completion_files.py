@@ -32,14 +32,13 @@ _FISH = "functions -q __dockerutils_names; or command dockerutils completion fis
 
 def directory(shell: str, environ: Mapping[str, str], home: str) -> str:
     """Return the directory for the files of a shell."""
-    data = environ.get("XDG_DATA_HOME") or os.path.join(home, ".local", "share")
+    data = files.base_directory("DATA", environ, home)
     if shell == "bash":
         own = environ.get("BASH_COMPLETION_USER_DIR") or os.path.join(data, "bash-completion")
         return os.path.join(own, "completions")
     if shell == "zsh":
         return os.path.join(data, "zsh", "site-functions")
-    config = environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
-    return os.path.join(config, "fish", "completions")
+    return os.path.join(files.base_directory("CONFIG", environ, home), "fish", "completions")
 
 
 def install(shell: str, where: str, commands: Iterable[str]) -> list[str]:
@@ -80,7 +79,7 @@ def _files(shell: str, commands: Iterable[str]) -> dict[str, str]:
 
 
 def _read(path: str) -> str | None:
-    """Return the text of a file, None if it does not exist, and nothing for what is no file."""
+    """Return the text of a file, None if it does not exist, "" if it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
             return stream.read()

@@ -1,14 +1,25 @@
-"""Write a file whole or not at all, and provide a copy of a file for the duration of a block."""
+"""Write a file whole or not at all, provide a copy of a file for the duration of a block, find base directories."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 _MARK = b"# Copied from %s by dockerutils and deleted after the build. Edit that file, not this one.\n"
+
+_BASE_DIRECTORIES = {"CONFIG": ".config", "DATA": ".local/share", "STATE": ".local/state"}
+
+
+def base_directory(kind: str, environ: Mapping[str, str], home: str) -> str:
+    """Return the user's directory for CONFIG, DATA or STATE, by the XDG specification; a relative path is ignored.
+
+    https://specifications.freedesktop.org/basedir-spec/latest/
+    """
+    path = environ.get(f"XDG_{kind}_HOME", "")
+    return path if os.path.isabs(path) else os.path.join(home, _BASE_DIRECTORIES[kind])
 
 
 def write(path: str, text: str, mode: int | None = None, owner: os.stat_result | None = None) -> None:

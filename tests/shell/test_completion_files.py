@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dockerutils.cli import completion_files
 from dockerutils.commands.dockerutils import main
 from dockerutils.docks import inventory
 from dockerutils.docks.records import Dock
@@ -61,6 +62,14 @@ def test_a_new_shell_completes_after_the_installation(shell, app, home, monkeypa
     assert app("completion", "--uninstall").out == f"removed {files} from {own}\n"
     assert [path.name for path in own.iterdir()] == ["mine"]
     assert app("completion", "--uninstall") == (0, "", "")
+
+
+@pytest.mark.parametrize("relative", ["", "data", "./data"])
+def test_a_base_directory_that_is_relative_is_ignored(relative) -> None:
+    environ = {"XDG_DATA_HOME": relative, "XDG_CONFIG_HOME": relative}
+    for shell, place in PLACES.items():
+        assert completion_files.directory(shell, environ, "/home/ada") == f"/home/ada/{place}"
+    assert completion_files.directory("zsh", {"XDG_DATA_HOME": "/d"}, "/home/ada") == "/d/zsh/site-functions"
 
 
 def test_files_of_others_stay(app, home) -> None:
