@@ -95,10 +95,6 @@ class Parser(argparse.ArgumentParser):
         """Add `-t SECONDS`, which `seconds` reads."""
         self.add_argument("-t", "--timeout", metavar="SECONDS", default=default, help=f"{what} (default: {default})")
 
-    def add_user(self) -> None:
-        """Add `-u USER`, the user on a dock."""
-        self.add_argument("-u", "--user", metavar="USER", help="user on the dock (default: DOCK_USER, or ubuntu)")
-
     def add_no_browser(self) -> None:
         """Add `--no-browser`."""
         self.add_argument("--no-browser", action="store_true", help="print the URL, do not open a browser")

@@ -13,7 +13,8 @@ from dockerutils.aws.session import Session
 from dockerutils.cli import program
 from dockerutils.core import console, progress
 from dockerutils.core.errors import DockerutilsError, UserError
-from dockerutils.jobs import logs, lookup, shards, states
+from dockerutils.images import indices
+from dockerutils.jobs import logs, lookup, states
 from dockerutils.jobs.states import Job
 
 _COMMAND = "ls-job"
@@ -190,7 +191,7 @@ def _first_failed(session: Session, job: Job) -> Job:
     """Return the first shard that failed; UserError if none has."""
     failed = states.children(session, job.id, [states.FAILED])
     if not failed:
-        numbers = shards.ranges(lookup.numbers_of(job))
+        numbers = indices.listed(lookup.numbers_of(job))
         raise UserError(
             f"none of the shards {numbers} of job {job.name} has failed; name one: ls-job {job.id} INDEX --logs"
         )

@@ -11,7 +11,7 @@ from dockerutils.aws.throttling import patient_call
 from dockerutils.cli import program
 from dockerutils.core import console
 from dockerutils.core.errors import UserError
-from dockerutils.jobs import lookup
+from dockerutils.jobs import lookup, states
 from dockerutils.jobs.states import Job
 
 _COMMAND = "stop-job"
@@ -49,7 +49,7 @@ def handle(args: argparse.Namespace) -> None:
         return
     patient_call(writes, Call("batch", "terminate-job", {"jobId": job.id, "reason": args.reason}))
     if not args.dry_run:
-        ending = sum(count for state, count in job.counts.items() if state not in ("SUCCEEDED", "FAILED"))
+        ending = sum(count for state, count in job.counts.items() if state not in states.ENDED)
         what = f" ({ending} of {job.size} shards)" if job.size else ""
         console.note(_COMMAND, f"job {job.name}{what} is being stopped; to see its state, run: ls-job {job.id}")
 

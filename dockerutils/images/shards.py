@@ -9,18 +9,17 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from dockerutils.core import console, process
+from dockerutils.core import console, files, process
 from dockerutils.core.errors import CommandFailed, UserError
 from dockerutils.core.process import Captured, Command, jobs
 from dockerutils.core.process.jobs import Failure, Job
 from dockerutils.docker import invocation, options
 from dockerutils.docker.options import RUN
-from dockerutils.images import build
+from dockerutils.images import build, indices
+from dockerutils.images.indices import INDEX, SIZE
 from dockerutils.images.shard_output import Results
 from dockerutils.project.project import Project
 
-# The variables that AWS Batch sets: https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html
-INDEX, SIZE = "AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"
 MOST = 10_000  # shards, the limit of AWS Batch
 COUNTED = 100  # failed shards that the exit status can tell; one more stands for more
 
@@ -47,28 +46,10 @@ class Shards(NamedTuple):
 
 
 def parse_list(text: str, size: int) -> list[int]:
-    """Return the indices in a list such as `3,7,10-12`, in order; UserError unless each is one of `size` shards."""
-    found: set[int] = set()
-    for part in text.split(","):
-        numbers = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", part.strip())
-        first, last = (int(numbers[1]), int(numbers[2] or numbers[1])) if numbers else (1, 0)
-        if not first <= last < size:
-            raise UserError(
-                f"--shard: {text!r} is not a list of shards from 0 to {size - 1}; write one such as 0,3 or 0-3"
-            )
-        found.update(range(first, last + 1))
-    return sorted(found)
-
-
-def format_list(indices: Sequence[int]) -> str:
-    """Return indices, which are in order, in the form that `parse_list` reads."""
-    ranges: list[list[int]] = []
-    for index in indices:
-        if ranges and index == ranges[-1][-1] + 1:
-            ranges[-1][1:] = [index]
-        else:
-            ranges.append([index])
-    return ",".join("-".join(map(str, each)) for each in ranges)
+    """Return the indices in the value of --shard; UserError unless each is one of `size` shards."""
+    if found := indices.parse(text, size):
+        return found
+    raise UserError(f"--shard: {text!r} is not a list of shards from 0 to {size - 1}; write one such as 0,3 or 0-3")
 
 
 def require_sense(run: invocation.Run, given: Sequence[str]) -> None:
@@ -111,7 +92,8 @@ def start(project: Project, run: invocation.Run, shards: Shards, *, dry_run: boo
             process.run(command, dry_run=True)
         return
     at_once = build.at_once(project, shards.at_once)
-    with Results(shards.logs or os.path.join(_state_directory(), run.name), len(commands)) as results:
+    state = files.base_directory("STATE", os.environ, os.path.expanduser("~"))
+    with Results(shards.logs or os.path.join(state, "dockerutils", "shards", run.name), len(commands)) as results:
         console.note(
             "run-image", f"{_count(len(commands))}, at most {at_once} at a time; their logs are in {results.directory}"
         )
@@ -165,7 +147,7 @@ def _outcome(results: Results, shards: Shards) -> str:
         )
         if number
     ]
-    again = shards.again(format_list(others))
+    again = shards.again(indices.listed(others))
     return f"of {_count(len(shards.indices))}, {', '.join(counts)}; to run these again: {again}"
 
 
@@ -183,14 +165,6 @@ def _are_ending(answer: Captured) -> bool:
     """Return whether there are containers, and none of them still runs."""
     lines = answer.stdout.splitlines()
     return bool(lines) and not any(line.split()[1:2] == ["Up"] for line in lines)
-
-
-def _state_directory() -> str:
-    """Return the directory for logs, by https://specifications.freedesktop.org/basedir-spec/latest/."""
-    state = os.environ.get("XDG_STATE_HOME", "")
-    if not os.path.isabs(state):
-        state = os.path.join(os.path.expanduser("~"), ".local", "state")
-    return os.path.join(state, "dockerutils", "shards")
 
 
 def _count(number: int) -> str:

@@ -12,7 +12,8 @@ from dockerutils.aws.session import Session
 from dockerutils.core.errors import DockerutilsError, UserError
 from dockerutils.core.suggestions import nearest
 from dockerutils.docker import references
-from dockerutils.jobs import queues, shards, states, submission
+from dockerutils.images import indices
+from dockerutils.jobs import queues, states, submission
 from dockerutils.jobs.states import Job
 from dockerutils.project import project as projects
 
@@ -67,25 +68,31 @@ def matching(session: Session, text: str, given: str | None, environ: Mapping[st
         return [states.describe(session, text)]
     names = queue_names(given, environ)
     of_image = submission.name(references.tag(projects.login_name(environ)), text)
-    wanted = dict.fromkeys(each for each in (text, of_image) if re.fullmatch(_NAME, each))
-    of_name = (_in_queues(session, names, partial(_named, session, each)) for each in wanted)
-    found = next(filter(None, of_name), [])
-    known = [] if found else listed(session, names)
-    found = found or [job for job in known if job.id.startswith(text)]
-    if not found:
-        where = f"queue {names[0]} has" if len(names) == 1 else f"queues {', '.join(names)} have"
-        near = nearest(text, {job.name for job in known})
-        advice = f"did you mean {near}?" if near else "run: ls-job --all"
-        raise DockerutilsError(f"{where} no job {text}; {advice}")
-    if known and len(found) > 1:
-        ids = ", ".join(job.id for job in found)
-        raise UserError(f"the ids of {len(found)} jobs begin with {text}: {ids}; write more of one")
+    found = _named(session, names, text) or _named(session, names, of_image) or [_beginning(session, names, text)]
     described = states.described(session, [job.id for job in found])
     return [described.get(job.id, job) for job in found]
 
 
-def _named(session: Session, name: str, queue: str) -> list[Job]:
-    return states.named(session, queue, name)
+def _named(session: Session, names: Sequence[str], name: str) -> list[Job]:
+    """Return the jobs of these queues that have this name."""
+    if not re.fullmatch(_NAME, name):
+        return []
+    return _in_queues(session, names, partial(states.named, session, name=name))
+
+
+def _beginning(session: Session, names: Sequence[str], text: str) -> Job:
+    """Return the job of these queues whose id begins with a text; DockerutilsError unless it is the only one."""
+    known = listed(session, names)
+    found = [job for job in known if job.id.startswith(text)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ids = ", ".join(job.id for job in found)
+        raise UserError(f"the ids of {len(found)} jobs begin with {text}: {ids}; write more of one")
+    where = f"queue {names[0]} has" if len(names) == 1 else f"queues {', '.join(names)} have"
+    near = nearest(text, {job.name for job in known})
+    advice = f"did you mean {near}?" if near else "run: ls-job --all"
+    raise DockerutilsError(f"{where} no job {text}; {advice}")
 
 
 def shard(session: Session, job: Job, index: str) -> Job:
@@ -95,7 +102,7 @@ def shard(session: Session, job: Job, index: str) -> Job:
     numbers = numbers_of(job)
     number = int(index) if re.fullmatch("[0-9]{1,5}", index) else -1
     if number not in numbers:
-        raise UserError(f"job {job.name} has no shard {index}; it has {shards.ranges(numbers)}")
+        raise UserError(f"job {job.name} has no shard {index}; it has {indices.listed(numbers)}")
     return states.describe(session, f"{job.id}:{numbers.index(number)}") if job.size else job
 
 

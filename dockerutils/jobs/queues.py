@@ -57,7 +57,7 @@ def find(session: Session, wanted: str) -> Queue:
 
 
 def _with_machines(session: Session, wanted: str, names: list[str]) -> Queue:
-    """Return the queue with what its compute environments, which are all of one kind, are."""
+    """Return the queue with the kind of its compute environments: AWS lets a queue have one kind only."""
     parameters = {"computeEnvironments": names}
     environments: list[dict[str, Any]] = (
         session.call(Call("batch", "describe-compute-environments", parameters, query="computeEnvironments")) or []

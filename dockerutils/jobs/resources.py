@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from dockerutils.core.errors import UserError
+from dockerutils.docker import sizes
 from dockerutils.project.config import Settings
 
 MIB = 1024  # in what AWS calls a GB
@@ -105,7 +106,7 @@ def amount(name: str, text: str, error: Error) -> Amount:
     if not number:
         unit = "vCPUs" if name == "cpus" else "GB"
         raise error(f"{text!r} is not a number of {unit}; write a number above 0")
-    return Amount(number, error) if name == "cpus" else of_bytes(number * MIB**3, text, error)
+    return Amount(number, error) if name == "cpus" else _of_bytes(number * MIB**3, text, error)
 
 
 def of_docker(name: str, text: str, error: Error) -> Amount:
@@ -117,7 +118,7 @@ def of_docker(name: str, text: str, error: Error) -> Amount:
         if not count:
             raise error(f"--gpus {text} is not possible in a job on AWS Batch; write the number of GPUs")
         return Amount(-1 if count[1] == ALL else int(count[1]), error)
-    return of_bytes(in_bytes(text, error), text, error)
+    return of_size(text, error)
 
 
 def text(number: float) -> str:
@@ -125,15 +126,15 @@ def text(number: float) -> str:
     return str(int(number)) if number == int(number) else str(number)
 
 
-def in_bytes(text: str, error: Error) -> float:
-    """Return the bytes of a size as docker reads it, such as 512m or 4g."""
-    size = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]+)?) ?([bkmgt]?)(?:i?b)?", text.lower())
-    if not size:
+def of_size(text: str, error: Error) -> Amount:
+    """Return the MiB of a size as docker reads it, such as 512m or 4g."""
+    size = sizes.parse(text)
+    if size is None:
         raise error(f"{text!r} is not a size; write a number of bytes, or 512m or 4g")
-    return float(size[1]) * 1024.0 ** "bkmgt".index(size[2] or "b")
+    return _of_bytes(size, text, error)
 
 
-def of_bytes(size: float, text: str, error: Error) -> Amount:
+def _of_bytes(size: float, text: str, error: Error) -> Amount:
     """Return a size in MiB."""
     if size % MIB**2 or size < _LEAST_MEMORY * MIB**2:
         raise error(f"{text!r} is not possible; AWS Batch takes whole MiB, {_LEAST_MEMORY} at least")

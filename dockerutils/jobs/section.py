@@ -32,8 +32,6 @@ _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _HARMLESS = frozenset(
     "attach cidfile detach detach-keys help init interactive name platform pull quiet rm sig-proxy tty".split()
 )
-# Those that a job can have; a method of _Reader has the name of each.
-_TRANSLATED = frozenset("cpus env gpus memory mount privileged read-only shm-size ulimit user volume".split())
 _NETWORK = frozenset(
     "add-host dns dns-opt dns-option dns-search domainname expose hostname ip ip6 link link-local-ip mac-address net "
     "net-alias network network-alias publish publish-all".split()
@@ -130,6 +128,20 @@ class _Reader:
         self.amounts: dict[str, Amount] = {}
         self.not_on_fargate: list[str] = []
         self.secrets = _secrets(settings)
+        # The options that a job can have.
+        self._readers: Mapping[str, Callable[[str], None]] = {
+            "cpus": partial(self._amount, "cpus"),
+            "env": self._env,
+            "gpus": partial(self._amount, "gpus"),
+            "memory": partial(self._amount, "memory"),
+            "mount": self._mount,
+            "privileged": self._privileged,
+            "read-only": self._read_only,
+            "shm-size": self._shm_size,
+            "ulimit": self._ulimit,
+            "user": self._user,
+            "volume": self._volume,
+        }
 
     def read(self, option: Option) -> None:
         """Read one option; UserError if a job cannot have it."""
@@ -137,10 +149,10 @@ class _Reader:
             if name in _HARMLESS:
                 continue
             if self.key.key == "gpu" and (name == "runtime" or _sets_gpus(name, option.value)):
-                # Engines that have only the runtime of NVIDIA are told so; AWS Batch takes the number.
+                # These are for engines that have only the runtime of NVIDIA; AWS Batch takes the number.
                 self.amounts.setdefault("gpus", resources.of_docker("gpus", resources.ALL, self.key.error))
-            elif name in _TRANSLATED:
-                getattr(self, f"_{name.replace('-', '_')}")(option.value or "")
+            elif name in self._readers:
+                self._readers[name](option.value or "")
             else:
                 advice = _ADVICE.get(name, "remove it")
                 raise self.key.error(f"{_spelled(name)} is not possible in a job on AWS Batch; {advice}")
@@ -190,14 +202,8 @@ class _Reader:
             raise self.key.error(f"the machines of AWS Batch do not have {what}; {_NOT_THERE}")
         self.mounts.append(mount)
 
-    def _cpus(self, value: str) -> None:
-        self.amounts["cpus"] = resources.of_docker("cpus", value, self.key.error)
-
-    def _memory(self, value: str) -> None:
-        self.amounts["memory"] = resources.of_docker("memory", value, self.key.error)
-
-    def _gpus(self, value: str) -> None:
-        self.amounts["gpus"] = resources.of_docker("gpus", value, self.key.error)
+    def _amount(self, name: str, value: str) -> None:
+        self.amounts[name] = resources.of_docker(name, value, self.key.error)
 
     def _user(self, value: str) -> None:
         self.properties["user"] = value
@@ -212,7 +218,7 @@ class _Reader:
 
     def _shm_size(self, value: str) -> None:
         self._only_on_ec2("--shm-size")
-        size = resources.of_bytes(resources.in_bytes(value, self.key.error), value, self.key.error)
+        size = resources.of_size(value, self.key.error)
         self.properties.setdefault("linuxParameters", {})["sharedMemorySize"] = int(size.number)
 
     def _ulimit(self, value: str) -> None:

@@ -6,10 +6,12 @@ a line of `sh` that gets the list of the original shards, replaces the variable,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-INDEX, SIZE = "AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"
+from dockerutils.images import indices
+from dockerutils.images.indices import INDEX, SIZE
+
 # $1 is the list, such as 3,7-9; $2 the number of shards of the first job. Without an index the job is the first of one.
 SCRIPT = (
     f"n=${{{INDEX}:-0}}; IFS=,; for r in $1; do a=${{r%-*}}; b=${{r#*-}}; [ $n -gt $((b-a)) ] || break; "
@@ -28,7 +30,7 @@ class Shards(NamedTuple):
     @property
     def wrapped(self) -> list[str]:
         """The command that runs them."""
-        return [*_WRAPPED, ranges(self.indices), str(self.size), *self.command]
+        return [*_WRAPPED, indices.listed(self.indices), str(self.size), *self.command]
 
 
 def of_job(job: Mapping[str, Any]) -> Shards | None:
@@ -43,21 +45,4 @@ def of_command(command: Sequence[str]) -> Shards | None:
     if [*command[: len(_WRAPPED)]] != _WRAPPED:
         return None
     listed, size, *rest = command[len(_WRAPPED) :]
-    return Shards(expanded(listed), int(size), rest)
-
-
-def ranges(indices: Iterable[int]) -> str:
-    """Return indices in ascending order as a short list, such as 3,7-9."""
-    spans: list[list[int]] = []
-    for index in indices:
-        if spans and index == spans[-1][1] + 1:
-            spans[-1][1] = index
-        else:
-            spans.append([index, index])
-    return ",".join(f"{first}" if first == last else f"{first}-{last}" for first, last in spans)
-
-
-def expanded(text: str) -> list[int]:
-    """Return the indices in a list that `ranges` made."""
-    pairs = (span.partition("-") for span in text.split(","))
-    return [index for first, _, last in pairs for index in range(int(first), int(last or first) + 1)]
+    return Shards(indices.parse(listed, int(size)), int(size), rest)

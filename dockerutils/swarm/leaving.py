@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +18,6 @@ from dockerutils.swarm.nodes import Node
 _RUNNING = {"assigned", "accepted", "preparing", "ready", "starting", "running"}
 # Seconds until a manager sees that a node is gone: three heartbeats, and some more; until a manager is demoted.
 _GONE, _DEMOTED = 30.0, 30.0
-
 
 Listed = Mapping[str, Mapping[str, Any]]
 
@@ -45,7 +43,7 @@ def find(dock: Dock, among: Sequence[Dock], children: Children) -> Departure:
 
     DockerutilsError if the dock is in no swarm, or if it does not answer and no manager knows it.
     """
-    answers = nodes.ask({dock: None} | dict.fromkeys(among), children)
+    answers = nodes.ask([dock, *among], children)
     found = answers.pop(dock)
     others = [each for each in answers.values() if not isinstance(each, DockerutilsError)]
     if isinstance(found, DockerutilsError):
@@ -128,7 +126,6 @@ def _run(node: Node, line: str) -> str:
 
 def _await_end_of_tasks(node: Node, manager: Node, seconds: float) -> None:
     """Wait until no container of a service runs on a node that is drained; DockerutilsError if that takes too long."""
-    deadline = time.monotonic() + seconds
     tasks: list[dict[str, Any]] = []
 
     def has_ended() -> bool:
@@ -136,7 +133,7 @@ def _await_end_of_tasks(node: Node, manager: Node, seconds: float) -> None:
         tasks[:] = [each for each in found if each["Status"]["State"] in _RUNNING]
         return not tasks
 
-    if not nodes.wait(has_ended, max(0.0, deadline - time.monotonic())):
+    if not nodes.wait(has_ended, seconds):
         raise DockerutilsError(
             f"containers of services still run on {node.name} after {seconds:g} s: {len(tasks)}; "
             "allow more time with -t"

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from dockerutils.docker import options
+from dockerutils.docker import options, sizes
 
 Spec = Mapping[str, Any]
 
@@ -24,7 +24,6 @@ def at(spec: Spec, path: str) -> Any:
 
 
 _SECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
-_POWERS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 
 
 class Scalar(NamedTuple):
@@ -42,9 +41,9 @@ def duration(text: str) -> int:
 
 
 def _bytes(text: str) -> int:
-    """Return the number of a size such as 512m."""
-    match = re.fullmatch(r"([\d.]+)\s*([bkmgtp]?)(?:i?b)?", text.lower())
-    return int(float(match[1]) * 1024 ** _POWERS[match[2]]) if match else -1
+    """Return the bytes of a size such as 512m, -1 if the text is none."""
+    size = sizes.parse(text)
+    return -1 if size is None else int(size)
 
 
 def count(text: str) -> int:
@@ -67,10 +66,6 @@ def _shell_command(text: str) -> list[str]:
     return ["CMD-SHELL", text] if text else []
 
 
-def _words(text: str) -> list[str]:
-    return shlex.split(text)
-
-
 def _boolean(text: str) -> bool:
     return text not in options.FALSE
 
@@ -81,7 +76,7 @@ SCALARS = {
     "user": Scalar(f"{CONTAINER}User"),
     "workdir": Scalar(f"{CONTAINER}Dir"),
     "hostname": Scalar(f"{CONTAINER}Hostname"),
-    "entrypoint": Scalar(f"{CONTAINER}Command", _words),
+    "entrypoint": Scalar(f"{CONTAINER}Command", shlex.split),
     "stop-signal": Scalar(f"{CONTAINER}StopSignal"),
     "stop-grace-period": Scalar(f"{CONTAINER}StopGracePeriod", duration, "10s"),
     "oom-score-adj": Scalar(f"{CONTAINER}OomScoreAdj", count, "0"),

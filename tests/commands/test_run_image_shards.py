@@ -13,12 +13,9 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dockerutils.commands.run_image import main
 from dockerutils.core.process import spawn
-from dockerutils.images import shards
 from tests.commands.conftest import Docked
 from tests.support import App, exit_status, processes, program, wait_for
 
@@ -203,11 +200,6 @@ def test_on_a_dock_the_project_is_synced_once(docked_shell: Docked) -> None:
 
 
 _LEAVE = "leave it out"
-
-
-@given(st.sets(st.integers(0, 30), min_size=1))
-def test_lists_of_shards(indices) -> None:
-    assert shards.parse_list(shards.format_list(sorted(indices)), 31) == sorted(indices)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The list of shards, and the line of shell that gives each container its original index."""
+"""The line of shell that gives each container its original index."""
 
 from __future__ import annotations
 
@@ -6,23 +6,10 @@ import os
 import subprocess
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as some
 
-from dockerutils.jobs import shards
 from dockerutils.jobs.shards import Shards
 
 _SHOW = ["sh", "-c", 'echo "$AWS_BATCH_JOB_ARRAY_INDEX/$AWS_BATCH_JOB_ARRAY_SIZE" "$@"', "sh", "a b", "*", "$x", "c,d"]
-
-
-@given(some.sets(some.integers(0, 9999), min_size=1))
-def test_a_list_of_shards_is_read_as_it_was_written(indices) -> None:
-    assert shards.expanded(shards.ranges(sorted(indices))) == sorted(indices)
-
-
-def test_a_list_of_shards_is_short() -> None:
-    assert shards.ranges([3, 7, 8, 9, 12, 13]) == "3,7-9,12-13"
-    assert shards.ranges(range(1, 10_000)) == "1-9999"
 
 
 @pytest.mark.parametrize("shell", [["dash"], ["bash"], ["busybox", "sh"]])
