@@ -8,13 +8,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from dockerutils.core import process
-from dockerutils.core.errors import CommandFailed, DockerutilsError
-from dockerutils.core.process import Command, Input
+from dockerutils.core.errors import CommandFailed, DockerutilsError, Terminated
+from dockerutils.core.process import Command, Input, jobs, spawn
 from dockerutils.core.process.children import Child, children
+from dockerutils.core.process.jobs import Failure, Job
 from tests import support
 from tests.support import first_line, processes, wait_for
 
@@ -445,3 +448,55 @@ def test_error_of_a_program_that_does_not_exist() -> None:
         pytest.raises(DockerutilsError, match="none was not found on PATH; correct its path"),
     ):
         family.start(["none"])
+
+
+@pytest.fixture
+def terminated() -> Iterator[None]:
+    """Let SIGTERM raise Terminated, as in a command."""
+
+    def end(signum: int, _: object) -> None:
+        raise Terminated(signum)
+
+    before = signal.signal(signal.SIGTERM, end)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_deferred_signal_is_not_lost_if_the_block_fails(terminated) -> None:
+    """A Ctrl-C reaches the child too, whose failure is then no news."""
+
+    @process.deferred_signals()
+    def fail() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        raise CommandFailed(255, "the connection was cut")
+
+    with pytest.raises(Terminated):
+        fail()
+
+
+class _Silent:
+    """A report of jobs that says nothing."""
+
+    def begin(self, job: Job, command: Command) -> None: ...
+
+    def write(self, job: Job, stream: int, data: bytes) -> None: ...
+
+    def end(self, job: Job, failure: Failure | None) -> None: ...
+
+    def refresh(self) -> None: ...
+
+
+def test_an_interruption_right_after_the_start_of_a_child_ends_it(terminated, monkeypatch) -> None:
+    """That is before anybody watches its pipes."""
+    started = []
+    start = spawn.start
+
+    def interrupted(*args: Any, **options: Any) -> spawn.Process:
+        started.append(start(*args, **options))
+        signal.raise_signal(signal.SIGTERM)
+        return started[0]
+
+    monkeypatch.setattr(spawn, "start", interrupted)
+    with pytest.raises(Terminated):
+        jobs.run_jobs([Job("one", [Command(["sleep", "60"])])], 1, _Silent())
+    assert started[0].poll() is not None

@@ -123,7 +123,8 @@ def end_after(interruption: BaseException, child: Process) -> None:
 def deferred_signals() -> Iterator[None]:
     """Defer SIGINT, SIGTERM, SIGHUP and SIGQUIT to the end of the block, where one of them would leave a child behind.
 
-    Signals that are ignored stay ignored. Python handles signals in the main thread; elsewhere there is nothing to do.
+    If the block raises, they come too: what failed can have failed because its child got the same signal. Signals that
+    are ignored stay ignored. Python handles signals in the main thread; elsewhere there is nothing to do.
     """
     import threading
 
@@ -138,8 +139,8 @@ def deferred_signals() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-    for signum in arrived:
-        signal.raise_signal(signum)
+        for signum in arrived:
+            signal.raise_signal(signum)
 
 
 def not_started(program: str, error: OSError) -> DockerutilsError:
