@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from dockerutils.core import console
-from dockerutils.core.errors import CommandFailed, DockerutilsError
+from dockerutils.core import console, process
+from dockerutils.core.errors import CommandFailed, DockerutilsError, Terminated
 from dockerutils.core.process.children import Children
 from dockerutils.core.rollback import Rollback
 from dockerutils.docks.records import Dock
+from dockerutils.docks.ssh_config import SSH_FAILED
 from dockerutils.swarm import nodes
 from dockerutils.swarm.joining import COMMAND
 from dockerutils.swarm.nodes import Node
@@ -18,6 +19,7 @@ from dockerutils.swarm.nodes import Node
 _RUNNING = {"assigned", "accepted", "preparing", "ready", "starting", "running"}
 # Seconds until a manager sees that a node is gone: three heartbeats, and some more; until a manager is demoted.
 _GONE, _DEMOTED = 30.0, 30.0
+_LEFT = 15.0  # seconds for docker to leave after the connection has ended
 
 Listed = Mapping[str, Mapping[str, Any]]
 
@@ -49,11 +51,21 @@ def find(dock: Dock, among: Sequence[Dock], children: Children) -> Departure:
     if isinstance(found, DockerutilsError):
         return _absent(dock, found, others)
     if found.state == nodes.INACTIVE:
-        raise DockerutilsError(f"dock {dock.moniker} is in no swarm; see: ls-dock")
+        raise DockerutilsError(_without_swarm(dock, others))
     lists = {each.name: _listed(each) for each in others if each.is_manager}
     manager = next((each for each in others if found.id in lists.get(each.name, {})), None)
     known = lists[manager.name] if manager else _listed(found) if found.is_manager else {}
     return Departure(dock, found, "", manager, found.id, [each for each in others if each.id in known], known)
+
+
+def _without_swarm(dock: Dock, others: Sequence[Node]) -> str:
+    """Return what is wrong if a dock that is to leave is in no swarm: a manager can list it all the same."""
+    for manager in (each for each in others if each.is_manager):
+        for key, node in _listed(manager).items():
+            if _is(dock, node):
+                command = manager.command(manager.line("node", "rm", "--force", key))
+                return f"dock {dock.moniker} is in no swarm, but {manager.name} still lists it; run: {command}"
+    return f"dock {dock.moniker} is in no swarm; see: ls-dock"
 
 
 def _listed(manager: Node) -> Listed:
@@ -113,10 +125,35 @@ def _leave_manager(node: Node, manager: Node, rollback: Rollback, seconds: float
         rollback.add(f"{node.name} as a manager", lambda: str(manager.command(promote)), lambda: _run(manager, promote))
         if not dry_run and not nodes.wait(lambda: not node.refreshed().is_manager, _DEMOTED):
             raise DockerutilsError(f"dock {node.name} is still a manager after {_DEMOTED:g} s; run the command again")
-    node.run(node.line("swarm", "leave"), dry_run=dry_run)
+    try:
+        node.run(node.line("swarm", "leave"), dry_run=dry_run)
+    except (CommandFailed, KeyboardInterrupt, Terminated) as error:
+        # The end of the connection, as by a Ctrl-C, does not end what docker does there.
+        is_cut = not isinstance(error, CommandFailed) or error.status == SSH_FAILED
+        with process.deferred_signals():
+            if is_cut and nodes.wait(lambda: _has_left(node), _LEFT):
+                rollback.forget()
+                _remove(node, manager)
+                console.note(COMMAND, f"interrupted, but {node.name} has left its swarm")
+        raise
     rollback.forget()
+    _remove(node, manager, dry_run=dry_run)
+
+
+def _has_left(node: Node) -> bool:
+    question = node.line("info", "-f", "{{.Swarm.LocalNodeState}}")
+    return node.host.capture(question).stdout.strip() == nodes.INACTIVE
+
+
+def _remove(node: Node, manager: Node, *, dry_run: bool = False) -> None:
+    """Remove a node that has left from the list of the manager."""
     # With --force, because managers see only after some seconds that a node has left.
-    manager.run(manager.line("node", "rm", "--force", node.id), dry_run=dry_run)
+    line = manager.line("node", "rm", "--force", node.id)
+    try:
+        manager.run(line, dry_run=dry_run)
+    except BaseException:
+        console.warn(COMMAND, f"{node.name} has left; if {manager.name} still lists it, run: {manager.command(line)}")
+        raise
 
 
 def _run(node: Node, line: str) -> str:

@@ -208,6 +208,44 @@ def test_an_interrupted_command_leaves_no_swarm(nodes, tmp_path) -> None:
     assert err.endswith("swarm-docks: undone: one left the swarm\n")
 
 
+def _interrupted(node: Node, during: str, directory: Path, *argv: str) -> tuple[int, str]:
+    """Interrupt a command as a terminal does while docker runs on a dock; return its status and stderr."""
+    node.host.wrap_docker(f'case "$*" in "{during}"*) : >/tmp/began; sleep 1;; esac')
+    program = str(Path(sys.executable).parent / "swarm-docks")
+    with Child([program, *argv], cwd=directory, stderr=subprocess.PIPE) as child:
+        wait_for(lambda: os.path.exists(node.host.path("/tmp/began")))
+        os.killpg(child.pid, signal.SIGINT)
+        _, err = child.communicate(timeout=60)
+    return child.returncode, err
+
+
+def test_an_interruption_while_docker_makes_the_swarm(nodes, tmp_path) -> None:
+    status, _ = _interrupted(nodes[0], "swarm init", tmp_path, "one", "two")
+    assert status == 130
+    assert wait_for(lambda: states(nodes) == ["inactive", "inactive"])
+
+
+def test_an_interruption_while_docker_leaves_the_swarm(swarm, swarm_docks, tmp_path) -> None:
+    """The connection ends, and docker goes on: the manager does not list the dock any more."""
+    one, two = swarm
+    node = two.swarm["NodeID"]
+    status, err = _interrupted(two, "swarm leave", tmp_path, "--leave", "two")
+    assert status == 130
+    assert err.endswith("swarm-docks: interrupted, but two has left its swarm\n")
+    assert "undone" not in err
+    assert f"\nssh dock-one 'docker node rm --force {node}'\n" in err
+    assert listed(one) == ["one Ready Active Leader"]
+
+
+def test_a_manager_lists_a_dock_that_has_left(swarm, swarm_docks) -> None:
+    one, two = swarm
+    node = two.swarm["NodeID"]
+    one.engine.docker("node", "update", "--label-add", "dock=two", node)
+    two.engine.api("POST", "/swarm/leave", force=1)
+    remove = f"ssh dock-one 'docker node rm --force {node}'"
+    refused(swarm_docks("--leave", "two"), f"dock two is in no swarm, but one still lists it; run: {remove}")
+
+
 def test_docks_of_other_swarms_are_refused(swarm, swarm_docks) -> None:
     one, two = swarm
     refused(
