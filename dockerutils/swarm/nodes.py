@@ -27,6 +27,7 @@ READY, DOWN = "ready", "down"  # of a node, as managers see it
 LABEL = "dock"  # of a node: the moniker of its dock
 # What a manager answers without a leader, and while it looks for one.
 _NO_LEADER = "does not have a leader|context deadline exceeded"
+_ID = r"[a-z0-9]{1,40}"
 _ADDRESS = r"[A-Za-z0-9_.:%\[\]-]{1,200}"
 _TICK = 0.2  # seconds between two questions
 
@@ -60,8 +61,10 @@ class Node(NamedTuple):
 
     @property
     def id(self) -> str:
-        """Its id in the swarm."""
-        return str(self.swarm.get("NodeID") or "")
+        """Its id in the swarm, "" for none."""
+        # It is printed in lines for the shell, as the address below.
+        found = str(self.swarm.get("NodeID") or "")
+        return found if re.fullmatch(_ID, found) else ""
 
     @property
     def is_manager(self) -> bool:

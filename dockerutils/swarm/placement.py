@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dockerutils.core import shell_words
 from dockerutils.core.errors import CommandFailed, DockerutilsError
 from dockerutils.core.process.children import Children
 from dockerutils.docks.records import Dock
@@ -26,8 +27,8 @@ def docks(manager: Dock, known: Sequence[Dock], children: Children) -> tuple[lis
     active = {key: node for key, node in nodes.listed(here).items() if node["Spec"]["Availability"] == "active"}
     ready = {key: node for key, node in active.items() if node["Status"]["State"] == nodes.READY}
     found = _found(here, ready, [dock for dock in known if dock != manager and not dock.is_incomplete], children)
-    if strangers := [node for key, node in ready.items() if key not in found]:
-        raise DockerutilsError(_about(strangers))
+    if unregistered := [node for key, node in ready.items() if key not in found]:
+        raise DockerutilsError(_about(unregistered))
     down = sorted(nodes.host_name(node) for key, node in active.items() if key not in ready)
     return sorted((found[key] for key in ready), key=lambda dock: dock.moniker), down
 
@@ -48,10 +49,10 @@ def _found(here: Node, ready: Mapping[str, Any], others: Sequence[Dock], childre
     return found
 
 
-def _about(strangers: Sequence[Mapping[str, Any]]) -> str:
+def _about(unregistered: Sequence[Mapping[str, Any]]) -> str:
     """Return what to do about nodes that are no docks."""
-    names = [f"{nodes.host_name(each)} ({each['Status'].get('Addr') or 'without an address'})" for each in strangers]
-    name = nodes.host_name(strangers[0])
+    names = [f"{nodes.host_name(each)} ({each['Status'].get('Addr') or 'without an address'})" for each in unregistered]
+    name = shell_words.quote(nodes.host_name(unregistered[0]))
     return (
         f"{', '.join(names)} of the swarm {'is' if len(names) == 1 else 'are'} not registered; register it with "
         f"register-dock, or keep services from it: docker node update --availability drain {name}"

@@ -70,6 +70,10 @@ def test_a_swarm_that_does_not_work_is_refused(swarm, message) -> None:
     assert str(caught.value) == message
 
 
+def test_an_id_that_a_shell_could_read_is_none() -> None:
+    assert (_node(NodeID="b").id, _node().id, _node(NodeID="b; reboot").id) == ("b", "", "")
+
+
 def test_the_address_of_a_manager_is_that_of_its_own() -> None:
     managers = [{"NodeID": "a", "Addr": "10.0.0.1:2377"}, {"NodeID": "b", "Addr": "10.0.0.2:2377"}]
     assert _node(NodeID="b", RemoteManagers=managers).manager_address == "10.0.0.2:2377"
