@@ -15,7 +15,7 @@ from dockerutils.core.errors import UserError
 from dockerutils.core.suggestions import nearest
 from dockerutils.docker.options import Table
 
-_DIGITS = 10  # fewer than these are a number that a person means
+_DIGITS = 10  # a number with so many digits, or more, is a mistake
 DOCKER = "docker"  # `dest` of an option that the parser describes, but that goes to docker as it was written
 
 
@@ -145,16 +145,16 @@ class _Reader:
             self.own.append(word)  # argparse rejects it
 
 
-def number(option: str, text: str | None, what: str, most: int | None = None) -> int | None:
-    """Return the number that an option gives, None without one; UserError unless it is from 1 to `most`.
+def number(option: str, text: str | None, what: str, most: int | None = None, least: int = 1) -> int | None:
+    """Return the number that an option gives, None without one; UserError unless it is from `least` to `most`.
 
     `what` says what is counted.
     """
     if text is None:
         return None
-    if text.isascii() and text.isdecimal() and len(text) < _DIGITS and 0 < int(text) <= (most or int(text)):
+    if text.isascii() and text.isdecimal() and len(text) < _DIGITS and least <= int(text) <= (most or int(text)):
         return int(text)
-    limits = f"from 1 to {most}" if most else "above 0"
+    limits = f"from {least} to {most}" if most else f"above {least - 1}"
     raise UserError(f"{option}: {text!r} is not a number of {what}; write a number {limits}")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from dockerutils.cli import arguments, program
@@ -151,15 +150,15 @@ def _shards(container: Run, args: argparse.Namespace) -> Shards | None:
             if value is not None:
                 raise UserError(f"{option} is for several shards; add --shards K, the number of all shards")
         return None
-    from dockerutils.images import shards  # late, as above
+    from dockerutils.images import indices, shards  # late, as above
 
-    size = arguments.number("--shards", args.shards, "shards", shards.MOST) or 0
+    size = arguments.number("--shards", args.shards, "shards", indices.MOST) or 0
     if args.keep:
         raise UserError("--shards removes its containers, and keeps their logs; leave out -k")
     shards.require_sense(container, args.docker)
-    indices = range(size) if args.shard is None else shards.parse_list(args.shard, size)
+    wanted = range(size) if args.shard is None else shards.parse_list(args.shard, size)
     at_once = arguments.number("-j", args.jobs, "shards")
-    return shards.Shards(size, indices, at_once, args.logs, lambda chosen: _again(args, chosen))
+    return shards.Shards(size, wanted, at_once, args.logs, lambda chosen: _again(args, chosen))
 
 
 def _again(args: argparse.Namespace, chosen: str) -> str:
@@ -168,7 +167,13 @@ def _again(args: argparse.Namespace, chosen: str) -> str:
     words, rest = args.given[:end], args.given[end:]
     if words[-1:] == ["--"]:
         words, rest = words[:-1], ["--", *rest]
-    kept = [word for before, word in pairwise(["", *words]) if "--shard" not in (word.partition("=")[0], before)]
+    kept = []
+    following = iter(words)
+    for word in following:
+        if word == "--shard":
+            next(following)
+        elif not word.startswith("--shard="):
+            kept.append(word)
     return shell_words.render(["run-image", *kept, "--shard", chosen, *rest])
 
 

@@ -9,25 +9,27 @@ from functools import partial
 from typing import Any
 
 from dockerutils.aws.session import Session
-from dockerutils.cli import program
+from dockerutils.cli import arguments, program
 from dockerutils.core import console
 from dockerutils.core.errors import UserError
+from dockerutils.images import indices
 from dockerutils.jobs import image as images
 from dockerutils.jobs import lookup, queues, resources, retry, section, submission
 from dockerutils.jobs.submission import Limits, Machines
 
+_COMMAND = "submit-image"
 _EXAMPLES = """\
   submit-image train                           run the image as its section says
   submit-image train --shards 100              run it 100 times, as 0 to 99
   submit-image train --memory 16 -- train.py   run another command, in 16 GB
   submit-image --retry JOB                     run the failed shards again"""
 
-_warn = partial(console.warn, "submit-image")
+_warn = partial(console.warn, _COMMAND)
 
 
 def parser() -> program.Parser:
     """Return the parser of submit-image."""
-    parser = program.Parser("submit-image", f"{__doc__}", _EXAMPLES, environment=program.AWS_JOBS)
+    parser = program.Parser(_COMMAND, f"{__doc__}", _EXAMPLES, environment=program.AWS_JOBS)
     parser.add_argument("image", metavar="IMAGE", nargs="?", help="subdirectory of docker/, or synthetic image")
     parser.add_command("COMMAND [ARG ...]", "run COMMAND instead of the key cmd")
     job = parser.add_argument_group("job")
@@ -56,7 +58,11 @@ def handle(args: argparse.Namespace) -> None:
     if (args.image is None) == (args.retry is None):
         raise UserError("name an image, submit-image IMAGE, or a job, submit-image --retry JOB")
     # Find all errors of the options and the configuration before AWS is called.
-    limits = submission.limits(args.shards, args.retries, args.timeout)
+    limits = Limits(
+        arguments.number("--shards", args.shards, "shards", indices.MOST),
+        arguments.number("--retries", args.retries, "attempts", submission.MOST_ATTEMPTS),
+        arguments.number("--timeout", args.timeout, "seconds", least=submission.LEAST_SECONDS),
+    )
     given = {name: getattr(args, name) for name in resources.NAMES}
     if args.retry is None:
         _submit_image(args, limits, given)
@@ -100,7 +106,7 @@ def _submit_again(args: argparse.Namespace, limits: Limits, given: Mapping[str, 
     reads = Session(os.environ, dry_run=False)
     job, shards = retry.parameters(reads, lookup.matching(reads, args.retry, None, os.environ)[0].id)
     if not shards:
-        console.note("submit-image", f"no shard of {args.retry} failed; there is nothing to submit")
+        console.note(_COMMAND, f"no shard of {args.retry} failed; there is nothing to submit")
         return
     if args.queue:
         job["jobQueue"] = queues.find(reads, args.queue).name
@@ -114,4 +120,4 @@ def _submit(session: Session, job: Mapping[str, Any], shards: int) -> None:
     if identity:
         print(identity, flush=True)
         what = f"{shards} shards" if shards > 1 else "one job"
-        console.note("submit-image", f"submitted {what} to {job['jobQueue']}; to follow, run: ls-job {identity}")
+        console.note(_COMMAND, f"submitted {what} to {job['jobQueue']}; to follow, run: ls-job {identity}")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 # As AWS Batch sets them: https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html
 INDEX, SIZE = "AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"
+MOST = 10_000  # shards, the limit of AWS Batch
 
 
 def parse(text: str, size: int) -> list[int]:

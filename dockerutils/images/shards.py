@@ -20,7 +20,6 @@ from dockerutils.images.indices import INDEX, SIZE
 from dockerutils.images.shard_output import Results
 from dockerutils.project.project import Project
 
-MOST = 10_000  # shards, the limit of AWS Batch
 COUNTED = 100  # failed shards that the exit status can tell; one more stands for more
 
 _NOT_STARTED = 125  # docker run: the container was not created or not started

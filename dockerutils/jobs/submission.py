@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dockerutils.aws.session import Call, Session
 from dockerutils.core.errors import UserError
 from dockerutils.core.shell_words import Word
-from dockerutils.jobs.queues import Queue
 from dockerutils.jobs.resources import KINDS, Amount, text
-from dockerutils.jobs.section import Section
 
-MOST_SHARDS, MOST_ATTEMPTS, LEAST_SECONDS = 10_000, 10, 60
+if TYPE_CHECKING:  # ls-job and stop-job start without the readers of sections and Dockerfiles
+    from dockerutils.jobs.queues import Queue
+    from dockerutils.jobs.section import Section
+
+MOST_ATTEMPTS, LEAST_SECONDS = 10, 60
 _LONGEST_NAME = 128
 _START = "AmazonECSTaskExecutionRolePolicy"  # Amazon's policy for what starts jobs
 
@@ -55,25 +57,6 @@ class Machines(NamedTuple):
     is_fargate: bool
     is_public: bool
     architecture: str
-
-
-def limits(shards: str | None, retries: str | None, timeout: str | None) -> Limits:
-    """Return the values of --shards, --retries and --timeout; UserError if AWS Batch does not take them."""
-    return Limits(
-        _number("--shards", shards, 1, MOST_SHARDS),
-        _number("--retries", retries, 1, MOST_ATTEMPTS),
-        _number("--timeout", timeout, LEAST_SECONDS, None),
-    )
-
-
-def _number(option: str, text: str | None, least: int, most: int | None) -> int | None:
-    if text is None:
-        return None
-    number = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else -1
-    if number < least or (most is not None and number > most):
-        span = f"{least} or more" if most is None else f"{least} to {most}"
-        raise UserError(f"{option}: {text!r} is not possible; write a whole number, {span}")
-    return number
 
 
 def name(*parts: str) -> str:

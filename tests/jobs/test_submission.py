@@ -11,7 +11,7 @@ from dockerutils.jobs import submission
 from dockerutils.jobs.queues import Queue
 from dockerutils.jobs.resources import Amount, Resources
 from dockerutils.jobs.section import Section
-from dockerutils.jobs.submission import Machines
+from dockerutils.jobs.submission import Limits, Machines
 from tests.testbed.aws import answering
 
 _PROPERTIES: dict[str, Any] = {
@@ -82,32 +82,13 @@ def test_a_definition_that_is_the_same_is_not_registered_again(connect_to, capfd
     assert ("register-job-definition" in capfd.readouterr().err) is not is_same
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (("0", None, None), "--shards: '0' is not possible; write a whole number, 1 to 10000"),
-        (("10001", None, None), "--shards: '10001' is not possible; write a whole number, 1 to 10000"),
-        (("two", None, None), "--shards: 'two' is not possible; write a whole number, 1 to 10000"),
-        (("\u0662", None, None), "--shards: '\u0662' is not possible; write a whole number, 1 to 10000"),
-        ((None, "0", None), "--retries: '0' is not possible; write a whole number, 1 to 10"),
-        ((None, "11", None), "--retries: '11' is not possible; write a whole number, 1 to 10"),
-        ((None, None, "59"), "--timeout: '59' is not possible; write a whole number, 60 or more"),
-        ((None, None, "1.5"), "--timeout: '1.5' is not possible; write a whole number, 60 or more"),
-    ],
-)
-def test_limits_that_aws_does_not_take(given, message) -> None:
-    with pytest.raises(UserError) as caught:
-        submission.limits(*given)
-    assert str(caught.value) == message
-
-
 def test_limits_as_parameters() -> None:
-    assert submission.limits(None, None, None).parameters() == {}
-    assert submission.limits("1", "10", "60").parameters() == {
+    assert Limits().parameters() == {}
+    assert Limits(1, 10, 60).parameters() == {
         "retryStrategy": {"attempts": 10},
         "timeout": {"attemptDurationSeconds": 60},
     }
-    assert submission.limits("10000", None, None).parameters() == {"arrayProperties": {"size": 10000}}
+    assert Limits(10_000).parameters() == {"arrayProperties": {"size": 10000}}
 
 
 @pytest.mark.parametrize(
