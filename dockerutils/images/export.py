@@ -12,7 +12,7 @@ from dockerutils.core.shell_words import Word
 from dockerutils.docker import engine, options, references
 from dockerutils.docker.invocation import AWS_VARIABLES
 from dockerutils.docker.options import RUN
-from dockerutils.images import run
+from dockerutils.images import publication, run
 from dockerutils.project.project import CONFIGURED, Image, Project
 
 # What a publication tag leaves to AWS; names of repositories have no upper-case letters.
@@ -79,15 +79,9 @@ def _published(project: Project, image: Image) -> str:
 def _repositories(project: Project, image: Image) -> Iterator[str]:
     """Yield patterns of the repositories that the image is published to, as the engine writes them."""
     settings = project.settings(image.name)
-    fields = {
-        "account": lambda: _ACCOUNT,
-        "region": lambda: _REGION,
-        "image": lambda: image.repository,
-        "tag": lambda: image.tag,
-    }
-    tags = settings.tags("publication_tag", fields)
+    tags = settings.tags("publication_tag", publication.tag_fields(image, _ACCOUNT, lambda: _REGION))
     if not tags and settings.text("image_repo") == "aws":
-        tags = [f"{_ACCOUNT}.dkr.ecr.{_REGION}.amazonaws.com/{image.repository}"]
+        tags = [publication.ecr_tag(image, _ACCOUNT, _REGION)]
     if image.kind == CONFIGURED:
         tags.append(image.reference)
     for tag in tags:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from dockerutils.core import process
 from dockerutils.core.errors import DockerutilsError
 from dockerutils.docker import engine, references
+from dockerutils.project.config import Fields
 from dockerutils.project.project import Image, Project
 from dockerutils.registries import credentials
 
@@ -43,6 +44,16 @@ class Target(NamedTuple):
     def host(self) -> str:
         """The registry."""
         return references.registry(self.reference)
+
+
+def tag_fields(image: Image, account: str, region: Callable[[], str]) -> Fields:
+    """Return the values of `{name}` in the key publication_tag."""
+    return {"account": lambda: account, "region": region, "image": lambda: image.repository, "tag": lambda: image.tag}
+
+
+def ecr_tag(image: Image, account: str, region: str) -> str:
+    """Return where an image goes in ECR if there is no publication_tag."""
+    return f"{account}.dkr.ecr.{region}.amazonaws.com/{image.repository}:{image.tag}"
 
 
 def form(project: Project, image: Image, given: str | None) -> Form:

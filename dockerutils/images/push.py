@@ -59,15 +59,9 @@ def destinations(project: Project, image: Image, session: Session) -> list[Desti
     repo, value = settings.value("image_repo"), settings.value("publication_tag")
     if repo and (fault := fault_in_image_repo(repo)):
         raise UserError(fault)
-    fields = {
-        "account": lambda: aws.ACCOUNT,
-        "region": lambda: session.region,
-        "image": lambda: image.repository,
-        "tag": lambda: image.tag,
-    }
-    tags = settings.tags("publication_tag", fields)
+    tags = settings.tags("publication_tag", publication.tag_fields(image, aws.ACCOUNT, lambda: session.region))
     if not tags and repo and repo.text == "aws":
-        tags = [f"{aws.ACCOUNT}.dkr.ecr.{session.region}.amazonaws.com/{image.repository}:{image.tag}"]
+        tags = [publication.ecr_tag(image, aws.ACCOUNT, session.region)]
     if not tags:
         where = value or repo
         fault = "publication_tag is missing; add publication_tag = NAME:TAG, the full name to push"

@@ -37,7 +37,7 @@ def _destination(project: Project, image: Image, session: Session) -> Destinatio
     settings = project.settings_of(project.config.section(image.name), docked=False)
     value = settings.value("publication_tag")
     if value is None:
-        tag = f"{ecr.ACCOUNT}.dkr.ecr.{session.region}.amazonaws.com/{image.repository}:{image.tag}"
+        tag = publication.ecr_tag(image, ecr.ACCOUNT, session.region)
         return push.destination(tag, None, None).in_account(session.account)
     found = push.destinations(project, image, session)
     reached = next((each for each in found if not each.is_local), None)
