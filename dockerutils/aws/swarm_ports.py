@@ -51,7 +51,7 @@ def missing(ec2: Ec2, instances: Sequence[Instance]) -> Rules:
     return {group: [_permission(port, sources) for port, sources in ports.items()] for group, ports in needed.items()}
 
 
-def strangers(ec2: Ec2, instances: Sequence[Instance]) -> bool:
+def in_several_networks(ec2: Ec2, instances: Sequence[Instance]) -> bool:
     """Return whether instances are in different networks, where no rule for groups connects them."""
     known = _described(ec2, instances)
     return len({known[each.groups[0]].network for each in instances if each.groups}) > 1

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import re
-import shlex
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -179,11 +178,9 @@ def _probe(docks: Sequence[Dock], deadline: float, nodes: dict[str, str], *, wit
     `nodes` gets the availability of the nodes that managers of swarms list.
     """
     seconds = max(0.0, deadline - time.monotonic())
-    timeout = ("-o", f"ConnectTimeout={int(seconds) + 1}")
     # A third of the time for docker, and for each of the two calls of nvidia-smi.
     script = "; ".join([_SCRIPT, *([runs.PROBE] if with_runs else []), gpu_usage.probe(seconds / 3)])
-    command = f"sh -c {shlex.quote(script)}"
-    probes = [["ssh", "-o", "BatchMode=yes", *timeout, dock.host, "--", command] for dock in docks]
+    probes = [remote.probe(dock, script, seconds) for dock in docks]
     answers = process.capture_within(probes, seconds, _is_refused, limit=_LIMIT)
     rows = {dock: _read(dock, answer) for dock, answer in zip(docks, answers, strict=True) if answer}
     for dock, answer in zip(docks, answers, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -182,6 +183,12 @@ def check_docked_shell(environ: Mapping[str, str]) -> None:
                 engine_socket.ensure(dock, home, os.getsid(0))
             else:
                 drop_dead_connections([of(dock)])
+
+
+def probe(dock: Dock, script: str, seconds: float) -> list[str]:
+    """Return the command that runs a script of sh on a dock: ssh asks nothing, and connects in time or fails."""
+    options = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={int(seconds) + 1}"]
+    return ["ssh", *options, dock.host, "--", f"sh -c {shlex.quote(script)}"]
 
 
 def of(dock: Dock) -> RemoteHost:

@@ -40,7 +40,7 @@ def parameters(session: Session, identity: str) -> tuple[dict[str, Any], int]:
         is_first = command == shards.command
         shards = shards._replace(indices=[shards.indices[each] for each in failed])
         if is_first:
-            shards = shards._replace(command=_require_shell(job["container"]["image"], shards.command))
+            shards = shards._replace(command=_command_for_sh(job["container"]["image"], shards.command))
         command = shards.wrapped
         if sum(map(len, command)) > _LONGEST:
             raise DockerutilsError(
@@ -70,7 +70,7 @@ def _ended(session: Session, identity: str) -> dict[str, Any]:
     return job
 
 
-def _require_shell(image: str, command: Sequence[str]) -> list[str]:
+def _command_for_sh(image: str, command: Sequence[str]) -> list[str]:
     """Return the command that the container of an image runs; DockerutilsError if it cannot run SCRIPT."""
     record = engine.inspect_one(image)
     if record is None:

@@ -17,7 +17,6 @@ from dockerutils.docker import options
 from dockerutils.docker.options import RUN, Option
 from dockerutils.jobs import resources
 from dockerutils.jobs.resources import Amount, Resources
-from dockerutils.project.check import dockerfiles
 from dockerutils.project.config import Settings
 from dockerutils.project.ini import Value
 from dockerutils.project.project import Image, Project
@@ -271,6 +270,8 @@ READERS: tuple[Callable[[Settings], object], ...] = (
 
 def _environment(project: Project, settings: Settings, reader: _Reader) -> list[dict[str, str]]:
     """Return the variables of a section, without those that are in batch_secrets."""
+    from dockerutils.project.check import dockerfiles  # late, for -h: it brings the reader of Dockerfiles along
+
     section = settings.value("env")
     named = project.variables(section) if section else {}
     values = [*((name, value, section) for name, value in named.items() if section), *reader.variables]

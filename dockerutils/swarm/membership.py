@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -63,7 +62,5 @@ def completed(found: Membership | None, listed: Mapping[str, str]) -> Membership
 def members(docks: Sequence[Dock], seconds: float) -> list[Dock]:
     """Return those of the docks that say in time that they are in a swarm."""
     line = remote.find_docker(f'info -f "{FORMAT}"') + '; printf "engine= %s \\n" "$answer"'
-    argv = ["ssh", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={int(seconds) + 1}"]
-    probes = [[*argv, dock.host, "--", f"sh -c {shlex.quote(line)}"] for dock in docks]
-    answers = process.capture_within(probes, seconds, lambda _: False)
+    answers = process.capture_within([remote.probe(dock, line, seconds) for dock in docks], seconds, lambda _: False)
     return [dock for dock, answer in zip(docks, answers, strict=True) if answer and read(answer.stdout)[0]]

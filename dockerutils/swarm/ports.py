@@ -18,7 +18,7 @@ def open_between(docks: Iterable[Dock], environ: Mapping[str, str], rollback: Ro
     """Open the ports of a swarm between docks on AWS, if they are not; a dry run prints what that takes."""
     for ec2, here in _regions(docks, environ):
         instances = list(ec2.instances([dock.instance_id or "" for dock in here]).values())
-        if swarm_ports.strangers(ec2, instances):
+        if swarm_ports.in_several_networks(ec2, instances):
             names = ", ".join(dock.moniker for dock in here)
             console.warn(COMMAND, f"{names} are in different networks of AWS; open {PORTS} between them")
         rules = swarm_ports.missing(ec2, instances)

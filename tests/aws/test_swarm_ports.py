@@ -89,7 +89,7 @@ def test_groups_of_different_networks_do_not_know_each_other(ec2, client) -> Non
     here, _ = _group(client, "here")
     there, _ = _group(client, "there", "10.9.0.0/16")
     instances = [_instance("i-1", "10.7.0.1", here), _instance("i-2", "10.9.0.1", there)]
-    assert swarm_ports.strangers(ec2, instances)
+    assert swarm_ports.in_several_networks(ec2, instances)
     assert swarm_ports.missing(ec2, instances) == {}
-    assert not swarm_ports.strangers(ec2, instances[:1])
-    assert not swarm_ports.strangers(ec2, [])
+    assert not swarm_ports.in_several_networks(ec2, instances[:1])
+    assert not swarm_ports.in_several_networks(ec2, [])
