@@ -237,15 +237,6 @@ def test_an_interruption_while_docker_leaves_the_swarm(swarm, swarm_docks, tmp_p
     assert listed(one) == ["one Ready Active Leader"]
 
 
-def test_a_manager_lists_a_dock_that_has_left(swarm, swarm_docks) -> None:
-    one, two = swarm
-    node = two.swarm["NodeID"]
-    one.engine.docker("node", "update", "--label-add", "dock=two", node)
-    two.engine.api("POST", "/swarm/leave", force=1)
-    remove = f"ssh dock-one 'docker node rm --force {node}'"
-    refused(swarm_docks("--leave", "two"), f"dock two is in no swarm, but one still lists it; run: {remove}")
-
-
 def test_docks_of_other_swarms_are_refused(swarm, swarm_docks) -> None:
     one, two = swarm
     refused(

@@ -85,3 +85,18 @@ def test_what_an_engine_refuses_is_one_line(error, message) -> None:
 )
 def test_a_node_is_known_by_its_label_else_by_address_or_host_name(node, is_it) -> None:
     assert leaving._is(DOCK, {"ID": "x", **node}) is is_it
+
+
+def test_a_dock_that_has_left_and_is_still_listed(monkeypatch) -> None:
+    nothing: Any = None
+    two = DOCK._replace(moniker="two", hostname="two")
+    left = Node(DOCK, remote.of(DOCK), "docker", nothing, {"LocalNodeState": "inactive"})
+    manager = Node(two, remote.of(two), "docker", nothing, {"LocalNodeState": "active", "ControlAvailable": True})
+    labelled = {"Spec": {"Labels": {"dock": "one"}}, "Status": {"State": "down"}, "Description": {}}
+    monkeypatch.setattr(nodes, "ask", lambda *_: {DOCK: left, two: manager})
+    monkeypatch.setattr(nodes, "listed", lambda _: {"n1": labelled})
+    with pytest.raises(DockerutilsError) as caught:
+        leaving.find(DOCK, [two], nothing)
+    assert str(caught.value) == (
+        "dock one is in no swarm, but two still lists it; run: ssh dock-two 'docker node rm --force n1'"
+    )
