@@ -61,7 +61,7 @@ def install(shell: str, where: str, commands: Iterable[str]) -> list[str]:
 def uninstall(where: str) -> list[str]:
     """Remove the files that `install` wrote into a directory, and return their names."""
     names: list[str] = []
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, NotADirectoryError):
         names = sorted(name for name in os.listdir(where) if _MARK in (_read(os.path.join(where, name)) or ""))
     for name in names:
         os.unlink(os.path.join(where, name))
@@ -81,9 +81,11 @@ def _files(shell: str, commands: Iterable[str]) -> dict[str, str]:
 def _read(path: str) -> str | None:
     """Return the text of a file, None if it does not exist, "" if it cannot be read."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
+        # To open a FIFO would otherwise wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, encoding="utf-8", errors="replace") as stream:
             return stream.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError:
         return ""

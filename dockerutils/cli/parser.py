@@ -44,6 +44,8 @@ class Parser(argparse.ArgumentParser):
         self._command: argparse.Action | None = None
         self._more: list[argparse._ArgumentGroup] = []
         self._positionals.title = "arguments"
+        # Otherwise argparse takes an unknown option such as -1 for an argument.
+        self._has_negative_number_optionals.append(True)
         self._common = self.add_argument_group(COMMON)
         self._common.add_argument("-h", "--help", action=help_page.Help, nargs=0, help=help_page.HELP)
         self._common.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")

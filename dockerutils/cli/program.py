@@ -123,4 +123,7 @@ _REMEDIES = {
     errno.EDQUOT: "free some of your disk quota",
     errno.EACCES: "change its permissions",
     errno.EROFS: "make the file system writable",
+    errno.ENOTDIR: "move the file that is in its place",
+    errno.EEXIST: "move the file that is in its place",
+    errno.EISDIR: "move the directory that is in its place",
 }

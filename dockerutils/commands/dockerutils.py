@@ -194,7 +194,7 @@ def complete(args: argparse.Namespace) -> None:
     where = completion_files.directory(shell, os.environ, home)
     changed = completion_files.install(shell, where, [name for name, _ in _modules()])
     print(f"wrote {_count(len(changed), 'file')} to {where}" if changed else f"{where} is up to date")
-    console.note(_NAME, _ENABLED[shell].format(where))
+    console.note(_NAME, _ENABLED[shell].format(shell_words.quote(where)))
 
 
 def _count(number: int, noun: str) -> str:

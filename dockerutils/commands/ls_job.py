@@ -55,7 +55,7 @@ def handle(args: argparse.Namespace) -> None:
     """List jobs, or show one; with --watch, fail if it fails."""
     _check(args)
     session = Session(os.environ, dry_run=False)
-    if not args.job:
+    if args.job is None:
         _list(args, session)
         return
     job = lookup.matching(session, args.job, args.queue, os.environ)[0]
@@ -86,7 +86,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.follow and not args.logs:
         raise UserError("-f follows a log; add --logs")
     option = next((name for name in ("watch", "logs") if getattr(args, name)), "")
-    if option and not args.job:
+    if option and args.job is None:
         raise UserError(f"--{option} needs a job; write its name or id, which ls-job lists")
     if args.logs and (args.watch or args.json):
         raise UserError(f"--logs does not go with --{'watch' if args.watch else 'json'}; leave one out")

@@ -9,6 +9,7 @@ from functools import partial
 
 from dockerutils.aws.errors import Refused
 from dockerutils.aws.session import Session
+from dockerutils.core import shell_words
 from dockerutils.core.errors import DockerutilsError, UserError
 from dockerutils.core.suggestions import nearest
 from dockerutils.docker import references
@@ -64,6 +65,8 @@ def matching(session: Session, text: str, given: str | None, environ: Mapping[st
 
     `given` is the value of --queue. Raises DockerutilsError if there is none.
     """
+    if not text:  # an empty variable of a script, with which every id begins
+        raise UserError("the name of the job is empty; write its name or id, which ls-job lists")
     if re.fullmatch(_ID, text):
         return [states.describe(session, text)]
     names = queue_names(given, environ)
@@ -92,7 +95,7 @@ def _beginning(session: Session, names: Sequence[str], text: str) -> Job:
     where = f"queue {names[0]} has" if len(names) == 1 else f"queues {', '.join(names)} have"
     near = nearest(text, {job.name for job in known})
     advice = f"did you mean {near}?" if near else "run: ls-job --all"
-    raise DockerutilsError(f"{where} no job {text}; {advice}")
+    raise DockerutilsError(f"{where} no job {shell_words.quote(text)}; {advice}")
 
 
 def shard(session: Session, job: Job, index: str) -> Job:

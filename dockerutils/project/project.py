@@ -140,7 +140,7 @@ class Project:
             return self._configured_image(name, tag)
         if name in (synthetic := self.synthetic()):
             return self._synthetic_image(name, synthetic[name], tag)
-        if os.path.isdir(os.path.join(self.root, "docker", name)):
+        if os.path.basename(name) == name not in ("", ".", "..") and os.path.isdir(f"{self.root}/docker/{name}"):
             raise UserError(f"docker/{name}/Dockerfile does not exist; create it, or name another image")
         known = ", ".join(self.names()) or "none"
         raise UserError(f"{name!r} is not an image of this project; its images: {known}")

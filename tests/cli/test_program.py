@@ -67,7 +67,7 @@ def test_the_option_that_an_unknown_one_resembles(argv: list[str], advice: str, 
     assert capsys.readouterr().err.splitlines()[-1] == f"x: error: unrecognized arguments: {argv[0]}{advice}"
 
 
-@pytest.mark.parametrize("argv", [["-a"], ["--nope"], ["--long"], ["-x"], ["d", "-x", "c"]])
+@pytest.mark.parametrize("argv", [["-a"], ["--nope"], ["--long"], ["-x"], ["d", "-x", "c"], ["d", "-1"]])
 def test_bad_usage_is_status_2(argv: list[str], capsys) -> None:
     assert program.main(_parser(), lambda _: None, argv) == 2
     assert "usage: x" in capsys.readouterr().err

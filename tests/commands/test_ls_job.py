@@ -306,6 +306,9 @@ _ARRAY = _job(0, "PENDING", createdAt=1, arrayProperties={"size": 4, "statusSumm
         (("job1x",), 1, "queue jobs has no job job1x; did you mean job1?"),
         (("JOB1",), 1, "queue jobs has no job JOB1; run: ls-job --all"),
         (("zzz",), 1, "queue jobs has no job zzz; run: ls-job --all"),
+        (("a b",), 1, "queue jobs has no job 'a b'; run: ls-job --all"),
+        (("",), 2, "the name of the job is empty; write its name or id, which ls-job lists"),
+        (("", "--watch"), 2, "the name of the job is empty; write its name or id, which ls-job lists"),
         (("0f47",), 2, f"the ids of 2 jobs begin with 0f47: {_ID}1, {_ID}0; write more of one"),
         (
             (f"{_ID}7",),

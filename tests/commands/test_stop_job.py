@@ -80,6 +80,7 @@ def test_of_several_jobs_with_this_name_the_live_one_is_stopped(front, stop) -> 
     ("argv", "status", "message"),
     [
         (("trian",), 1, "queue jobs has no job trian; did you mean train?"),
+        (("",), 2, "the name of the job is empty; write its name or id, which ls-job lists"),
         (("train", "--reason", " "), 2, "--reason is empty; write why, or leave it out"),
         (
             ("train",),

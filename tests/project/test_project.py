@@ -106,6 +106,9 @@ def test_kinds(make_project) -> None:
     ("text", "image", "message"),
     [
         ("", "nope", "'nope' is not an image of this project; its images: dev"),
+        ("", "", "'' is not an image of this project; its images: dev"),
+        ("", "..", "'..' is not an image of this project; its images: dev"),
+        ("", "dev/", "'dev/' is not an image of this project; its images: dev"),
         ("", "empty", "docker/empty/Dockerfile does not exist; create it, or name another image"),
         ("[run_image]\nsynthetic_images = sh", "sh", "docker/dockerutils.cfg:2: [run_image] synthetic_images: [sh] has no name; add name = and one of: dev"),
         ("[run_image]\nsynthetic_images = sh\n[sh]\nname = nope", "sh", "docker/dockerutils.cfg:4: [sh] name: docker/nope/Dockerfile does not exist; name one of: dev"),

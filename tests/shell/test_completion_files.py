@@ -83,6 +83,25 @@ def test_files_of_others_stay(app, home) -> None:
     (place / "run-image.fish").unlink()
     (place / "run-image.fish").mkdir()
     assert app("completion", "fish", "--install").status == 1
+    (place / "run-image.fish").rmdir()
+    os.mkfifo(place / "run-image.fish")
+    assert app("completion", "fish", "--install").err == outcome.err
+    assert app("completion", "fish", "--uninstall") == (0, "", "")
+
+
+def test_a_file_in_place_of_a_directory(app, home) -> None:
+    (home / ".local").write_text("mine\n")
+    outcome = app("completion", "zsh", "--install")
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err == f"dockerutils: {home}/.local/share: Not a directory; move the file that is in its place\n"
+    assert app("completion", "zsh", "--uninstall") == (0, "", "")
+
+
+def test_the_line_for_zsh_is_quoted(app, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "my data"))
+    assert app("completion", "zsh", "--install").err.endswith(
+        f": fpath=('{tmp_path}/my data/zsh/site-functions' $fpath)\n"
+    )
 
 
 def test_a_shell_has_to_be_known(app, monkeypatch) -> None:
