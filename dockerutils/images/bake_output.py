@@ -1,7 +1,8 @@
 """Output of `docker buildx bake`, divided into that of its images.
 
 Bake has no format for programs before buildx 0.14, so this reads the lines that docker prints without a terminal:
-`#7 [web 2/3] RUN make` begins a step of the target web, and later lines with the number 7 belong to it.
+`#7 [web 2/3] RUN make` begins a step of the target web, and later lines with the number 7 belong to it. A step that
+several targets have in common is named after any of them, and the name can change: the first one counts.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dockerutils.images.build_output import LiveLines, PrefixedLines
 _STEP = re.compile(rb"#(\d+) (?:\[([\w-]+)[ \]])?")
 _EXPORT = re.compile(rb"#\d+ \[[\w-]+\] exporting to ")
 _DONE = re.compile(rb"#\d+ DONE ")
+_ERROR = re.compile(rb"#\d+ ERROR: ")
 # Before the output of the step that failed: a line of dashes, then ` > [web 2/3] RUN make:`.
 _DASHES = b"------"
 _FAILED = re.compile(rb"(?: > \[([\w-]+)[ \]]|ERROR: target ([\w-]+): )")
@@ -95,6 +97,7 @@ class _Bake:
         self.begun = time.monotonic()
         self.failed = ""
         self.exports = {image: list(batch.targets.values()).count(image) for image in batch.images}
+        self._counts = dict(self.exports)
         self._targets: Mapping[bytes, str] = {target.encode(): image for target, image in batch.targets.items()}
         self._steps: dict[bytes, str] = {}
         self._exporting: set[bytes] = set()
@@ -105,6 +108,7 @@ class _Bake:
     def begin(self) -> None:
         """Begin, also again after an error that was temporary."""
         self.failed = self._last = ""
+        self.exports = {image: self._counts[image] for image in self.exports}
         self._unfinished = b""
         self._steps.clear()
         self._exporting.clear()
@@ -131,12 +135,14 @@ class _Bake:
         if step := _STEP.match(line):
             number, target = step.groups()
             if target in self._targets:
-                self._steps[number] = self._targets[target]
+                self._steps.setdefault(number, self._targets[target])
                 if _EXPORT.match(line):
                     self._exporting.add(number)
             self._last = self._steps.get(number, "")
+            if _ERROR.match(line):
+                self.failed = self.failed or self._last
             return self._last
-        if failed := _FAILED.match(line.rpartition(b"\n")[2]):
+        if not self.failed and (failed := _FAILED.match(line.rpartition(b"\n")[2])):
             self.failed = self._targets.get(failed[1] or failed[2], "")
         return self.failed or ("" if line.strip() else self._last)
 

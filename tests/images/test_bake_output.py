@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +52,18 @@ FAILURE = b"""\
 ------
 Dockerfile:2
 ERROR: target my_api-builder: failed to solve: process did not complete\
+"""
+SHARED = b"""\
+#7 [my_api builder 1/2] RUN false
+#7 0.1 what
+#7 ...
+#7 [web builder 1/2] RUN false
+#7 0.2 is wrong
+#7 ERROR: process did not complete
+------
+ > [web builder 1/2] RUN false:
+0.2 is wrong
+------
 """
 
 
@@ -139,6 +152,17 @@ def test_a_failure_ends_the_other_images() -> None:
     assert output.failed(BAKE) == ["my.api"]
 
 
+@pytest.mark.parametrize("error", ["my_api", "web"])
+def test_a_failure_of_a_step_of_two_images(error) -> None:
+    # docker names such a step after the one or the other; all of its output belongs to one image.
+    shown, output = _shown(SHARED, f"ERROR: target {error}: failed to solve: process\n".encode(), failure=True)
+    assert shown.lines[1:] == [f"[my.api] {line}" for line in SHARED.decode().splitlines()] + [
+        f"[my.api] ERROR: target {error}: failed to solve: process"
+    ]
+    assert (shown.canceled, shown.ended) == (["web"], [("my.api", False)])
+    assert output.failed(BAKE) == ["my.api"]
+
+
 def test_a_failure_of_no_image() -> None:
     shown, output = _shown(b"ERROR: no builder\n", failure=True)
     assert (shown.canceled, shown.ended) == (["web", "my.api"], [("bake", False)])
@@ -157,6 +181,18 @@ def test_a_temporary_failure() -> None:
     assert shown.started == ["web", "my.api", "my.api"]
     assert shown.ended == [("web", True), ("my.api", True)]
     assert output.built == {"web", "my.api"}
+
+
+def test_a_temporary_failure_between_the_targets_of_an_image() -> None:
+    shown = Shown()
+    output = BakeOutput(shown, [Batch("bake", COMMAND, TARGETS)])
+    output.begin(BAKE, COMMAND)
+    output.write(BAKE, STDERR, BEGINNING)
+    output.begin(BAKE, COMMAND)
+    output.write(BAKE, STDERR, BEGINNING)
+    output.end(BAKE, Failure(BAKE, 0, CommandFailed(1)))
+    assert shown.canceled == ["my.api"]
+    assert output.built == {"web"}
 
 
 def test_other_jobs() -> None:
