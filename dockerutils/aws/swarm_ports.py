@@ -1,6 +1,6 @@
 """The ports of a swarm in the security groups of its docks: https://docs.docker.com/engine/swarm/swarm-tutorial/.
 
-Rules admit security groups, not addresses: so they hold for instances whose addresses change, and admit nobody else.
+Rules admit security groups, not addresses: so they remain right if addresses change, and admit nobody else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dockerutils.aws import access
 from dockerutils.aws.ec2 import Ec2, Instance
 from dockerutils.core.rollback import Rollback
 
-# Joining and managing; the nodes among themselves; the traffic of overlay networks.
+# Cluster management; communication among nodes; overlay network traffic.
 PORTS = (("tcp", 2377), ("tcp", 7946), ("udp", 7946), ("udp", 4789))
 DESCRIPTION = "dockerutils swarm"  # of our rules
 
@@ -33,7 +33,7 @@ class _Rule(NamedTuple):
 
 
 def missing(ec2: Ec2, instances: Sequence[Instance]) -> Rules:
-    """Return the rules, by security group, that the instances need to be nodes of a swarm and do not have.
+    """Return the missing rules, by security group, for instances that are nodes of a swarm.
 
     They are for instances of one network: a group admits only groups of its own network.
     """
@@ -57,10 +57,10 @@ def in_several_networks(ec2: Ec2, instances: Sequence[Instance]) -> bool:
     return len({known[each.groups[0]].network for each in instances if each.groups}) > 1
 
 
-def ours(ec2: Ec2, gone: Sequence[Instance], remaining: Sequence[Instance]) -> Rules:
-    """Return our rules, by security group, that connect instances with each other and with those that remain.
+def to_remove(ec2: Ec2, gone: Sequence[Instance], remaining: Sequence[Instance]) -> Rules:
+    """Return our rules, by security group, that connect instances that leave, with each other and with the others.
 
-    A group that an instance that remains has, too, is kept as it is.
+    The groups of instances that remain keep the rules among themselves.
     """
     kept = {group for each in remaining for group in each.groups}
     leaving = {group for each in gone for group in each.groups} - kept

@@ -8,12 +8,12 @@ from typing import Any
 from dockerutils.aws.errors import Refused
 from dockerutils.aws.session import Call, Session
 
-# Seconds before the first repetition, at most before one of them, and for all of them.
+# Seconds before the first retry, before a retry at most, and for all retries.
 PAUSE, LONGEST, PATIENCE = 1.0, 15.0, 90.0
 
 
 def patient_call(session: Session, call: Call) -> Any:
-    """Make a call; repeat it, with growing pauses, while AWS throttles it."""
+    """Make a call; retry it, with growing pauses, while AWS throttles it."""
     pause, deadline = PAUSE, time.monotonic() + PATIENCE
     while True:
         try:

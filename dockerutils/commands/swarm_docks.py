@@ -123,7 +123,7 @@ def _leave(args: argparse.Namespace, dock: Dock, home: str) -> None:
         gone = leaving.leave(departure, rollback, seconds, force=args.force, dry_run=args.dry_run)
     if not args.no_ports:
         remaining = [each.dock for each in departure.others if each.dock not in gone]
-        ports.close_behind(gone, remaining, os.environ, dry_run=args.dry_run)
+        ports.close_after(gone, remaining, os.environ, dry_run=args.dry_run)
     if not args.dry_run:
         what = "has left its swarm" if len(gone) == 1 else "has ended its swarm"
         console.note(_COMMAND, f"{dock.moniker} {what}")

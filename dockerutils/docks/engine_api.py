@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dockerutils.docker.api import Api
 
 _CONNECTED = b"dockerutils connected\n"
-_LIMIT = 1 << 20  # bytes that come before
+_LIMIT = 1 << 20  # bytes that the host can print before the connection
 
 
 class Connection(NamedTuple):
@@ -31,7 +31,7 @@ class Connection(NamedTuple):
 
 
 def dial(host: RemoteHost, children: Children, question: str = "") -> Child:
-    """Return a child that becomes a connection to the engine of a host; see `connect`.
+    """Start a child that becomes a connection to the engine of a host; see `connect`.
 
     `question` is a line of sh whose output `Connection.text` has. It marks what it prints: a login shell can print
     something too.

@@ -15,14 +15,14 @@ from dockerutils.docker.options import RUN
 from dockerutils.images import publication, run
 from dockerutils.project.project import CONFIGURED, Image, Project
 
-# What a publication tag leaves to AWS; names of repositories have no upper-case letters.
+# They stand for {account} and {region} of a publication tag; names of repositories have no upper-case letters.
 _ACCOUNT, _REGION = "ACCOUNT", "REGION"
-# The groups of options that mean something on this machine and its engine only.
+# The groups of options that apply to this machine and its engine only.
 _LOCAL = ("gpu", "network", "volumes", "ports", "args")
 
 
 class Definition(NamedTuple):
-    """How to run an image elsewhere: the image by digest, its command and variables, and the options for docker here.
+    """How to run an image elsewhere: the image by digest, its command and variables, and its options for docker.
 
     `secrets` are the variables whose values come from the environment of the user; only their names are here. `options`
     are lines for a shell, by groups of `docker run` options.

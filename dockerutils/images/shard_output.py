@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _TAIL = 4096  # bytes of the end of the output of each shard that are kept
 _SHOWN = 10  # lines of a shard that has failed, on a terminal
-_TOTAL = "total"  # the name of the line with the numbers of shards
+_TOTAL = "total"  # the key of the line with the numbers of shards
 
 
 class Results:

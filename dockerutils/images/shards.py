@@ -20,12 +20,12 @@ from dockerutils.images.indices import INDEX, SIZE
 from dockerutils.images.shard_output import Results
 from dockerutils.project.project import Project
 
-COUNTED = 100  # failed shards that the exit status can tell; one more stands for more
+COUNTED = 100  # the highest exit status that is a number of failed shards; 101 means more
 
 _NOT_STARTED = 125  # docker run: the container was not created or not started
 _LISTED = 20  # failed shards with a line of their own
 _PATIENCE = 5.0  # seconds for the engine to remove the containers that have ended
-# Settings that one container can have at a time, and switches for a terminal or a container that nobody waits for.
+# Options for a single container, and switches for a terminal or a container that runs detached.
 _ONCE = ("name", "cidfile", "ip", "ip6", "mac-address")
 _ALONE = {"detach": "-d", "interactive": "-i", "tty": "-t"}
 
@@ -161,7 +161,7 @@ def _remove_containers(name: str) -> None:
 
 
 def _are_ending(answer: Captured) -> bool:
-    """Return whether there are containers, and none of them still runs."""
+    """Return whether there are containers, and all of them have ended."""
     lines = answer.stdout.splitlines()
     return bool(lines) and not any(line.split()[1:2] == ["Up"] for line in lines)
 

@@ -15,7 +15,7 @@ from dockerutils.core.errors import DockerutilsError
 from dockerutils.jobs import states
 from dockerutils.jobs.states import Job
 
-TICK = 2.0  # seconds between two looks at a log that is followed; AWS allows 10 a second for an account
+TICK = 2.0  # seconds between two polls of a log; AWS allows 10 requests a second for an account
 
 
 class Log:
@@ -27,7 +27,7 @@ class Log:
         self._parameters = {"logGroupName": group, "logStreamName": stream, "startFromHead": True}
 
     def new(self) -> Iterator[str]:
-        """Yield the messages since the last time; none while the stream does not exist."""
+        """Yield the messages since the previous call; none while the stream does not exist."""
         while True:
             call = Call("logs", "get-log-events", self._parameters)
             try:
@@ -37,7 +37,7 @@ class Log:
                     raise
                 return
             yield from (each["message"] for each in answer["events"])
-            # At the end AWS returns the token that it got.
+            # At the end AWS returns the token of the request.
             token = answer["nextForwardToken"]
             if token == self._parameters.get("nextToken"):
                 return

@@ -1,4 +1,4 @@
-"""From what a user writes to jobs of AWS Batch: a name, that of an image, an id, or the unique beginning of one."""
+"""Find jobs of AWS Batch by a name, an image, an id, or the beginning of an id."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _of_project(environ: Mapping[str, str]) -> list[str]:
     try:
         project = projects.find(os.getcwd(), environ)
     except UserError:
-        return []  # this is no project
+        return []  # outside a project
     settings = (project.settings_of(project.config.peek(name), docked=False) for name in project.names())
     return list(dict.fromkeys(filter(None, (each.word("batch_queue") for each in settings))))
 
@@ -61,7 +61,7 @@ def _in_queues(session: Session, names: Sequence[str], ask: Callable[[str], list
 
 
 def matching(session: Session, text: str, given: str | None, environ: Mapping[str, str]) -> list[Job]:
-    """Return the jobs of that name, the newest first, or of that image, or the one whose id is that, or begins so.
+    """Return the job with an id, the jobs with a name or of an image, the newest first, or the job whose id begins so.
 
     `given` is the value of --queue. Raises DockerutilsError if there is none.
     """

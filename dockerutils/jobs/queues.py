@@ -1,4 +1,4 @@
-"""Job queues of AWS Batch, and on what machines their jobs run."""
+"""Job queues of AWS Batch, and the machines that run their jobs."""
 
 from __future__ import annotations
 

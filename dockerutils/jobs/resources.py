@@ -13,9 +13,9 @@ from dockerutils.core.errors import UserError
 from dockerutils.docker import sizes
 from dockerutils.project.config import Settings
 
-MIB = 1024  # in what AWS calls a GB
+MIB = 1024  # MiB in a GB of AWS
 _LEAST_MEMORY = 4  # MiB
-# The MiB that a job on Fargate can have with so many vCPUs.
+# The MiB that a job on Fargate can have, by the number of its vCPUs.
 _FARGATE: Mapping[float, tuple[int, ...]] = {
     0.25: (512, 1024, 2048),
     0.5: tuple(range(1024, 4096 + 1, 1024)),
@@ -33,7 +33,7 @@ Error = Callable[[str], UserError]
 
 
 class Amount(NamedTuple):
-    """An amount, and the error that says where it comes from."""
+    """An amount, and the function that makes an error with its place."""
 
     number: float
     error: Error
@@ -67,9 +67,9 @@ class Resources(NamedTuple):
 
 
 def read(given: Mapping[str, str | None], settings: Settings, options: Mapping[str, Amount]) -> Resources:
-    """Return what the options of the command line, `given`, ask for; else the keys `batch_*`, else docker options.
+    """Return the amounts of the command line, `given`, else those of the keys `batch_*`, else of docker options.
 
-    These are those of the section, read by `of_docker`. Else it is the default of the keys.
+    The docker options are those of the section, read by `of_docker`. The last resort are the defaults of the keys.
     """
     found: list[Amount] = []
     for name in NAMES:
@@ -142,7 +142,7 @@ def _of_bytes(size: float, text: str, error: Error) -> Amount:
 
 
 def _nearest(cpus: float, memory: float) -> tuple[float, int]:
-    """Return what Fargate has that is at least that large, else its largest."""
+    """Return the smallest size of Fargate that is large enough, else its largest one."""
     large = (each for each in _combinations() if each[0] >= cpus and each[1] >= memory)
     return next(large, (max(_FARGATE), max(_FARGATE[max(_FARGATE)])))
 

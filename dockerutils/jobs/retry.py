@@ -13,12 +13,12 @@ from dockerutils.jobs import shards as numbering
 from dockerutils.jobs import states, submission
 
 _LONGEST = 8000  # characters of a command: ECS, which starts the containers, takes 8192 for what a job overrides
-# Entrypoints that run the command that they get.
+# Entrypoints that run their arguments as a command.
 _PASSING = ("tini", "dumb-init", "catatonit", "env", "nvidia_entrypoint.sh")
 
 
 def parameters(session: Session, identity: str) -> tuple[dict[str, Any], int]:
-    """Return the parameters of SubmitJob that run again what failed of a job, and how many shards that is.
+    """Return the parameters of SubmitJob that run the failed shards of a job again, and the number of these shards.
 
     0 shards: nothing failed. DockerutilsError if the job is unknown or has not ended, or its image cannot run SCRIPT.
     """
@@ -71,7 +71,7 @@ def _ended(session: Session, identity: str) -> dict[str, Any]:
 
 
 def _command_for_sh(image: str, command: Sequence[str]) -> list[str]:
-    """Return the command that the container of an image runs; DockerutilsError if it cannot run SCRIPT."""
+    """Return the command of an image's container; DockerutilsError if the image cannot run SCRIPT."""
     record = engine.inspect_one(image)
     if record is None:
         raise DockerutilsError(f"this engine does not have {image}, to see whether it has sh; run: docker pull {image}")

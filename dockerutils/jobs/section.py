@@ -1,4 +1,4 @@
-"""What the section of an image means for a job on AWS Batch; what a job cannot have is refused by name.
+"""Translate the section of an image for a job on AWS Batch; options that a job cannot have are errors.
 
 The properties of a job: https://docs.aws.amazon.com/batch/latest/APIReference/API_ContainerProperties.html.
 """
@@ -21,7 +21,7 @@ from dockerutils.project.config import Settings
 from dockerutils.project.ini import Value
 from dockerutils.project.project import Image, Project
 
-RESERVED = "AWS_BATCH"  # the variables that Batch sets begin like this
+RESERVED = "AWS_BATCH"  # how the names of the variables that Batch sets begin
 _ARN = r"arn:aws[\w-]*:(?:secretsmanager:[\w-]+:\d{12}:secret:\S+|ssm:[\w-]+:\d{12}:parameter/\S+)"
 _ROLE = r"(?:arn:aws[\w-]*:iam::\d{12}:role/(?:[!-~]+/)?)?[\w+=,.@-]{1,64}"
 _EFS = r"fs-[0-9a-f]{8,40}"
@@ -57,7 +57,7 @@ class Section(NamedTuple):
 
 
 def read(project: Project, image: Image, given: Mapping[str, str | None]) -> Section:
-    """Return what the section of an image means for a job.
+    """Return the properties that the section of an image gives a job.
 
     `given` has the values of --cpus, --memory and --gpus, which win. UserError has the place of what a job cannot have.
     """
@@ -105,7 +105,7 @@ class _Mount(NamedTuple):
     directory: str = ""
 
     def volume(self) -> dict[str, Any]:
-        """Return what `volumes` has of it."""
+        """Return its entry in `volumes`."""
         if not re.fullmatch(_EFS, self.source):
             return {"host": {"sourcePath": self.source}}
         root = {"rootDirectory": f"/{self.directory.lstrip('/')}"} if self.directory else {}

@@ -1,4 +1,4 @@
-"""Job definitions and jobs: what AWS Batch gets, and the calls.
+"""Job definitions and jobs: their parameters, and the calls to AWS Batch.
 
 The calls: https://docs.aws.amazon.com/batch/latest/APIReference/. Their limits:
 https://docs.aws.amazon.com/batch/latest/userguide/service_limits.html.
@@ -23,7 +23,7 @@ MOST_ATTEMPTS, LEAST_SECONDS = 10, 60
 _LONGEST_NAME = 128
 _START = "AmazonECSTaskExecutionRolePolicy"  # Amazon's policy for what starts jobs
 
-# What AWS fills in: the same as if it were absent.
+# The defaults that AWS fills in.
 _DEFAULTS = {
     ("platformVersion", "LATEST"),
     ("assignPublicIp", "DISABLED"),
@@ -38,7 +38,7 @@ _ORDERED = {"command"}  # lists whose order counts
 
 
 class Limits(NamedTuple):
-    """Of one submission: the number of shards, attempts for each, and seconds for each attempt; None: AWS's default."""
+    """The number of shards, attempts of each, and seconds of each attempt; None is the default of AWS."""
 
     shards: int | None = None
     attempts: int | None = None
@@ -52,7 +52,7 @@ class Limits(NamedTuple):
 
 
 class Machines(NamedTuple):
-    """What runs a job: Fargate or EC2, with public addresses or without; `architecture` is that of the image."""
+    """The machines of a job: on Fargate or EC2, with public addresses or not; `architecture` is that of the image."""
 
     is_fargate: bool
     is_public: bool
@@ -80,7 +80,7 @@ def definition(title: str, section: Section, machines: Machines, image: str) -> 
 
 
 def check(section: Section, queue: Queue, place: str) -> None:
-    """Raise UserError for what a job of the section needs and the machines of the queue do not have.
+    """Raise UserError if the machines of a queue do not have what a job of the section needs.
 
     `place` names the section in a message about a key that is missing.
     """
@@ -98,7 +98,7 @@ def check(section: Section, queue: Queue, place: str) -> None:
 
 
 def register(reads: Session, writes: Session, wanted: Mapping[str, Any]) -> str:
-    """Return the ARN of an active definition that is the same; register it if there is none.
+    """Return the ARN of an active definition that is the same as `wanted`; register a new one if there is none.
 
     In a dry run it is a variable that the printed line sets.
     """
@@ -139,13 +139,13 @@ def change(job: dict[str, Any], amounts: Mapping[str, Amount]) -> None:
 
 
 def _compared(definition: Mapping[str, Any]) -> Any:
-    """Return what of a definition makes it different from others."""
+    """Return the parts of a definition to compare with others."""
     names = ("type", "platformCapabilities", "containerProperties", "retryStrategy", "timeout", "parameters")
     return _normal({name: definition.get(name) for name in names})
 
 
 def _normal(value: Any, key: str = "") -> Any:
-    """Return a value that can be compared: without defaults, and lists sorted whose order means nothing."""
+    """Return a value to compare: without defaults, and with lists sorted if their order does not count."""
     if isinstance(value, Mapping):
         pairs = ((name, _normal(each, name)) for name, each in value.items())
         return tuple(sorted(pair for pair in pairs if pair[1] not in _EMPTY and pair not in _DEFAULTS))

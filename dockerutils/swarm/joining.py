@@ -15,10 +15,10 @@ from dockerutils.swarm.nodes import Node
 
 COMMAND = "swarm-docks"
 PORTS = "2377/tcp, 7946/tcp, 7946/udp and 4789/udp"
-# Seconds: for a connection to the manager; for it to see a new node as ready.
+# Seconds for a connection to the manager; seconds until it sees a new node as ready.
 _CONNECT, _READY = 5, 30.0
 
-# bash can connect without another program. Where it is missing, the join takes longer to say the same.
+# bash connects without another program. Without it, the join itself finds out, after a longer time.
 _REACHES = """\
 if command -v bash >/dev/null && command -v timeout >/dev/null; then
     timeout {seconds} bash -c 'exec 3<>"/dev/tcp/$0/$1"' {host} {port} 2>/dev/null || echo "dockerutils unreached"
@@ -27,7 +27,7 @@ fi
 
 
 def check(manager: Node, workers: Sequence[Node]) -> list[Node]:
-    """Return the workers that are to join; DockerutilsError for a dock that cannot be in this swarm."""
+    """Return the workers that have to join; DockerutilsError for a dock that cannot be in this swarm."""
     for node in (manager, *workers):
         _check_state(node)
     if manager.state == nodes.ACTIVE and not manager.is_manager:
@@ -80,7 +80,7 @@ def fault_in_address(text: str) -> str:
 
 
 def join(manager: Node, workers: Sequence[Node], advertise: str, rollback: Rollback) -> Node:
-    """Make the manager one, unless it is, and let the workers join; return the manager as it is then."""
+    """Make the first dock a manager, unless it is one, and let the workers join; return the manager's new state."""
     if not manager.is_manager:
         _make_manager(manager, advertise, rollback)
         manager = manager.refreshed()
@@ -100,7 +100,7 @@ def plan(manager: Node, workers: Sequence[Node], advertise: str) -> None:
 
 
 def docks_of(manager: Node, docks: Iterable[Dock]) -> list[Dock]:
-    """Return those of the docks that are nodes of the manager's swarm, by their labels."""
+    """Return the docks that are nodes of the manager's swarm, by the labels of the nodes."""
     labels = {nodes.label(each) for each in nodes.listed(manager).values()} if manager.is_manager else set()
     return [dock for dock in docks if dock.moniker in labels]
 
@@ -126,7 +126,7 @@ def _make_manager(manager: Node, advertise: str, rollback: Rollback) -> None:
 
 
 def _leave(node: Node) -> str:
-    """Let a dock leave what it has joined; return what was done. Its connection can have ended by a Ctrl-C."""
+    """Let a dock leave the swarm that it joined; return what was done. A Ctrl-C can have ended its connection."""
     question = node.line("info", "-f", "{{.Swarm.LocalNodeState}}")
     if node.host.capture(question).stdout.strip() in {"", nodes.INACTIVE}:
         return ""
@@ -147,7 +147,7 @@ def _check_connection(manager: Node, worker: Node) -> None:
 
 
 def _join_line(manager: Node, worker: Node, address: str) -> str:
-    """Return the line which does the same as `_join`; the shell that runs it asks for the token."""
+    """Return the line that does the same as `_join`; the shell that runs it asks for the token."""
     token = manager.command(manager.line("swarm", "join-token", "-q", "worker"))
     ssh = worker.host.argv("")[:-1]
     return f'{shlex.join(ssh)} "{worker.docker} swarm join --token $({token}) {shell_words.quote(address)}"'

@@ -17,7 +17,7 @@ from dockerutils.swarm.nodes import Node
 
 # Tasks in these states have a container, or will have one.
 _RUNNING = {"assigned", "accepted", "preparing", "ready", "starting", "running"}
-# Seconds until a manager sees that a node is gone: three heartbeats, and some more; until a manager is demoted.
+# Seconds until a manager sees that a node is down, which takes three heartbeats; seconds until a manager is demoted.
 _GONE, _DEMOTED = 30.0, 30.0
 _LEFT = 15.0  # seconds for docker to leave after the connection has ended
 
@@ -25,7 +25,7 @@ Listed = Mapping[str, Mapping[str, Any]]
 
 
 class Departure(NamedTuple):
-    """What a dock leaves: `node` is the dock if it answers, else None with the `reason`.
+    """A dock that leaves its swarm: `node` is its engine, or None with the `reason` if the dock does not answer.
 
     `id` is its id in the swarm of `manager`, another dock; that is None if no dock is known that manages the swarm.
     `others` are the docks that are nodes of the same swarm, and `listed` are its nodes as a manager lists them.
@@ -41,7 +41,7 @@ class Departure(NamedTuple):
 
 
 def find(dock: Dock, among: Sequence[Dock], children: Children) -> Departure:
-    """Return what a dock leaves; the manager is one of the docks `among`.
+    """Find the swarm of a dock; its manager is one of the docks `among`.
 
     DockerutilsError if the dock is in no swarm, or if it does not answer and no manager knows it.
     """
@@ -49,7 +49,7 @@ def find(dock: Dock, among: Sequence[Dock], children: Children) -> Departure:
     found = answers.pop(dock)
     others = [each for each in answers.values() if not isinstance(each, DockerutilsError)]
     if isinstance(found, DockerutilsError):
-        return _absent(dock, found, others)
+        return _unreachable(dock, found, others)
     if found.state == nodes.INACTIVE:
         raise DockerutilsError(_without_swarm(dock, others))
     lists = {each.name: _listed(each) for each in others if each.is_manager}
@@ -62,7 +62,7 @@ def _without_swarm(dock: Dock, others: Sequence[Node]) -> str:
     """Return what is wrong if a dock that is to leave is in no swarm: a manager can list it all the same."""
     for manager in (each for each in others if each.is_manager):
         for key, node in _listed(manager).items():
-            if _is(dock, node):
+            if _is_dock(dock, node):
                 command = manager.command(manager.line("node", "rm", "--force", key))
                 return f"dock {dock.moniker} is in no swarm, but {manager.name} still lists it; run: {command}"
     return f"dock {dock.moniker} is in no swarm; see: ls-dock"
@@ -77,18 +77,18 @@ def _listed(manager: Node) -> Listed:
         return {}
 
 
-def _absent(dock: Dock, reason: DockerutilsError, others: Sequence[Node]) -> Departure:
+def _unreachable(dock: Dock, reason: DockerutilsError, others: Sequence[Node]) -> Departure:
     for manager in others:
         if manager.is_manager:
             listed = _listed(manager)
             for key, node in listed.items():
-                if _is(dock, node):
+                if _is_dock(dock, node):
                     return Departure(dock, None, nodes.about(dock, reason), manager, key, [manager], listed)
     what = nodes.about(dock, reason)
     raise CommandFailed(reason.status, f"{what}; no dock that answers is the manager of a swarm with it") from reason
 
 
-def _is(dock: Dock, node: Mapping[str, Any]) -> bool:
+def _is_dock(dock: Dock, node: Mapping[str, Any]) -> bool:
     """Return whether a node is a dock: by its label, or without one by its address or host name."""
     names = {dock.moniker, dock.ip, dock.hostname}
     label = nodes.label(node)
@@ -96,17 +96,17 @@ def _is(dock: Dock, node: Mapping[str, Any]) -> bool:
 
 
 def leave(departure: Departure, rollback: Rollback, seconds: float, *, force: bool, dry_run: bool) -> list[Dock]:
-    """Let a dock leave and return the docks that have left: with `force`, the last manager takes the others along.
+    """Let a dock leave, and return the docks that have left: all of them if, with `force`, it is the last manager.
 
     Its tasks have `seconds` to end.
     """
     if departure.node is None:
-        _remove_absent(departure, force=force, dry_run=dry_run)
+        _remove_unreachable(departure, force=force, dry_run=dry_run)
         return [departure.dock]
     if departure.manager:
         _leave_manager(departure.node, departure.manager, rollback, seconds, dry_run=dry_run)
         return [departure.dock]
-    return _leave_alone(departure.node, departure, force=force, dry_run=dry_run)
+    return _leave_without_manager(departure.node, departure, force=force, dry_run=dry_run)
 
 
 def _leave_manager(node: Node, manager: Node, rollback: Rollback, seconds: float, *, dry_run: bool) -> None:
@@ -147,7 +147,7 @@ def _has_left(node: Node) -> bool:
 
 def _remove(node: Node, manager: Node, *, dry_run: bool = False) -> None:
     """Remove a node that has left from the list of the manager."""
-    # With --force, because managers see only after some seconds that a node has left.
+    # With --force, because a manager notices only after some seconds that a node has left.
     line = manager.line("node", "rm", "--force", node.id)
     try:
         manager.run(line, dry_run=dry_run)
@@ -177,7 +177,7 @@ def _await_end_of_tasks(node: Node, manager: Node, seconds: float) -> None:
         )
 
 
-def _leave_alone(node: Node, departure: Departure, *, force: bool, dry_run: bool) -> list[Dock]:
+def _leave_without_manager(node: Node, departure: Departure, *, force: bool, dry_run: bool) -> list[Dock]:
     """Let a dock leave that no other dock manages: a worker whose manager is unknown, or the last manager."""
     if not node.is_manager:
         if not force:
@@ -185,7 +185,7 @@ def _leave_alone(node: Node, departure: Departure, *, force: bool, dry_run: bool
                 f"no dock is the manager of the swarm of {node.name}, so nothing moves its containers; register that "
                 f"manager as a dock, or leave all the same: swarm-docks --leave {node.name} --force"
             )
-        return _leave_behind(node, dry_run=dry_run)
+        return _leave_still_listed(node, dry_run=dry_run)
     listed, others = departure.listed, departure.others
     managers = [each for key, each in listed.items() if each.get("ManagerStatus") and key != node.id]
     if not listed and not force:
@@ -200,7 +200,7 @@ def _leave_alone(node: Node, departure: Departure, *, force: bool, dry_run: bool
             f"dock, or leave without its help: swarm-docks --leave {node.name} --force"
         )
     if managers:
-        return _leave_behind(node, dry_run=dry_run)
+        return _leave_still_listed(node, dry_run=dry_run)
     if not force:
         raise DockerutilsError(
             f"{node.name} is the last manager: without it the swarm ends, with its services; to end it, run: "
@@ -217,16 +217,16 @@ def _leave_alone(node: Node, departure: Departure, *, force: bool, dry_run: bool
     return [node.dock, *(each.dock for each in others)]
 
 
-def _leave_behind(node: Node, *, dry_run: bool) -> list[Dock]:
-    """Let a dock leave although a manager goes on listing it."""
+def _leave_still_listed(node: Node, *, dry_run: bool) -> list[Dock]:
+    """Let a dock leave that a manager still lists afterwards."""
     node.run(node.line("swarm", "leave", "--force"), dry_run=dry_run)
     if not dry_run:
         console.warn(COMMAND, f"the manager still lists {node.name}; run there: docker node rm --force {node.id}")
     return [node.dock]
 
 
-def _remove_absent(departure: Departure, *, force: bool, dry_run: bool) -> None:
-    """Remove a node that does not answer from the list of the manager, as soon as that sees it is down."""
+def _remove_unreachable(departure: Departure, *, force: bool, dry_run: bool) -> None:
+    """Remove a node that does not answer from the manager's list, as soon as the manager sees it as down."""
     manager, name = departure.manager, departure.dock.moniker
     assert manager
     console.warn(COMMAND, departure.reason)

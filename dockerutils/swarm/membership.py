@@ -1,4 +1,4 @@
-"""The place of docks in a swarm, from the output of probes that ask them over ssh."""
+"""The membership of docks in swarms, from the output of probes over ssh."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dockerutils.core import process
 from dockerutils.docks import remote
 from dockerutils.docks.records import Dock
 
-# What `docker info -f` answers, one word, which PROBE finds in the variable `answer` of `remote.find_docker`.
+# For `docker info -f`. The answer is one word, which PROBE finds in the variable `answer` of `remote.find_docker`.
 FORMAT = "{{.Swarm.LocalNodeState}},{{.Swarm.ControlAvailable}},{{.Swarm.NodeID}}"
 _INACTIVE, _ACTIVE = "inactive", "active"
-_SECONDS = 2  # for a manager to list its nodes, which takes long without a leader
+_SECONDS = 2  # for a manager to list its nodes; without a leader that takes long
 _NODES = 1000
 
 # Lines of sh. Only a manager is asked for more; like that of `remote.find_docker`, they have no `!`.
@@ -25,7 +25,7 @@ PROBE = (
 
 
 class Membership(NamedTuple):
-    """The place of a dock in its swarm: its `role`, manager or worker, and the id of its `node`.
+    """The membership of a dock in its swarm: its `role`, manager or worker, and the id of its `node`.
 
     `state` is active if it works. `availability` is active, pause or drain; None if no manager has answered.
     """
@@ -37,7 +37,7 @@ class Membership(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """The place in a table."""
+        """The membership in a table."""
         return ", ".join(filter(None, (self.role, self.availability if self.state == _ACTIVE else self.state)))
 
 
@@ -60,7 +60,7 @@ def completed(found: Membership | None, listed: Mapping[str, str]) -> Membership
 
 
 def members(docks: Sequence[Dock], seconds: float) -> list[Dock]:
-    """Return those of the docks that say in time that they are in a swarm."""
+    """Return the docks that answer in time that they are in a swarm."""
     line = remote.find_docker(f'info -f "{FORMAT}"') + '; printf "engine= %s \\n" "$answer"'
     answers = process.capture_within([remote.probe(dock, line, seconds) for dock in docks], seconds, lambda _: False)
     return [dock for dock, answer in zip(docks, answers, strict=True) if answer and read(answer.stdout)[0]]

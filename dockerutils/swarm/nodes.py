@@ -1,4 +1,4 @@
-"""The engines of docks as nodes of a swarm: what they say about it, and the commands that change it."""
+"""The engines of docks as nodes of a swarm: their state, and the commands that change it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 INACTIVE, ACTIVE, LOCKED = "inactive", "active", "locked"
 READY, DOWN = "ready", "down"  # of a node, as managers see it
 LABEL = "dock"  # of a node: the moniker of its dock
-# What a manager answers without a leader, and while it looks for one.
+# Errors of a manager without a leader, and of one that is electing it.
 _NO_LEADER = "does not have a leader|context deadline exceeded"
 _ID = r"[a-z0-9]{1,40}"
 _ADDRESS = r"[A-Za-z0-9_.:%\[\]-]{1,200}"
-_TICK = 0.2  # seconds between two questions
+_TICK = 0.2  # seconds between two polls
 
-# The address at which ssh arrived is the dock's own, also behind the address translation of a cloud.
+# The address at which ssh arrives is the dock's own, even behind network address translation.
 _ASK_FOR_ADDRESS = 'echo "dockerutils address $SSH_CONNECTION"'
 
 
@@ -62,7 +62,7 @@ class Node(NamedTuple):
     @property
     def id(self) -> str:
         """Its id in the swarm, "" for none."""
-        # It is printed in lines for the shell, as the address below.
+        # The engine says it, and it is printed in lines for the shell.
         found = str(self.swarm.get("NodeID") or "")
         return found if re.fullmatch(_ID, found) else ""
 
@@ -75,7 +75,7 @@ class Node(NamedTuple):
     def manager_address(self) -> str:
         """Where nodes reach the swarm: the address and port of this manager, or of a manager that this node knows."""
         known = self.swarm.get("RemoteManagers") or ()
-        # What an engine says is printed in a line for the shell.
+        # As the id.
         managers = {each["NodeID"]: each["Addr"] for each in known if re.fullmatch(_ADDRESS, str(each["Addr"]))}
         return str(managers.get(self.id) or next(iter(managers.values()), ""))
 
@@ -166,7 +166,7 @@ def listed(manager: Node) -> dict[str, dict[str, Any]]:
 
 
 def label(node: Mapping[str, Any]) -> str:
-    """Return the moniker of the dock that a node is, "" if nobody has noted it."""
+    """Return the moniker of a node's dock, "" if the node has no such label."""
     return str(node["Spec"].get("Labels", {}).get(LABEL) or "")
 
 
@@ -176,12 +176,12 @@ def host_name(node: Mapping[str, Any]) -> str:
 
 
 def names(found: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return what people call nodes, by id: the monikers of their docks, else their host names."""
+    """Return the names of nodes by id: the monikers of their docks, else their host names."""
     return {node["ID"]: label(node) or host_name(node) for node in found}
 
 
 def wait(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait until the condition is true, for some seconds at most; return whether it is."""
+    """Wait until the condition is true, at most for `seconds`; return whether it is."""
     deadline = time.monotonic() + seconds
     while not (is_met := condition()) and time.monotonic() < deadline:
         time.sleep(_TICK)

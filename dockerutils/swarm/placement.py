@@ -16,8 +16,8 @@ from dockerutils.swarm.nodes import Node
 def docks(manager: Dock, known: Sequence[Dock], children: Children) -> tuple[list[Dock], list[str]]:
     """Return the docks that are active nodes of a manager's swarm, and the names of active nodes that are down.
 
-    `known` are the registered docks. DockerutilsError if the dock is no manager, if an active node is none of the
-    docks, or if a dock does not answer.
+    `known` are the registered docks. DockerutilsError if the dock is not a manager, if an active node is not
+    one of the docks, or if a dock does not answer.
     """
     [here] = nodes.connect([manager], children)
     if not here.is_manager:
@@ -50,7 +50,7 @@ def _found(here: Node, ready: Mapping[str, Any], others: Sequence[Dock], childre
 
 
 def _about(unregistered: Sequence[Mapping[str, Any]]) -> str:
-    """Return what to do about nodes that are no docks."""
+    """Return what to do about nodes that are not docks."""
     names = [f"{nodes.host_name(each)} ({each['Status'].get('Addr') or 'without an address'})" for each in unregistered]
     name = shell_words.quote(nodes.host_name(unregistered[0]))
     return (

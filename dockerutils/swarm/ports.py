@@ -1,4 +1,4 @@
-"""The security groups of those docks of a swarm that are on AWS. Other docks have firewalls of their own."""
+"""The security groups of docks of a swarm that are on AWS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dockerutils.swarm.joining import COMMAND, PORTS
 
 
 def open_between(docks: Iterable[Dock], environ: Mapping[str, str], rollback: Rollback, *, dry_run: bool) -> None:
-    """Open the ports of a swarm between docks on AWS, if they are not; a dry run prints what that takes."""
+    """Open the ports of a swarm between docks on AWS, unless they are open; a dry run prints the calls."""
     for ec2, here in _regions(docks, environ):
         instances = list(ec2.instances([dock.instance_id or "" for dock in here]).values())
         if swarm_ports.in_several_networks(ec2, instances):
@@ -37,15 +37,15 @@ def private_address(dock: Dock, environ: Mapping[str, str]) -> str:
     return ""
 
 
-def close_behind(gone: Sequence[Dock], remaining: Iterable[Dock], environ: Mapping[str, str], *, dry_run: bool) -> None:
-    """Remove the rules of `open_between` for docks that have left; a warning says if AWS refuses that."""
+def close_after(gone: Sequence[Dock], remaining: Iterable[Dock], environ: Mapping[str, str], *, dry_run: bool) -> None:
+    """Remove the rules of `open_between` for docks that have left; warn if AWS refuses that."""
     if not any(dock.instance_id for dock in gone):
         return
     try:
         for ec2, here in _regions([*gone, *remaining], environ):
             found = ec2.instances([dock.instance_id or "" for dock in here])
             left = [found[dock.instance_id] for dock in gone if dock.instance_id in found]
-            rules = swarm_ports.ours(ec2, left, [each for each in found.values() if each not in left])
+            rules = swarm_ports.to_remove(ec2, left, [each for each in found.values() if each not in left])
             if dry_run:
                 for line in swarm_ports.lines(ec2, "revoke", rules):
                     print(line, flush=True)

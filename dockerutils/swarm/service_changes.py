@@ -1,6 +1,6 @@
-"""What differs between a service and what its section says, as options of `docker service update`.
+"""The difference between a service and its section, as options of `docker service update`.
 
-An option that is given again although nothing changes has no effect, so where both cannot be compared it is given.
+An option that changes nothing has no effect. So where the two cannot be compared, the option is given.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dockerutils.swarm.service_fields import Item, Spec, at
 from dockerutils.swarm.service_options import option
 
 _STAYS = {"health-start-interval"}  # docker has no way to unset it
-_NONE = ["NONE"]  # the health check of a service without one
+_NONE = ["NONE"]  # the health check of a service with --no-healthcheck
 
 _ADDED = {f"{name.partition(',')[0]}-{what}" for name in options.LISTED.split() for what in ("add", "rm")}
 UPDATE = Table("service update", SERVICE.valued | _ADDED | {"args"}, SERVICE.switches, {})

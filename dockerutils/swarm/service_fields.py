@@ -1,4 +1,4 @@
-"""Where the options of `docker service create` are in the description of a service, and how their texts are read.
+"""The fields that the options of `docker service create` set in a service, and how to read the values of options.
 
 The description: https://docs.docker.com/reference/api/engine/, ServiceSpec.
 """
@@ -16,7 +16,7 @@ Spec = Mapping[str, Any]
 
 
 def at(spec: Spec, path: str) -> Any:
-    """Return what is at a place in a description, None if nothing is there."""
+    """Return the value at a path in a description, None if there is none."""
     value: Any = spec
     for name in path.split("."):
         value = (value or {}).get(name)
@@ -41,13 +41,13 @@ def duration(text: str) -> int:
 
 
 def _bytes(text: str) -> int:
-    """Return the bytes of a size such as 512m, -1 if the text is none."""
+    """Return the bytes of a size such as 512m, -1 for another text."""
     size = sizes.parse(text)
     return -1 if size is None else int(size)
 
 
 def count(text: str) -> int:
-    """Return a whole number, -1 if the text is none."""
+    """Return a whole number, -1 for another text."""
     return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else -1
 
 
@@ -116,7 +116,7 @@ SCALARS = {
 
 
 class Item(NamedTuple):
-    """One of what an option lists: the key by which update knows it, what it is, and the text that removes it."""
+    """An item of an option that lists several: its key for docker, its content, and the text that removes it."""
 
     key: str
     content: object
@@ -164,7 +164,7 @@ def mount(text: str) -> Item:
 
 
 def filled(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a part of a description without what is not set, which the engine describes or leaves out."""
+    """Return a part of a description without empty values, which some engines leave out."""
     found = {name: filled(value) if isinstance(value, Mapping) else value for name, value in entry.items()}
     return {name: value for name, value in found.items() if value}
 

@@ -11,7 +11,7 @@ from dockerutils.docker import engine
 from dockerutils.docker.engine import Record
 from dockerutils.project.project import Project
 
-PROJECT, IMAGE = "dockerutils.project", "dockerutils.image"  # labels of our services
+PROJECT, IMAGE = "dockerutils.project", "dockerutils.image"  # labels of services, as those of runs
 HEADER = ("SERVICE", "IMAGE", "REPLICAS", "NODES", "RUNS", "FOLLOW ITS LOG")
 
 
@@ -29,7 +29,7 @@ class Service(NamedTuple):
 def of_project(project: Project) -> list[Service]:
     """Return the services of a project; none unless the engine is a manager of a swarm behind a Unix socket.
 
-    That of a docked shell is. Others are not asked: each question would take them a connection.
+    The engine of a docked shell is behind one. Others are not asked: each request would need a new connection.
     """
     socket = engine.local_socket(project.environ)
     if not (socket and engine.is_manager(socket, project.environ)):

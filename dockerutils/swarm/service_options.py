@@ -28,7 +28,7 @@ _RENAMED = {
     "label": "container-label", "cpus": "limit-cpu", "memory": "limit-memory", "memory-reservation": "reserve-memory",
     "pids-limit": "limit-pids", "net": "network",
 }  # fmt: skip
-# These are about the client, or about one container, and a service is the same without them.
+# These are about the client, or about one container: they make no difference to a service.
 _DROPPED = set("attach detach detach-keys disable-content-trust interactive name pull quiet rm sig-proxy tty".split())
 _ADVICE = {
     "env-file": "write the variables in a section, and name it with the key env",
@@ -194,7 +194,7 @@ def _platform(value: str) -> Iterator[Option]:
 
 
 def _entrypoint(value: str) -> Iterator[Option]:
-    # A service takes words here, as a shell does, and docker run takes one program.
+    # A service splits the value into words as a shell does; docker run takes it as one program.
     yield option("entrypoint", value if isinstance(value, shell_words.Word) else shell_words.quote(value))
 
 

@@ -12,8 +12,8 @@ from dockerutils.core.progress import Lines
 from dockerutils.docker.api import Api
 from dockerutils.swarm import nodes
 
-TICK = 0.25  # seconds between two looks
-# Seconds that a task waits for a node before that counts as a failure; the failures of one replica that end our wait.
+TICK = 0.25  # seconds between two polls
+# Seconds that a task can wait for a node; failures of one replica after which the service counts as failed.
 PATIENCE, FAILURES = 10.0, 3
 
 _NO_IMAGE = "no such image"
@@ -48,7 +48,7 @@ class _State(NamedTuple):
     """A service at one moment.
 
     `update` is the state of its update, "" for none. `tasks` are those that should run, of which `running` replicas
-    run, and `waiting` find no node. `failed` are those that failed since we wait.
+    run, and `waiting` find no node. `failed` are those that failed since the wait began.
     """
 
     update: str
@@ -61,10 +61,10 @@ class _State(NamedTuple):
 def converge(api: Api, goal: Goal) -> list[str]:
     """Wait for a service and return the names of the nodes where it runs.
 
-    DockerutilsError says why it does not get there: its tasks fail or find no node, or its update was rolled back.
+    DockerutilsError says why that fails: its tasks fail or find no node, or its update was rolled back.
     """
     lines = Lines()
-    complete = blocked = 0.0  # since when
+    complete = blocked = 0.0  # the times when these states began
     try:
         while True:
             state, now = _look(api, goal), time.monotonic()
@@ -124,9 +124,9 @@ def _reason(api: Api, goal: Goal, state: _State) -> tuple[str, str]:
     if not state.failed:
         return "docker does not say why", f"see docker service ps --no-trunc {goal.name}"
     names = nodes.names(api.nodes())
-    lacking = [each for each in state.failed if _NO_IMAGE in _error(each)]
-    if lacking:
-        places = sorted({names.get(each.get("NodeID", ""), "unknown") for each in lacking})
+    without = [each for each in state.failed if _NO_IMAGE in _error(each)]
+    if without:
+        places = sorted({names.get(each.get("NodeID", ""), "unknown") for each in without})
         problem = f"node {places[0]} does" if len(places) == 1 else f"nodes {' and '.join(places)} do"
         return f"{problem} not have the image", goal.missing
     last = max(state.failed, key=lambda each: str(each["CreatedAt"]))

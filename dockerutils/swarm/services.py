@@ -32,7 +32,7 @@ _LONGEST_TAG = 120
 _SECOND = 10**9
 _MONITOR = "5s"  # docker's default
 
-# The keys of a section whose options a service gets, in the order in which an error looks for its place.
+# The keys of a section that a service reads, in the order in which an error looks for the place of an option.
 _KEYS = ("environment", "gpu", "volumes", "ports", "args", "init")
 
 
@@ -182,7 +182,7 @@ def _wanted(manager: Api, project: Project, image: Image, run: invocation.Run, r
 
 
 def _policy(given: Sequence[Option]) -> list[Option]:
-    """Return how docker updates the service, unless the options say that.
+    """Return the update policy of the service, without the parts that the options set.
 
     A replica that publishes a port of its host has to stop before the next one can start there. Without a delay docker
     can stop the next replica before it notices that the one before has failed.
@@ -199,7 +199,7 @@ def _policy(given: Sequence[Option]) -> list[Option]:
 
 
 def _refusing(settings: Settings, given: Sequence[str]) -> service_options.Refuse:
-    """Return what makes the error for an option of `docker run`: it names the option's place."""
+    """Return a function that makes the error for an option of `docker run`, with the place of the option."""
 
     def refuse(each: Option, advice: str) -> UserError:
         if each in options.parse(given, RUN):
@@ -291,7 +291,7 @@ def _create(name: str, wanted: Wanted, request: Request, source: _Source) -> Com
 
 
 def _update(before: Mapping[str, Any], wanted: Wanted, request: Request, source: _Source) -> Command | None:
-    """Return the command that makes a service what is wanted, None if it is."""
+    """Return the command that updates a service as wanted, None if nothing changes."""
     spec = before["Spec"]
     words, env = invocation.by_name(service_changes.changes(spec, wanted), UPDATE, "env-add")
     # Only docker knows whether a registry has another image for the same name.

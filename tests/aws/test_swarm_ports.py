@@ -55,8 +55,8 @@ def test_one_group_admits_itself(ec2, client) -> None:
     swarm_ports.admit(ec2, rules, rollback)
     assert swarm_ports.missing(ec2, instances) == {}
     # One that leaves takes no rule along that the others need; the last ones do.
-    assert swarm_ports.ours(ec2, instances[:1], instances[1:]) == {}
-    assert _opened(swarm_ports.ours(ec2, instances, [])) == {group: {port: [group] for port in PORTS}}
+    assert swarm_ports.to_remove(ec2, instances[:1], instances[1:]) == {}
+    assert _opened(swarm_ports.to_remove(ec2, instances, [])) == {group: {port: [group] for port in PORTS}}
     rollback.run("test", "undone")
     assert _opened(swarm_ports.missing(ec2, instances)) == {group: {port: [group] for port in PORTS}}
 
@@ -80,8 +80,8 @@ def test_only_what_is_missing_is_opened(ec2, client) -> None:
     assert _opened(rules) == {group: {("tcp", 7946): [other]}}
     swarm_ports.admit(ec2, rules, Rollback())
     # Rules of others stay.
-    assert _opened(swarm_ports.ours(ec2, instances[1:], instances[:1])) == {group: {("tcp", 7946): [other]}}
-    swarm_ports.revoke(ec2, swarm_ports.ours(ec2, instances[1:], instances[:1]))
+    assert _opened(swarm_ports.to_remove(ec2, instances[1:], instances[:1])) == {group: {("tcp", 7946): [other]}}
+    swarm_ports.revoke(ec2, swarm_ports.to_remove(ec2, instances[1:], instances[:1]))
     assert _opened(swarm_ports.missing(ec2, instances)) == {group: {("tcp", 7946): [other]}}
 
 

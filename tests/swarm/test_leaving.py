@@ -84,7 +84,7 @@ def test_what_an_engine_refuses_is_one_line(error, message) -> None:
     ],
 )
 def test_a_node_is_known_by_its_label_else_by_address_or_host_name(node, is_it) -> None:
-    assert leaving._is(DOCK, {"ID": "x", **node}) is is_it
+    assert leaving._is_dock(DOCK, {"ID": "x", **node}) is is_it
 
 
 def test_a_dock_that_has_left_and_is_still_listed(monkeypatch) -> None:
