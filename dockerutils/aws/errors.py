@@ -44,7 +44,7 @@ def _refusal(error: Any) -> str:
     code, message = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
     remedy = next((remedy for pattern, remedy in _CODES.items() if re.match(pattern, code)), _FIX)
     if error.operation_name == "StartInstances" and re.match(_CAPACITY, code):
-        remedy = "AWS has no such machine free in the dock's zone; try again later"
+        remedy = "AWS has no free machine of this type in the dock's zone; try again later"
     message = re.sub(r"\s*Encoded authorization failure message: \S+", "", message)
     return f"AWS refused {error.operation_name}: {message.rstrip('.') or 'no reason given'} ({code}); {remedy}"
 

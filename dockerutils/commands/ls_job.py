@@ -77,7 +77,7 @@ def _failure(job: Job) -> str:
         return f"job {job.name} failed; to read its log, run: ls-job {job.id} --logs"
     return (
         f"{job.counts.get(states.FAILED, 0)} of the {job.size} shards of job {job.name} failed; to read the log of the "
-        f"first, run: ls-job {job.id} --logs; to run them again: submit-image --retry {job.id}"
+        f"first one: ls-job {job.id} --logs; to run them again: submit-image --retry {job.id}"
     )
 
 
@@ -89,7 +89,7 @@ def _check(args: argparse.Namespace) -> None:
     if option and args.job is None:
         raise UserError(f"--{option} needs a job; write its name or id, which ls-job lists")
     if args.logs and (args.watch or args.json):
-        raise UserError(f"--logs does not go with --{'watch' if args.watch else 'json'}; leave one out")
+        raise UserError(f"--logs cannot be used with --{'watch' if args.watch else 'json'}; leave one out")
 
 
 def _list(args: argparse.Namespace, session: Session) -> None:
@@ -108,7 +108,7 @@ def _list(args: argparse.Namespace, session: Session) -> None:
     header = (*_HEADER, "QUEUE") if several else _HEADER
     print(console.table(header, [(*_cells(job, now), job.queue)[: len(header)] for job in jobs]))
     if not jobs:
-        older = "no jobs" if args.all else "no jobs of the last day; for older ones, run: ls-job --all"
+        older = "no jobs" if args.all else "no jobs in the last day; for older ones, run: ls-job --all"
         console.note(_COMMAND, f"{', '.join(names)}: {older}")
 
 

@@ -13,19 +13,19 @@ from dockerutils.core.process.children import spawn_detached
 from dockerutils.docks import inventory, ssh_config
 from dockerutils.docks.records import Dock
 
-# Begins the message, one line, that names a process that uses the socket and its SSH_AUTH_SOCK; then the answer to it.
+# The first word of the message, one line, with a process that uses the socket and its SSH_AUTH_SOCK; and the answer.
 HELLO, WELCOME = b"dockerutils ", b"dockerutils welcomes\n"
 
 LOCK = "dock.sockets.lock"
 
 # The longest path of a socket, in bytes.
 _LONGEST = (104 if sys.platform == "darwin" else 108) - 1
-_ANSWER = 2.0  # seconds for the process that listens to answer
+_ANSWER = 2.0  # seconds for the listening process to answer
 _BACKLOG = 512
 
 
 def path(dock: Dock, home: str) -> str | None:
-    """Return the path of the socket; None if it is no valid path of a socket, or ssh shares no connection."""
+    """Return the path of the socket; None if it is too long for a socket, or ssh shares no connection."""
     found = os.path.join(home, ".docker", f"{dock.host}.sock")
     is_valid = len(os.fsencode(found)) <= _LONGEST and found.isprintable() and not set(found) & set(":%?#")
     return found if is_valid and ssh_config.socket(dock, home) else None
@@ -34,7 +34,7 @@ def path(dock: Dock, home: str) -> str | None:
 def ensure(dock: Dock, home: str, user: int) -> str:
     """Return the engine of a dock as a value of DOCKER_HOST, and make sure that its socket accepts connections.
 
-    It does not connect to the dock. The socket stays while the process `user` runs. Where there can be no socket, the
+    It does not connect to the dock. The socket stays while the process `user` runs. If there can be no socket, the
     value is `ssh://dock-…`.
     """
     found = path(dock, home)
@@ -50,7 +50,7 @@ def ensure(dock: Dock, home: str, user: int) -> str:
 
 
 def _is_served(path: str, user: int) -> bool:
-    """Return whether a process listens, and tell it of another user."""
+    """Return whether a process listens, and register a user with it."""
     import socket  # late: only docked shells need it
 
     try:

@@ -1,10 +1,10 @@
 """The process behind the socket of a dock's engine: `python -m dockerutils.docks.proxy MONIKER DESCRIPTOR USER`.
 
-It passes each connection on to the engine, and logs in to the dock again if the connection there has ended, or does not
-answer. So docker finds the engine again after the computer was asleep, or the network has changed.
+It passes each connection on to the engine. If the connection to the dock has ended or does not answer, it logs in
+again. So docker finds the engine again after the computer was asleep, or the network has changed.
 
-A request that was not answered is sent again over the new connection if it only reads (GET, HEAD), as the first one of
-docker does. Others are refused with a message.
+An unanswered request that only reads (GET, HEAD), such as docker's first one, is sent again over the new connection.
+Other requests are refused with a message.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dockerutils.docks.tunnel import Channel, Tunnel
 
 # Seconds between two looks at who uses the socket, and at the environments of all processes.
 _TICK, _LONG_TICK = 2.0, 60.0
-# Seconds for the engine to answer before its connection is checked: docker gives up its first request after two.
+# Seconds without an answer before the connection is checked; docker gives up its first request after two.
 _PATIENCE = 1.5
 # Seconds for a client to read a refusal.
 _READ = 3.0
@@ -35,7 +35,7 @@ _FILES = 8192  # open ones: a connection takes two, and one of ssh's
 
 
 class Proxy:
-    """What listens at a socket, while the processes `users` run or something is connected."""
+    """A server at a socket; it runs while the processes `users` run or a client is connected."""
 
     def __init__(self, moniker: str, listener: socket.socket, users: set[int]) -> None:
         self._moniker = moniker
@@ -59,7 +59,7 @@ class Proxy:
                 if not self._is_used() and self._withdraw():
                     break
                 looked = time.monotonic()
-            with suppress(OSError):  # nobody came, or too many files are open
+            with suppress(OSError):  # no client, or too many open files
                 client = self._listener.accept()[0]
                 client.settimeout(None)
                 threading.Thread(target=self._attend, args=(client,), daemon=True).start()
@@ -86,7 +86,7 @@ class Proxy:
             return False
 
     def _withdraw(self) -> bool:
-        """Remove the socket, unless somebody has come meanwhile; nobody comes to one that was removed or replaced."""
+        """Remove the socket, unless a client has connected meanwhile; nobody connects to a removed or replaced one."""
         if not self._is_ours():
             return True
         with inventory.locked(self._home, engine_socket.LOCK):
@@ -112,7 +112,7 @@ class Proxy:
                 self._connected -= 1
 
     def _welcome(self, client: socket.socket, hello: bytes) -> None:
-        """Note another user, whose ssh-agent is the one that is used from now on."""
+        """Add a user; its ssh-agent is used from now on."""
         _, user, agent = hello.decode().rstrip("\n").split(" ", 2)
         self._users.add(int(user))
         if agent:
@@ -137,7 +137,7 @@ class Proxy:
 
 
 class _Exchange:
-    """The connection of a client: `request` is what it has sent before the engine's first answer."""
+    """The connection of a client: `request` has the bytes sent before the engine's first answer."""
 
     def __init__(self, client: socket.socket, request: bytes, tunnel: Tunnel) -> None:
         self.is_over = False
@@ -149,7 +149,7 @@ class _Exchange:
         self._has_closed = False
 
     def run(self, channel: Channel) -> None:
-        """Pass everything on over a channel, to the end, unless it fails before the first answer."""
+        """Pass everything on over a channel until the end, unless it fails before the first answer."""
         self._attempts += 1
         answer = self._first_answer(channel)
         if answer or self._has_closed or len(self._request) > _KEPT:
@@ -174,7 +174,7 @@ class _Exchange:
             stream.sendall(self._request)
             ready.register(stream, selectors.EVENT_READ)
             ready.register(self._client, selectors.EVENT_READ)
-            # What cannot be repeated waits until ssh finds the connection dead: the engine can be just slow.
+            # Other requests wait until ssh finds the connection dead: perhaps the engine is only slow.
             limit = _PATIENCE if self._is_repeatable else None
             while len(self._request) <= _KEPT:
                 events = {key.fileobj for key, _ in ready.select(limit)}
@@ -224,7 +224,7 @@ def _pass(source: socket.socket, destination: socket.socket) -> None:
 
 
 def _refuse(client: socket.socket, message: str) -> None:
-    """Answer as the engine does when it cannot do something: docker prints the message."""
+    """Answer with an error in the format of the engine, so that docker prints the message."""
     import json  # late: most requests are answered by the engine
 
     body = json.dumps({"message": f"dockerutils: {message}"}).encode()
@@ -232,7 +232,7 @@ def _refuse(client: socket.socket, message: str) -> None:
     client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     client.shutdown(socket.SHUT_WR)
     client.settimeout(_READ)
-    while client.recv(_CHUNK):  # closing it with a request unread would take the answer back
+    while client.recv(_CHUNK):  # closing it before the request is read would discard the answer
         pass
 
 
@@ -259,14 +259,14 @@ def _is_in_environment(path: str) -> bool:
 
 
 def main(moniker: str, descriptor: str, user: str) -> None:
-    """Serve the listening socket with this descriptor while the process `user` runs, and those that say hello."""
+    """Serve the listening socket with this descriptor while the process `user`, or one that said hello, is running."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    # Of the shell that started this; the ssh connections that it starts outlive it.
+    # With it, the ssh connections that are started here, and outlive the shell, would count as users of the socket.
     os.environ.pop("DOCKER_HOST", None)
     threading.stack_size(_STACK)
     Proxy(moniker, socket.socket(fileno=int(descriptor)), {int(user)}).serve()

@@ -159,7 +159,8 @@ def _up(copy: Copy, options: Options, run: Run | None) -> None:
     if pending and state.origin == copy_state.origin(project.root):
         names = ", ".join(pending)
         console.note(
-            "sync", f"the files that {names} wrote on dock {copy.dock.moniker} come first: they were not synced down"
+            "sync",
+            f"first fetching the files that {names} wrote on dock {copy.dock.moniker}: they were not synced down",
         )
         _down(copy, state, Options(dry_run=options.dry_run), to_stderr=automatic)
     version = _version_file(project)

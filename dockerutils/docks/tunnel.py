@@ -23,7 +23,7 @@ from dockerutils.docks.remote import RemoteHost
 
 # Seconds: for the login and the question; for ssh to open the forward, and the engine to answer there; for a ping.
 _LOGIN, _OPEN, PING = 60.0, 10.0, 3.0
-# Seconds that an unused channel stays open, and after which a failure is slow: for as long others get it too.
+# Seconds that an unused channel stays open; seconds after which a failure counts as slow, and is shared with others.
 _SPARE, _FAILED = 60.0, 2.0
 _PING = b"GET /_ping HTTP/1.0\r\n\r\n"
 
@@ -51,7 +51,7 @@ class Channel:
         self._child = child
 
     def answers(self, seconds: float) -> bool:
-        """Return whether the engine answers a ping in time; the channel is of no other use then."""
+        """Return whether the engine answers a ping in time; the channel cannot be used for anything else afterwards."""
         try:
             self.stream.settimeout(seconds)
             self.stream.sendall(_PING)
@@ -88,7 +88,7 @@ class _Forward(NamedTuple):
     there: str
 
     def connect(self) -> Channel:
-        """Return a channel; OSError if ssh listens no more."""
+        """Return a channel; OSError if ssh no longer listens."""
         stream = socket.socket(socket.AF_UNIX)
         try:
             stream.connect(self.here)
@@ -106,7 +106,7 @@ class _Forward(NamedTuple):
         return False
 
     def close(self) -> None:
-        """Have ssh listen no more."""
+        """Stop ssh from listening."""
         if self.host.is_connected:
             self._control("cancel")
         with suppress(FileNotFoundError):
@@ -135,11 +135,11 @@ class _Sessions(NamedTuple):
                 raise
 
     def close(self) -> None:
-        """Do nothing: the channels are all that there is."""
+        """Do nothing: there are only the channels."""
 
 
 class Tunnel:
-    """The way to the engine of a dock, for several threads. A new one is found when it fails."""
+    """The way to the engine of a dock, for several threads. If it fails, a new one is found."""
 
     def __init__(self, moniker: str, home: str) -> None:
         self._moniker = moniker
@@ -159,7 +159,7 @@ class Tunnel:
             if self._record and self._record[1] != _state(self._record[0]):
                 self._give_up()  # the dock has another address now
             channel = self._take_spare() or self._connect(asked)
-            if isinstance(channel.way, _Forward):  # the next one is open then when it is needed, a round trip earlier
+            if isinstance(channel.way, _Forward):  # opens the next channel in advance, which saves a round trip
                 with suppress(OSError):
                     self._spare, self._spare_since = channel.way.connect(), time.monotonic()
             return channel
@@ -185,7 +185,7 @@ class Tunnel:
             return True
 
     def tidy(self) -> None:
-        """Close the spare channel if nobody used it for some time: until then the connection counts as used."""
+        """Close the spare channel if it was not used for some time; an open one counts as use of the connection."""
         if time.monotonic() - self._spare_since > _SPARE and self._lock.acquire(blocking=False):
             try:
                 self._drop_spare()
@@ -215,7 +215,7 @@ class Tunnel:
         self._way = None
 
     def _connect(self, asked: float) -> Channel:
-        """Return a new channel, also over a new way. Who has asked before a failure gets the same one."""
+        """Return a new channel, over a new way if necessary. Callers that asked before a failure share the result."""
         if self._way:
             with suppress(OSError):
                 return self._way.connect()

@@ -1,4 +1,4 @@
-"""Attach to a run on the dock of the shell: its log, its exit status, and in the end its files."""
+"""Attach to a run on the dock of the shell: show its log, return its exit status, and fetch its files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def attach(project: Project, image: str, container: str | None, tail: str | None
 def _follow(command: Command, run: Run, image: str, moniker: str) -> int | None:
     """Show the log until the container ends, and return its exit status, None if it has been removed.
 
-    CommandFailed if it goes on, because the connection ended.
+    CommandFailed if the connection ended and the container still runs.
     """
     is_complete = True
     with children() as family:
@@ -51,7 +51,7 @@ def _follow(command: Command, run: Run, image: str, moniker: str) -> int | None:
         try:
             process.run(command)
         except KeyboardInterrupt:
-            console.note(_COMMAND, f"{run.container} goes on; run attach-image {image} again to see more")
+            console.note(_COMMAND, f"{run.container} is still running; to follow it again, run: attach-image {image}")
             raise
         except CommandFailed:
             is_complete = False
@@ -63,7 +63,8 @@ def _follow(command: Command, run: Run, image: str, moniker: str) -> int | None:
             status = waiting.finish().decode(errors="replace").strip()
             return int(status) if status.isdecimal() else None
     raise CommandFailed(
-        1, f"the connection to dock {moniker} ended, and the run goes on there; run attach-image {image} again"
+        1,
+        f"the connection to dock {moniker} ended, but the run continues; to follow it again, run: attach-image {image}",
     )
 
 
@@ -76,7 +77,8 @@ def _chosen(project: Project, moniker: str, image: str, container: str | None) -
     if not found:
         what = f"{image} with the name {container}" if container else image
         raise DockerutilsError(
-            f"dock {moniker} has no run of {what}; ls-image lists the runs, and run-image {image} -k --sync starts one"
+            f"dock {moniker} has no run of {what}; to list the runs, run: ls-image; to start one, "
+            f"run: run-image {image} -k --sync"
         )
     here = copy_state.origin(project.root)
     first = min(found, key=lambda run: (run.origin != here, not run.is_running))

@@ -1,4 +1,4 @@
-"""An image and its section as values for schedulers that dockerutils does not drive."""
+"""Export an image and its section as values for other schedulers, such as Kubernetes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _variables(project: Project, image: Image, environment: Sequence[str]) -> di
 
 
 def _published(project: Project, image: Image) -> str:
-    """Return `<repository>@sha256:...` of what the engine has and the registry of the section got."""
+    """Return `<repository>@sha256:...` of the image on this engine, as it was pushed to the section's registry."""
     known = engine.inspect([image.reference]).get(image.reference, {}).get("RepoDigests") or []
     for pattern in _repositories(project, image):
         for each in known:

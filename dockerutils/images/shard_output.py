@@ -19,7 +19,7 @@ from dockerutils.images.build_output import PrefixedLines, last_line
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_TAIL = 4096  # bytes of the end of the output of each shard that are kept
+_TAIL = 4096  # bytes that are kept of the end of each shard's output
 _SHOWN = 10  # lines of a shard that has failed, on a terminal
 _TOTAL = "total"  # the key of the line with the numbers of shards
 
@@ -94,7 +94,7 @@ class Results:
 class LiveShards:
     """A line with the numbers of shards, and one per running shard with its last line of output.
 
-    When a shard fails, the end of its output is printed. What shards write to stdout is printed if that is no terminal.
+    When a shard fails, the end of its output is printed. The stdout of shards is printed if stdout is not a terminal.
     """
 
     def __init__(self, total: int) -> None:

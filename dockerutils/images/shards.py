@@ -31,10 +31,10 @@ _ALONE = {"detach": "-d", "interactive": "-i", "tty": "-t"}
 
 
 class Shards(NamedTuple):
-    """What to run: the number of all shards, the indices of those that run, and how many at the same time.
+    """The shards to run: the number of all shards, the indices of those that run, and how many at the same time.
 
-    `logs` is the directory of the logs, None for one of its own. `again` returns the command line that runs some of the
-    shards again, from a list of them. `at_once` is None for the default of builds.
+    `logs` is the directory of the logs, None for a new one. `again` returns the command line that runs the shards of a
+    list again. `at_once` is None for the default of builds.
     """
 
     size: int
@@ -52,7 +52,7 @@ def parse_list(text: str, size: int) -> list[int]:
 
 
 def require_sense(run: invocation.Run, given: Sequence[str]) -> None:
-    """Raise UserError if options make no sense for several containers that run to their end.
+    """Raise UserError for options that make no sense for several containers that run to their end.
 
     `given` are the options of docker run on the command line.
     """
@@ -79,10 +79,10 @@ def require_sense(run: invocation.Run, given: Sequence[str]) -> None:
 
 
 def start(project: Project, run: invocation.Run, shards: Shards, *, dry_run: bool = False) -> None:
-    """Run the shards, each in a container, and write what each one prints to a log.
+    """Run the shards, each in a container with a log of its output.
 
-    A shard that fails does not stop the others, unless docker cannot start the first ones. CommandFailed has the number
-    of shards that did not succeed as its status, at most COUNTED + 1. An interruption removes the containers.
+    A failed shard does not stop the others, unless docker cannot start the first ones. The status of CommandFailed is
+    the number of shards that did not succeed, at most COUNTED + 1. An interruption removes the containers.
     """
     run = run._replace(interactive=[], remove=True)
     commands = {index: _command(project, run, shards, index) for index in shards.indices}
@@ -122,7 +122,7 @@ def _run(commands: dict[int, Command], at_once: int, results: Results) -> None:
 
 
 def _report(results: Results, shards: Shards) -> None:
-    """Say how the shards have ended; CommandFailed if not all of them have succeeded."""
+    """Print how the shards ended; CommandFailed if some did not succeed."""
     left = len(shards.indices) - len(results.succeeded)
     if not left:
         console.note("run-image", f"{_count(len(results.succeeded))} succeeded in {results.seconds:.1f} s")

@@ -1,4 +1,4 @@
-"""The image of a job, in a registry that AWS Batch reaches, by its digest."""
+"""The image of a job: publish it to a registry that AWS Batch reaches, and name it by digest."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from dockerutils.project.project import Image, Project
 
 
 def published(project: Project, image: Image, reads: Session, writes: Session, warn: push.Warn) -> tuple[str, str]:
-    """Publish an image unless the registry has it; return `<repository>@sha256:...`, and its architecture.
+    """Publish an image if the registry does not have it; return `<repository>@sha256:...` and the architecture.
 
-    If `writes` is a dry run that would publish it, the digest is a variable that a printed line sets. The registry is
-    that of publication_tag, or ECR. DockerutilsError if the engine does not have the image.
+    In a dry run that would publish it, the digest is a variable that a printed line sets. The registry is that of
+    publication_tag, or ECR. DockerutilsError if the engine does not have the image.
     """
     form = publication.form(project, image, None)
     publication.require(project, image, form)

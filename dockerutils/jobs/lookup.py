@@ -29,7 +29,7 @@ def short(job: Job) -> str:
 
 
 def queue_names(given: str | None, environ: Mapping[str, str]) -> list[str]:
-    """Return the queues to look at: that of --queue, all those of the project here, or that of the variable."""
+    """Return the queues to search: that of --queue, else all queues of this project, else that of the variable."""
     named = [] if given else _of_project(environ)
     return named or [queues.name(given, None, environ)]
 

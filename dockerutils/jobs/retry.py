@@ -1,4 +1,4 @@
-"""Submit again the shards of a job that failed."""
+"""Run the failed shards of a job again."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def parameters(session: Session, identity: str) -> tuple[dict[str, Any], int]:
         command = shards.wrapped
         if sum(map(len, command)) > _LONGEST:
             raise DockerutilsError(
-                f"{len(failed)} shards of {identity} failed, whose list is too long for one job; submit the image again"
+                f"the list of the {len(failed)} failed shards of {identity} is too long for one job; "
+                "submit the image again"
             )
     again |= submission.overrides(command, job["container"].get("resourceRequirements") or ())
     return again, len(failed)
@@ -74,18 +75,20 @@ def _command_for_sh(image: str, command: Sequence[str]) -> list[str]:
     """Return the command of an image's container; DockerutilsError if the image cannot run SCRIPT."""
     record = engine.inspect_one(image)
     if record is None:
-        raise DockerutilsError(f"this engine does not have {image}, to see whether it has sh; run: docker pull {image}")
+        raise DockerutilsError(
+            f"this engine does not have {image}, so its ENTRYPOINT is unknown; run: docker pull {image}"
+        )
     config = record.get("Config") or {}
     entry = config.get("Entrypoint") or []
     advice = "submit the image again"
     if entry and entry[0].rpartition("/")[2] not in _PASSING:
         raise DockerutilsError(
-            f"a retry of some shards runs sh, and {image} has the ENTRYPOINT {' '.join(entry)}; {advice}, or make it "
+            f"a retry of single shards runs sh, but {image} has the ENTRYPOINT {' '.join(entry)}; {advice}, or make it "
             "the CMD"
         )
     probe = ["docker", "run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c", ":"]
     if process.capture(probe).status:
-        raise DockerutilsError(f"a retry of some shards runs sh, and {image} has none; {advice}, or add sh to it")
+        raise DockerutilsError(f"a retry of single shards runs sh, which {image} does not have; {advice}, or add sh")
     found = [*(command or config.get("Cmd") or ())]
     if not found:
         raise DockerutilsError(f"{image} has no command to run; {advice} with one")

@@ -49,7 +49,7 @@ _NOT_THERE = "COPY it in the Dockerfile, or mount an EFS file system: -v fs-...:
 
 
 class Section(NamedTuple):
-    """The properties that a section gives a job, and the error for each of them that Fargate does not have."""
+    """The properties of a job, and an error for each property that Fargate does not support."""
 
     properties: dict[str, Any]
     resources: Resources
@@ -187,17 +187,17 @@ class _Reader:
         self._add(_Mount(source, path, read_only, fields.get("volume-subpath", "")))
 
     def _add(self, mount: _Mount) -> None:
-        """Add a mount if Batch can have it."""
+        """Add a mount if Batch supports it."""
         source = mount.source
         if source.startswith("/"):
             for directory, whose in ((self._project.root, "this project"), (os.path.expanduser("~"), "your home")):
                 if f"{os.path.normpath(source)}/".startswith(f"{directory}/"):
-                    raise self.key.error(f"the machines of AWS Batch do not have {source}, of {whose}; {_NOT_THERE}")
-            fault = f"Fargate has no paths of the machine such as {source}; use a queue on EC2, or EFS"
+                    raise self.key.error(f"the machines of AWS Batch do not have {source} of {whose}; {_NOT_THERE}")
+            fault = f"Fargate cannot mount host paths such as {source}; use a queue on EC2, or EFS"
             self.not_on_fargate.append(self.key.describe(fault))
         elif not re.fullmatch(_EFS, source):
             what = f"the volume {source}" if source else f"a volume for {mount.path}"
-            what = f"{source}, of this project" if source.startswith(".") else what
+            what = f"{source} of this project" if source.startswith(".") else what
             raise self.key.error(f"the machines of AWS Batch do not have {what}; {_NOT_THERE}")
         self.mounts.append(mount)
 

@@ -1,4 +1,4 @@
-"""The numbers of shards in a job that runs some shards of an earlier one again.
+"""The original numbers of shards in a job that runs failed shards of an earlier job again.
 
 AWS Batch sets AWS_BATCH_JOB_ARRAY_INDEX itself, from 0, and a job cannot override it. So the command of the new job is
 a line of `sh` that gets the list of the original shards, replaces the variable, and becomes the original command.

@@ -63,7 +63,7 @@ class Job(NamedTuple):
 
     @property
     def cause(self) -> str:
-        """Why it is in this state: the reason of its container if there is one, which says more."""
+        """Why it is in this state: preferably the reason of its container, which says more."""
         return self.detail or self.reason
 
 
@@ -73,7 +73,7 @@ def describe(session: Session, job: str) -> Job:
 
 
 def record(session: Session, job: str) -> dict[str, Any]:
-    """Return all that DescribeJobs has of a job; DockerutilsError if AWS does not know it."""
+    """Return the answer of DescribeJobs for a job; DockerutilsError if AWS does not know it."""
     found = next((each for each in _records(session, [job]) if each["jobId"] == job), None)
     if found is None:
         raise DockerutilsError(
@@ -83,7 +83,7 @@ def record(session: Session, job: str) -> dict[str, Any]:
 
 
 def described(session: Session, jobs: Sequence[str]) -> dict[str, Job]:
-    """Return those of the jobs that AWS knows, by id."""
+    """Return the jobs that AWS knows, by id."""
     found: dict[str, Job] = {}
     for start in range(0, len(jobs), _MOST):
         found |= {each["jobId"]: _job(each) for each in _records(session, jobs[start : start + _MOST])}

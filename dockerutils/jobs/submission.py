@@ -100,7 +100,7 @@ def check(section: Section, queue: Queue, place: str) -> None:
 def register(reads: Session, writes: Session, wanted: Mapping[str, Any]) -> str:
     """Return the ARN of an active definition that is the same as `wanted`; register a new one if there is none.
 
-    In a dry run it is a variable that the printed line sets.
+    In a dry run, the ARN is a variable that the printed line sets.
     """
     parameters = {"jobDefinitionName": wanted["jobDefinitionName"], "status": "ACTIVE"}
     known = reads.call(Call("batch", "describe-job-definitions", parameters, query="jobDefinitions")) or []

@@ -223,7 +223,7 @@ class Client:
             return Refused(f"{host} refuses the login for {self._host} ({status}); {remedy}")
         if status in _REFUSED:
             whose = "with this login" if self._login else "without a login"
-            return Refused(f"{self._host} shows no {self._name} {whose} ({status}); correct the name, or {remedy}")
+            return Refused(f"{self._host} does not show {self._name} {whose} ({status}); correct the name, or {remedy}")
         if status == NOT_FOUND:
             return DockerutilsError(
                 f"{self._host} has no {self._name} (404); correct the name, or publish the image first"

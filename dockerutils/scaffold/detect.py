@@ -167,7 +167,7 @@ def python(texts: Mapping[str, str]) -> Python:
         if supported:
             return Python(supported[-1], f"{reason}, and this is the newest that it allows")
         return Python(_PREFERRED, f"{reason}, which allows no Python from {_PYTHONS[0]} to {_PYTHONS[-1]}")
-    return Python(_PREFERRED, "the project sets no requires-python, so any other version will do, too")
+    return Python(_PREFERRED, "the project sets no requires-python, so any version works")
 
 
 def _is_supported(version: str, specification: str) -> bool:
@@ -199,7 +199,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _has_dependencies(data: Metadata) -> bool:
-    """Return whether the metadata say what the project needs, or what builds it."""
+    """Return whether the metadata list requirements of the project, or of its build."""
     return (
         data.runs_setup
         or data.has("project", "build-system", "dependency-groups", "tool.poetry", "tool.uv.dev-dependencies")

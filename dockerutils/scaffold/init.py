@@ -41,7 +41,7 @@ def run(root: str, environ: Mapping[str, str], *, dry_run: bool) -> None:
         each for each in planned if each.path not in kept and not (each.users and kept.keys() >= set(each.users))
     ]
     _require_directories(root, missing)
-    # Errors in existing files come up here, before anything is written.
+    # This finds errors in existing files, before anything is written.
     secrets = facts.secrets if buildkit else []
     warnings = [*conflicts(root, facts, planned, kept, secrets), *cautions(facts, tracked, kept, buildkit=buildkit)]
     for path in kept.values():
@@ -149,13 +149,13 @@ def conflicts(
 
 
 def cautions(facts: Facts, tracked: Sequence[str], kept: Mapping[str, str], *, buildkit: bool) -> Iterator[str]:
-    """Yield a warning for what the user has to decide about, and for what the images cannot have."""
+    """Yield a warning for each decision of the user, and for each thing that the images cannot have."""
     for each in facts.unsupported:
         yield f"not supported: {each}; {_instead(facts)}"
     if facts.lock and facts.lock.others:
         yield (
-            f"{facts.lock.path} says what to install, and {' and '.join(facts.lock.others)} does not count; "
-            "delete the one that is out of date, and the files of docker/, then run dockerutils init again"
+            f"the images install what {facts.lock.path} lists, and ignore {' and '.join(facts.lock.others)}; delete "
+            "the file that is out of date, and the files of docker/, then run dockerutils init again"
         )
     if facts.secrets and not buildkit:
         yield (
@@ -176,11 +176,11 @@ def cautions(facts: Facts, tracked: Sequence[str], kept: Mapping[str, str], *, b
 
 
 def _instead(facts: Facts) -> str:
-    """Return what the images have in place of an environment that is not supported."""
+    """Return what the images have instead of an environment that is not supported."""
     requirements = [*facts.requirements.files, *(facts.metadata if facts.has_dependencies else [])]
     listing = [facts.lock.path] if facts.lock else requirements
     if listing:
-        return f"the images have what {' and '.join(listing)} {'list' if listing[1:] else 'lists'}"
+        return f"the images install what {' and '.join(listing)} {'list' if listing[1:] else 'lists'}"
     return "list its Python packages in requirements.txt, and install others in docker/base/Dockerfile"
 
 

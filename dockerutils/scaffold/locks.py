@@ -54,7 +54,7 @@ class Lock(NamedTuple):
     test: list[str] | None  # those that also select what its tests need; None if the lock file has no such group
     is_frozen: bool  # uv cannot compare the lock file with the project before the code is there
     members: list[str]  # directories with other packages of the project, which are installed as well
-    others: list[str]  # lock files that do not count
+    others: list[str]  # lock files that are ignored
     text: str
 
     def has(self, requirement: str) -> bool:

@@ -32,18 +32,18 @@ def check(manager: Node, workers: Sequence[Node]) -> list[Node]:
         _check_state(node)
     if manager.state == nodes.ACTIVE and not manager.is_manager:
         raise DockerutilsError(
-            f"dock {manager.name} is no manager, but a worker of the manager at {manager.manager_address}; name a "
-            f"manager first, or take it out of that swarm: swarm-docks --leave {manager.name}"
+            f"dock {manager.name} is a worker, and its manager is at {manager.manager_address}; name the manager "
+            f"first, or remove the worker from its swarm: swarm-docks --leave {manager.name}"
         )
     known = nodes.listed(manager) if manager.is_manager else {}
     for node in workers:
         if node.state == nodes.ACTIVE and node.id not in known:
             raise DockerutilsError(
-                f"dock {node.name} is in another swarm; take it out of that one first: swarm-docks --leave {node.name}"
+                f"dock {node.name} is in another swarm; remove it from there first: swarm-docks --leave {node.name}"
             )
     for node in workers:
         if node.id in known:
-            console.note(COMMAND, f"{node.name} is in the swarm of {manager.name} already")
+            console.note(COMMAND, f"{node.name} is already in the swarm of {manager.name}")
     return [node for node in workers if node.state == nodes.INACTIVE]
 
 
@@ -67,7 +67,7 @@ def own_address(manager: Node, on_aws: Callable[[], str]) -> str:
     if address := on_aws():
         return address
     raise UserError(
-        f"the address at which other docks reach {manager.name} is unknown, because ssh arrives there at "
+        f"cannot tell at which address other docks reach {manager.name}: ssh reaches it at "
         f"{manager.address or 'no address'}; add --advertise-addr ADDRESS"
     )
 
@@ -76,7 +76,7 @@ def fault_in_address(text: str) -> str:
     """Return what is wrong with a value for --advertise-addr, "" for an address or the name of an interface."""
     if re.fullmatch(r"[A-Za-z0-9\[][A-Za-z0-9_.:%\[\]-]{0,99}", text):
         return ""
-    return f"--advertise-addr: {text!r} is no address; write an IP address or the name of a network interface"
+    return f"--advertise-addr: {text!r} is not an address; write an IP address or the name of a network interface"
 
 
 def join(manager: Node, workers: Sequence[Node], advertise: str, rollback: Rollback) -> Node:
@@ -106,7 +106,7 @@ def docks_of(manager: Node, docks: Iterable[Dock]) -> list[Dock]:
 
 
 def note_docks(manager: Node, docks: Sequence[Node]) -> None:
-    """Label the nodes that are these docks with their monikers, unless they have such a label."""
+    """Label the nodes of these docks with their monikers, if they have no label yet."""
     known = nodes.listed(manager)
     for node in docks:
         current = manager if node.dock == manager.dock else node.refreshed()
@@ -154,7 +154,7 @@ def _join_line(manager: Node, worker: Node, address: str) -> str:
 
 
 def _join(manager: Node, worker: Node, rollback: Rollback) -> None:
-    """Let a worker join, over the API of its engine: the token would be visible in the arguments of a command."""
+    """Let a worker join, through the API of its engine: in the arguments of a command, others could see the token."""
 
     def undo() -> str:
         question = worker.line("info", "-f", "{{.Swarm.NodeID}}")

@@ -1,4 +1,4 @@
-"""Take a dock out of its swarm: its containers of services move first, and no manager lists it afterwards."""
+"""Remove a dock from its swarm: its services move to other docks, it leaves, and the manager forgets it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ Listed = Mapping[str, Mapping[str, Any]]
 class Departure(NamedTuple):
     """A dock that leaves its swarm: `node` is its engine, or None with the `reason` if the dock does not answer.
 
-    `id` is its id in the swarm of `manager`, another dock; that is None if no dock is known that manages the swarm.
-    `others` are the docks that are nodes of the same swarm, and `listed` are its nodes as a manager lists them.
+    `manager` is another dock that manages the swarm, or None, and `id` is the dock's id there. `others` are the other
+    docks of the swarm, and `listed` are its nodes as a manager lists them.
     """
 
     dock: Dock
@@ -43,7 +43,7 @@ class Departure(NamedTuple):
 def find(dock: Dock, among: Sequence[Dock], children: Children) -> Departure:
     """Find the swarm of a dock; its manager is one of the docks `among`.
 
-    DockerutilsError if the dock is in no swarm, or if it does not answer and no manager knows it.
+    DockerutilsError if the dock is not in a swarm, or if it does not answer and no manager knows it.
     """
     answers = nodes.ask([dock, *among], children)
     found = answers.pop(dock)
@@ -59,17 +59,17 @@ def find(dock: Dock, among: Sequence[Dock], children: Children) -> Departure:
 
 
 def _without_swarm(dock: Dock, others: Sequence[Node]) -> str:
-    """Return what is wrong if a dock that is to leave is in no swarm: a manager can list it all the same."""
+    """Return the message about a dock that is not in a swarm; a manager can still list it."""
     for manager in (each for each in others if each.is_manager):
         for key, node in _listed(manager).items():
             if _is_dock(dock, node):
                 command = manager.command(manager.line("node", "rm", "--force", key))
-                return f"dock {dock.moniker} is in no swarm, but {manager.name} still lists it; run: {command}"
-    return f"dock {dock.moniker} is in no swarm; see: ls-dock"
+                return f"dock {dock.moniker} is not in a swarm, but {manager.name} still lists it; run: {command}"
+    return f"dock {dock.moniker} is not in a swarm; see: ls-dock"
 
 
 def _listed(manager: Node) -> Listed:
-    """Return the nodes that a manager lists; a warning says why if it lists none, as without a leader."""
+    """Return the nodes that a manager lists. If it cannot, for example without a leader, warn and return none."""
     try:
         return nodes.listed(manager)
     except DockerutilsError as error:
@@ -85,7 +85,7 @@ def _unreachable(dock: Dock, reason: DockerutilsError, others: Sequence[Node]) -
                 if _is_dock(dock, node):
                     return Departure(dock, None, nodes.about(dock, reason), manager, key, [manager], listed)
     what = nodes.about(dock, reason)
-    raise CommandFailed(reason.status, f"{what}; no dock that answers is the manager of a swarm with it") from reason
+    raise CommandFailed(reason.status, f"{what}; none of the docks that answer manages a swarm with it") from reason
 
 
 def _is_dock(dock: Dock, node: Mapping[str, Any]) -> bool:
@@ -162,7 +162,7 @@ def _run(node: Node, line: str) -> str:
 
 
 def _await_end_of_tasks(node: Node, manager: Node, seconds: float) -> None:
-    """Wait until no container of a service runs on a node that is drained; DockerutilsError if that takes too long."""
+    """Wait until the drained node runs no containers of services; DockerutilsError if that takes too long."""
     tasks: list[dict[str, Any]] = []
 
     def has_ended() -> bool:
@@ -172,38 +172,37 @@ def _await_end_of_tasks(node: Node, manager: Node, seconds: float) -> None:
 
     if not nodes.wait(has_ended, seconds):
         raise DockerutilsError(
-            f"containers of services still run on {node.name} after {seconds:g} s: {len(tasks)}; "
-            "allow more time with -t"
+            f"services still run on {node.name} after {seconds:g} s (containers: {len(tasks)}); allow more time with -t"
         )
 
 
 def _leave_without_manager(node: Node, departure: Departure, *, force: bool, dry_run: bool) -> list[Dock]:
-    """Let a dock leave that no other dock manages: a worker whose manager is unknown, or the last manager."""
+    """Let a dock leave without another manager: it is the last one, or a worker whose manager is unknown."""
     if not node.is_manager:
         if not force:
             raise DockerutilsError(
-                f"no dock is the manager of the swarm of {node.name}, so nothing moves its containers; register that "
-                f"manager as a dock, or leave all the same: swarm-docks --leave {node.name} --force"
+                f"no dock is a manager of the swarm of {node.name}, so its containers cannot be moved; register a "
+                f"manager as a dock, or leave without moving them: swarm-docks --leave {node.name} --force"
             )
         return _leave_still_listed(node, dry_run=dry_run)
     listed, others = departure.listed, departure.others
     managers = [each for key, each in listed.items() if each.get("ManagerStatus") and key != node.id]
     if not listed and not force:
         raise DockerutilsError(
-            f"without a leader nothing moves the containers of {node.name}; to leave all the same, run: "
+            f"the swarm of {node.name} has no leader to move its containers; to leave without moving them, run: "
             f"swarm-docks --leave {node.name} --force"
         )
     if managers and not force:
         names = ", ".join(map(nodes.host_name, managers))
         raise DockerutilsError(
-            f"the other managers of the swarm of {node.name} are no docks that answer: {names}; register one as a "
-            f"dock, or leave without its help: swarm-docks --leave {node.name} --force"
+            f"the other managers of the swarm of {node.name} are not docks, or do not answer: {names}; register one "
+            f"as a dock, or leave without a manager: swarm-docks --leave {node.name} --force"
         )
     if managers:
         return _leave_still_listed(node, dry_run=dry_run)
     if not force:
         raise DockerutilsError(
-            f"{node.name} is the last manager: without it the swarm ends, with its services; to end it, run: "
+            f"{node.name} is the last manager: without it, the swarm and its services end; to end them, run: "
             f"swarm-docks --leave {node.name} --force"
         )
     known = {node.id, *(each.id for each in others)}
@@ -232,15 +231,17 @@ def _remove_unreachable(departure: Departure, *, force: bool, dry_run: bool) -> 
     console.warn(COMMAND, departure.reason)
     if not dry_run and not force and not nodes.wait(lambda: _state(manager, departure.id) == nodes.DOWN, _GONE):
         raise DockerutilsError(
-            f"{manager.name} still sees {name} as {_state(manager, departure.id)}; make the dock answer, or remove it "
-            f"all the same: swarm-docks --leave {name} --force"
+            f"{manager.name} still sees {name} as {_state(manager, departure.id)}; check the connection to the "
+            f"dock, or remove it now: swarm-docks --leave {name} --force"
         )
     if nodes.listed(manager)[departure.id].get("ManagerStatus"):
         manager.run(manager.line("node", "demote", departure.id), dry_run=dry_run)
     manager.run(manager.line("node", "rm", "--force", departure.id), dry_run=dry_run)
     if not dry_run:
         console.warn(
-            COMMAND, f"{name} does not know that; when it answers again, run: swarm-docks --leave {name} --force"
+            COMMAND,
+            f"{name} still has the settings of the swarm; when it answers again, run: "
+            f"swarm-docks --leave {name} --force",
         )
 
 

@@ -42,7 +42,7 @@ class Membership(NamedTuple):
 
 
 def read(output: str) -> tuple[Membership | None, dict[str, str]]:
-    """Return the membership of a dock, None if it is in no swarm, and the availability of the nodes that it lists.
+    """Return the membership of a dock (None without a swarm), and the availability of the nodes that it lists.
 
     The output, with the answer to FORMAT in it, is not trusted.
     """

@@ -84,7 +84,7 @@ class Node(NamedTuple):
         return self._replace(swarm=self.ask(self.engine.info)["Swarm"])
 
     def ask(self, question: Callable[..., Any], *args: str, **options: str) -> Any:
-        """Return the answer of `engine` to one of its methods; DockerutilsError says what it refuses."""
+        """Call a method of `engine`; DockerutilsError says what the engine refuses."""
         with refusals(self.name):
             return question(*args, **options)
 
@@ -97,7 +97,7 @@ class Node(NamedTuple):
         return Command(self.host.argv(line))
 
     def run(self, line: str, *, dry_run: bool = False) -> None:
-        """Print and run a line on the dock; what it prints goes to stderr."""
+        """Print and run a line on the dock; its output goes to stderr."""
         try:
             process.run(self.command(line), dry_run=dry_run, escaped=(STDOUT, STDERR))
         except CommandFailed as error:
@@ -108,7 +108,7 @@ class Node(NamedTuple):
 
 @contextmanager
 def refusals(name: str) -> Iterator[None]:
-    """Raise what an engine refuses in the block as DockerutilsError, with the name of the dock."""
+    """Turn errors of an engine in the block into DockerutilsError with the name of the dock."""
     try:
         yield
     except Disconnected as error:
@@ -117,7 +117,7 @@ def refusals(name: str) -> Iterator[None]:
         if re.search(_NO_LEADER, str(error)):
             raise DockerutilsError(
                 f"the swarm of dock {name} has no leader, because half of its managers or more do not answer; start "
-                f"them, or let {name} go on as the only manager: ssh-dock {name} docker swarm init --force-new-cluster"
+                f"them, or make {name} the only manager: ssh-dock {name} docker swarm init --force-new-cluster"
             ) from error
         reason = re.sub(r"^(rpc error: )?(code = \w+ desc = )?", "", str(error)).rstrip(".")
         raise DockerutilsError(f"dock {name}: {reason}; see: ssh-dock {name} docker info") from error

@@ -34,7 +34,7 @@ def docks(manager: Dock, known: Sequence[Dock], children: Children) -> tuple[lis
 
 
 def _found(here: Node, ready: Mapping[str, Any], others: Sequence[Dock], children: Children) -> dict[str, Dock]:
-    """Return the docks that are nodes, by id. Docks without a label of the swarm are asked only if one is missing."""
+    """Return the docks of nodes, by id. Docks that no label names are asked only if the dock of a node is missing."""
     labels = {nodes.label(node) for node in ready.values()}
     labelled = [dock for dock in others if dock.moniker in labels]
     found = {here.id: here.dock}
@@ -54,6 +54,6 @@ def _about(unregistered: Sequence[Mapping[str, Any]]) -> str:
     names = [f"{nodes.host_name(each)} ({each['Status'].get('Addr') or 'without an address'})" for each in unregistered]
     name = shell_words.quote(nodes.host_name(unregistered[0]))
     return (
-        f"{', '.join(names)} of the swarm {'is' if len(names) == 1 else 'are'} not registered; register it with "
-        f"register-dock, or keep services from it: docker node update --availability drain {name}"
+        f"nodes of the swarm are not docks: {', '.join(names)}; register them with register-dock, or keep services "
+        f"from them: docker node update --availability drain {name}"
     )

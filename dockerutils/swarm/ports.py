@@ -20,7 +20,7 @@ def open_between(docks: Iterable[Dock], environ: Mapping[str, str], rollback: Ro
         instances = list(ec2.instances([dock.instance_id or "" for dock in here]).values())
         if swarm_ports.in_several_networks(ec2, instances):
             names = ", ".join(dock.moniker for dock in here)
-            console.warn(COMMAND, f"{names} are in different networks of AWS; open {PORTS} between them")
+            console.warn(COMMAND, f"{names} are in different VPCs; open {PORTS} between them")
         rules = swarm_ports.missing(ec2, instances)
         if dry_run:
             for line in swarm_ports.lines(ec2, "authorize", rules):

@@ -38,7 +38,7 @@ class Wanted(NamedTuple):
 
 
 def changes(spec: Spec, wanted: Wanted) -> list[str]:
-    """Return the options of `docker service update` that make a service what is wanted, but for image and replicas."""
+    """Return the options of `docker service update` for everything that differs, except image and replicas."""
     found = [*_scalars(spec, wanted), *_lists(spec, wanted), *_log(spec, wanted)]
     if [*wanted.command] != (at(spec, f"{fields.CONTAINER}Args") or []):
         found += ["--args", " ".join(map(shlex.quote, wanted.command))]
@@ -59,7 +59,7 @@ def _scalars(spec: Spec, wanted: Wanted) -> Iterator[str]:
 
 
 def _lists(spec: Spec, wanted: Wanted) -> Iterator[str]:
-    """Yield what adds to the options that are given several times, and what removes from them."""
+    """Yield the options that add and remove values of repeatable options."""
     for name, each in fields.LISTS.items():
         current = [each.read(text) for text in each.texts(at(spec, each.path) or {})]
         yield from _difference(name, current, [(value, each.read(value)) for value in wanted.values(name)])
@@ -89,7 +89,7 @@ def _difference(name: str, current: Iterable[Item], wanted: Sequence[tuple[str, 
 
 
 def _variables(wanted: Wanted) -> list[tuple[str, Item]]:
-    """Return the variables: one without a value has that of our environment, if it is set there."""
+    """Return the variables. One without a value gets it from our environment, if it is set there."""
     found = []
     for value in wanted.values("env"):
         name, equals, _ = value.partition("=")
@@ -132,7 +132,7 @@ def _published(value: str) -> Iterator[tuple[tuple[int, str, str], int]]:
 
 
 def _capabilities(spec: Spec, wanted: Wanted) -> Iterator[str]:
-    """Yield the changes of capabilities: to drop one that was added removes it from those, and the reverse."""
+    """Yield the changes of capabilities: dropping one that was added removes the addition, and the reverse."""
     for name, place, opposite in (("cap-add", "CapabilityAdd", "cap-drop"), ("cap-drop", "CapabilityDrop", "cap-add")):
         there = [*(at(spec, fields.CONTAINER + place) or ())]
         given = [_capability(each) for each in wanted.values(name)]
@@ -158,7 +158,7 @@ def _log(spec: Spec, wanted: Wanted) -> Iterator[str]:
         return
     if not driver:
         raise UserError(
-            f"docker cannot take the log driver {there['Name']} from a running service; keep it, or remove the service "
+            f"docker cannot unset the log driver {there['Name']} of a running service; keep it, or remove the service "
             "first, with --replicas 0"
         )
     yield from option("log-driver", driver).words

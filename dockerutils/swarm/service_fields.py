@@ -27,7 +27,7 @@ _SECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60
 
 
 class Scalar(NamedTuple):
-    """An option that is given once: its place in the spec, how its text becomes what is there, and what unsets it."""
+    """An option that is given once: its place in the spec, how its text is converted, and which value unsets it."""
 
     path: str
     read: Callable[[str], Any] = str
@@ -182,7 +182,7 @@ _MOUNT_FIELDS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
 
 
 class List(NamedTuple):
-    """An option that is given several times: its place in the spec, what is there as texts, and how a text is read."""
+    """A repeatable option: its place in the spec, how its values there become texts, and how a text is read."""
 
     path: str
     texts: Callable[[Any], Iterable[str]] = list

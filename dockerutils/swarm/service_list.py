@@ -27,7 +27,7 @@ class Service(NamedTuple):
 
 
 def of_project(project: Project) -> list[Service]:
-    """Return the services of a project; none unless the engine is a manager of a swarm behind a Unix socket.
+    """Return the services of a project, if the engine manages a swarm and has a Unix socket, as in docked shells.
 
     The engine of a docked shell is behind one. Others are not asked: each request would need a new connection.
     """

@@ -46,9 +46,9 @@ _TMPFS = {"size": "tmpfs-size", "mode": "tmpfs-mode"}
 
 
 def from_run(words: Iterable[str], refuse: Refuse) -> list[Option]:
-    """Return options of `docker run` as options of `docker service create`.
+    """Translate options of `docker run` into options of `docker service create`.
 
-    `refuse` makes the error for an option that a service cannot have, from that option and what to do.
+    `refuse` makes the error for an option that services do not support, from the option and what to do.
     """
     given = options.parse([*words], RUN)
     if not any(each.names == ("log-driver",) for each in given):
@@ -72,7 +72,7 @@ def of_section(settings: Settings) -> list[Option]:
 
 
 def fault(value: Value | None, each: Option, advice: str) -> UserError:
-    """Return the error for an option that a service cannot have: `value`, which has it, and what to do."""
+    """Return the error for an option that services do not support: its `value`, and what to do."""
     message = f"{shell_words.render(each.words)} is not possible for a service; {advice}"
     return value.error(message) if value else UserError(message)
 
@@ -83,7 +83,7 @@ def option(name: str, value: str | None = None) -> Option:
 
 
 def _separate(given: Option) -> Iterator[Option]:
-    """Yield each of a cluster of switches, and of other options their long form."""
+    """Yield each switch of a cluster such as -it, and the long form of other options."""
     if len(given.names) > 1:
         yield from map(option, given.names)
     elif given.value in options.FALSE and given.names[0] in SERVICE.switches:
@@ -93,7 +93,7 @@ def _separate(given: Option) -> Iterator[Option]:
 
 
 def _translated(given: Option, refuse: Refuse) -> Iterator[Option]:
-    """Yield what a service has for an option of `docker run`."""
+    """Yield the options of a service for an option of `docker run`."""
     [name, *others] = given.names or (given.words[0],)
     if others:
         for each in given.names:
@@ -131,7 +131,7 @@ def _volume(value: str) -> Iterator[Option]:
         elif mode in _PROPAGATIONS:
             fields["bind-propagation"] = mode
         elif mode not in _WITHOUT_EFFECT:
-            raise ValueError(f"leave out {mode}, which no option of a service has")
+            raise ValueError(f"leave out {mode}, which services do not support")
     yield _mount("bind" if source.startswith("/") else "volume", fields)
 
 
@@ -140,7 +140,7 @@ def _tmpfs(value: str) -> Iterator[Option]:
     fields = {"target": target}
     for name, _, text in (each.partition("=") for each in ",".join(more).split(",") if each != "rw"):
         if name and name not in _TMPFS:
-            raise ValueError(f"leave out {name}, which no option of a service has")
+            raise ValueError(f"leave out {name}, which services do not support")
         fields |= {_TMPFS[name]: text} if name else {}
     yield _mount("tmpfs", fields)
 

@@ -1,4 +1,4 @@
-"""Wait until a service runs as it should, and explain why it does not."""
+"""Wait until a service runs, or explain why it does not."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _UNHEALTHY = "unhealthy container"
 _RUNNING, _PENDING, _FAILED, _COMPLETED = "running", "pending", {"failed", "rejected"}, "completed"
 _DOING = {"updating": "updating", "rollback_started": "rolling back"}
 _NOT_UPDATED = {
-    "rollback_completed": "was rolled back to what ran before",
+    "rollback_completed": "was rolled back to the previous version",
     "rollback_paused": "was not updated, and docker stopped its rollback",
-    "paused": "was not updated, and docker stopped half-way",
+    "paused": "was not updated, and docker stopped halfway",
 }
 
 Task = Mapping[str, Any]
 
 
 class Goal(NamedTuple):
-    """What to wait for: `replicas` of a service that run for `stable` seconds.
+    """The state to wait for: `replicas` of a service have run for `stable` seconds.
 
     `before` is the service as it was, {} if it is new, and `known` are the ids of the tasks that it had. `missing` says
     what to do about a node that does not have the image.
@@ -69,7 +69,7 @@ def converge(api: Api, goal: Goal) -> list[str]:
         while True:
             state, now = _look(api, goal), time.monotonic()
             doing = f", {_DOING[state.update]}" if state.update in _DOING else ""
-            lines.update(goal.name, f"{goal.name}: {state.running} of {goal.replicas} replicas run{doing}")
+            lines.update(goal.name, f"{goal.name}: {state.running} of {goal.replicas} replicas running{doing}")
             _require_progress(api, goal, state)
             is_complete = state.running == goal.replicas == len(state.tasks) and state.update in ("", _COMPLETED)
             complete = (complete or now) if is_complete else 0.0
@@ -107,7 +107,7 @@ def _look(api: Api, goal: Goal) -> _State:
 
 
 def _require_progress(api: Api, goal: Goal, state: _State) -> None:
-    """Raise DockerutilsError if an update has failed, or a service that docker does not roll back."""
+    """Raise DockerutilsError if an update has failed, or the tasks of a new service."""
     if state.update in _NOT_UPDATED:
         why, remedy = _reason(api, goal, state)
         raise DockerutilsError(f"{goal.name} {_NOT_UPDATED[state.update]}: {why}; {remedy}")
@@ -116,7 +116,7 @@ def _require_progress(api: Api, goal: Goal, state: _State) -> None:
     if state.update or (has_image and max(counts.values(), default=0) < FAILURES):
         return
     why, remedy = _reason(api, goal, state)
-    raise DockerutilsError(f"{goal.name} does not run as it should: {why}; {remedy}")
+    raise DockerutilsError(f"{goal.name} failed to start: {why}; {remedy}")
 
 
 def _reason(api: Api, goal: Goal, state: _State) -> tuple[str, str]:

@@ -64,8 +64,8 @@ class _Source(NamedTuple):
 def start(project: Project, image: Image, run: invocation.Run, request: Request, *, dry_run: bool = False) -> None:
     """Create the service of an image, or update it, and wait until it runs.
 
-    `run` is the image as `docker run` would run it. UserError names the place of an option that a service cannot have;
-    DockerutilsError says why the service does not run as it should.
+    `run` is the image as `docker run` would run it. UserError names the place of an option that services do not
+    support; DockerutilsError says why the service does not run.
     """
     name = _name(project, image, request.name)
     with _manager(project) as manager:
@@ -102,13 +102,13 @@ def _wait(manager: Api, goal: Goal) -> None:
     try:
         nodes = service_watch.converge(manager, goal)
     except KeyboardInterrupt:
-        console.note(_BY, f"the swarm goes on with {goal.name}; see docker service ps {goal.name}")
+        console.note(_BY, f"the swarm continues with {goal.name}; see docker service ps {goal.name}")
         raise
     except Disconnected as error:
         raise DockerutilsError(
-            f"the connection to the engine ended: {error}; the swarm goes on, see docker service ps {goal.name}"
+            f"the connection to the engine ended: {error}; the swarm continues, see docker service ps {goal.name}"
         ) from None
-    count = f"{goal.replicas} replica{' runs' if goal.replicas == 1 else 's run'}"
+    count = f"{goal.replicas} replica{'' if goal.replicas == 1 else 's'} running"
     where = ", ".join(nodes)
     console.note(_BY, f"{goal.name}: {count} on {where}; follow the log: docker service logs -f {goal.name}")
 
@@ -152,12 +152,12 @@ def _require_manager(swarm: Mapping[str, Any], project: Project) -> None:
 
 
 def _own(manager: Api, project: Project, image: Image, name: str) -> dict[str, Any]:
-    """Return the service with a name, {} if there is none; UserError if it is not that of the image."""
+    """Return the service with a name, {} if there is none; UserError if it was started for another image."""
     found = manager.service(name)
     labels = at(found, "Spec.Labels") or {}
     if found and (labels.get(PROJECT), labels.get(IMAGE)) != (project.name, image.name):
         raise UserError(
-            f"service {name} is not that of {image.name} in {project.name}; choose another name with --name"
+            f"service {name} was not started for {image.name} of {project.name}; choose another name with --name"
         )
     return found
 
@@ -263,7 +263,7 @@ def _source(manager: Api, project: Project, image: Image, request: Request) -> _
 
 
 def _kept(image: Image) -> str:
-    """Return the tag that keeps what a service runs: in the containerd store a build removes the image before it."""
+    """Return the tag that keeps the image of a service: with the containerd store, a build removes the previous one."""
     return f"{image.repository}:{image.tag[:_LONGEST_TAG]}-service"
 
 

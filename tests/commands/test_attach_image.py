@@ -85,13 +85,15 @@ def test_a_run_goes_on_without_us_and_its_files_come_back(dock: Docked, tmp_path
         dock.host.cut()  # the lid is closed
         assert child.wait(60) == 1
         assert err.read_text().splitlines()[-1] == (
-            "attach-image: the connection to dock gpu ended, and the run goes on there; run attach-image train again"
+            "attach-image: the connection to dock gpu ended, but the run continues; to follow it again, run: attach-image train"
         )
     with attached(dock, "train") as (child, out, err):
         wait_for(lambda: out.read_text() == "begun\n")
         child.send_signal(signal.SIGINT)
         assert child.wait(60) == 130
-        assert f"attach-image: {name} goes on; run attach-image train again to see more\n" in err.read_text()
+        assert (
+            f"attach-image: {name} is still running; to follow it again, run: attach-image train\n" in err.read_text()
+        )
     row = next(line for line in dock(ls_image.main).out.splitlines() if line.startswith(name))
     assert row.split()[1:3] == ["train", "Up"]
     assert row.endswith(origin)
@@ -120,7 +122,7 @@ def test_which_run_it_is(dock: Docked, tmp_path, capfd) -> None:
     assert dock(main, "train") == (
         1,
         "",
-        "attach-image: dock gpu has no run of train; ls-image lists the runs, and run-image train -k --sync starts one\n",
+        "attach-image: dock gpu has no run of train; to list the runs, run: ls-image; to start one, run: run-image train -k --sync\n",
     )
     first = train(dock, "-k")
     second = train(dock, "-d")  # removed when it ends

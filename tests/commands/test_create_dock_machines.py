@@ -133,7 +133,9 @@ def test_a_spot_instance_lives_and_ends_with_its_request(create, cloud, tmp_path
     )
     cloud.front.refuse("StartInstances", NO_CAPACITY)
     refused = call(start_dock.main, "gpu", directory=tmp_path, capfd=capfd).err
-    assert refused.endswith(f"({NO_CAPACITY}); AWS has no such machine free in the dock's zone; try again later\n")
+    assert refused.endswith(
+        f"({NO_CAPACITY}); AWS has no free machine of this type in the dock's zone; try again later\n"
+    )
     assert call(destroy_dock.main, "gpu", "-y", directory=tmp_path, capfd=capfd).status == 0
     assert (list(spot.states.values()), spot.made_again, cloud.left()) == (["cancelled"], [], [])
 

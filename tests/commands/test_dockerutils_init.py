@@ -368,15 +368,15 @@ RUN \\
         ),
         (
             {"environment.yml": "", "requirements.txt": "x\n", "setup.py": "setup()\n"},
-            "not supported: the conda environment in environment.yml; the images have what requirements.txt and setup.py list",
+            "not supported: the conda environment in environment.yml; the images install what requirements.txt and setup.py list",
         ),
         (
             {"pixi.lock": "", "pyproject.toml": "[project]\nname = 'x'\n[build-system]\n", "uv.lock": ""},
-            "not supported: the pixi environment in pixi.lock; the images have what uv.lock lists",
+            "not supported: the pixi environment in pixi.lock; the images install what uv.lock lists",
         ),
         (
             {"pyproject.toml": "[build-system]\n", "poetry.lock": "", "uv.lock": ""},
-            "uv.lock says what to install, and poetry.lock does not count; delete the one that is out of date, and the "
+            "the images install what uv.lock lists, and ignore poetry.lock; delete the file that is out of date, and the "
             "files of docker/, then run dockerutils init again",
         ),
         (

@@ -116,7 +116,7 @@ def test_the_login_is_the_environment_s_or_docker_s(tmp_path, capfd, monkeypatch
             return outcome
 
         login = f"run docker login {real.host}, or set DOCKER_REGISTRY={real.host}, DOCKER_USERNAME and DOCKER_PASSWORD"
-        message = f"find-image: {real.host} shows no org/x without a login (401); correct the name, or {login}\n"
+        message = f"find-image: {real.host} does not show org/x without a login (401); correct the name, or {login}\n"
         assert find() == (1, "", message)
         config = Path(os.environ["DOCKER_CONFIG"], "config.json")
         config.parent.mkdir()
@@ -127,7 +127,7 @@ def test_the_login_is_the_environment_s_or_docker_s(tmp_path, capfd, monkeypatch
         message = "find-image: DOCKER_PASSWORD is set but DOCKER_USERNAME is not; set both, or neither to use docker's own logins\n"
         assert find() == (2, "", message)
         monkeypatch.setenv("DOCKER_USERNAME", "carol")
-        message = f"find-image: {real.host} shows no org/x without a login (401); correct the name, or {login}\n"
+        message = f"find-image: {real.host} does not show org/x without a login (401); correct the name, or {login}\n"
         assert find() == (1, "", message)  # that login is Docker Hub's
         monkeypatch.setenv("DOCKER_REGISTRY", real.host)
         assert find() == (0, f"{name}:1.0\n", _no_engine())

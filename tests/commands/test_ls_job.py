@@ -157,7 +157,7 @@ def test_pages_and_old_jobs(front, ls) -> None:
     _serve(front, jobs[5:])
     outcome = ls("--queue", "other")
     assert (outcome.status, outcome.out.split()) == (0, ["JOB", "ID", "STATE", "SHARDS", "AGE", "RUNTIME"])
-    assert outcome.err == "ls-job: other: no jobs of the last day; for older ones, run: ls-job --all\n"
+    assert outcome.err == "ls-job: other: no jobs in the last day; for older ones, run: ls-job --all\n"
     assert front.requests[-1].parameters == {"jobQueue": "other", "jobStatus": "FAILED"}
 
 
@@ -324,8 +324,8 @@ _ARRAY = _job(0, "PENDING", createdAt=1, arrayProperties={"size": 4, "statusSumm
         ),
         (("job0", "-f"), 2, "-f follows a log; add --logs"),
         (("--watch",), 2, "--watch needs a job; write its name or id, which ls-job lists"),
-        (("job0", "--logs", "--watch"), 2, "--logs does not go with --watch; leave one out"),
-        (("job0", "--logs", "--json"), 2, "--logs does not go with --json; leave one out"),
+        (("job0", "--logs", "--watch"), 2, "--logs cannot be used with --watch; leave one out"),
+        (("job0", "--logs", "--json"), 2, "--logs cannot be used with --json; leave one out"),
     ],
 )
 def test_usage(front, ls, argv, status, message) -> None:

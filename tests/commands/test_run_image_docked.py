@@ -139,7 +139,7 @@ def test_the_result_of_an_interrupted_run_comes_before_the_next_run(interrupted:
     (container,) = unsynced(interrupted, copy)
     outcome = interrupted(main, "box", "--sync", "--", "cat", "/p/result")
     assert (outcome.status, outcome.out) == (0, "result\n")
-    first = f"sync: the files that {container} wrote on dock gpu come first: they were not synced down\n"
+    first = f"sync: first fetching the files that {container} wrote on dock gpu: they were not synced down\n"
     assert outcome.err.startswith(first)
     assert (interrupted.root / "result").read_text() == "result\n"
     assert unsynced(interrupted, copy) == []

@@ -128,7 +128,7 @@ def test_a_service_from_start_to_end(app: Swarm, monkeypatch: pytest.MonkeyPatch
     app.build("1")
     lacking = app.run("web", "--replicas", "2")
     assert lacking.status == 1
-    assert lacking.err.endswith(f"run-image: app-web does not run as it should: {LACKING}")
+    assert lacking.err.endswith(f"run-image: app-web failed to start: {LACKING}")
     assert app.run("web", "--replicas", "0").status == 0
     app.copy()
     first = app.one.engine.api("GET", "/images/app-web:alice/json")["Id"]
@@ -144,8 +144,8 @@ def test_a_service_from_start_to_end(app: Swarm, monkeypatch: pytest.MonkeyPatch
         f"--update-monitor 300ms --rollback-monitor 300ms --restart-delay 100ms {first}"
     )
     assert keep == "docker tag app-web:alice app-web:alice-service"
-    assert "app-web: 0 of 2 replicas run\n" in outcome.err
-    followed = "run-image: app-web: 2 replicas run on one, two; follow the log: docker service logs -f app-web\n"
+    assert "app-web: 0 of 2 replicas running\n" in outcome.err
+    followed = "run-image: app-web: 2 replicas running on one, two; follow the log: docker service logs -f app-web\n"
     assert followed in outcome.err
     assert "s3cr3t" not in outcome.err + outcome.out
     assert app.service()["Spec"]["TaskTemplate"]["ContainerSpec"]["Env"] == ["TOKEN=s3cr3t", "MODE=fast"]
@@ -254,7 +254,7 @@ def test_docker_keeps_each_option_as_it_is_read_again(app: Swarm) -> None:
     assert spec["Labels"] == {"dockerutils.project": "app", "dockerutils.image": "box"}
     app.configure(NOTHING.replace("--log-driver json-file", ""))
     assert app.run("box", "--replicas", "1").err == (
-        "run-image: docker cannot take the log driver json-file from a running service; keep it, or remove the service "
+        "run-image: docker cannot unset the log driver json-file of a running service; keep it, or remove the service "
         "first, with --replicas 0\n"
     )
 
@@ -270,7 +270,7 @@ def test_the_nodes_pull_what_is_published(app: Swarm) -> None:
             lacking = app.run("web", "--replicas", "2", "--with-registry-auth")
             assert lacking.status == 1
             assert re.search(
-                r"run-image: app-web does not run as it should: nodes? \S+( and two)? do(es)? not have the image; "
+                r"run-image: app-web failed to start: nodes? \S+( and two)? do(es)? not have the image; "
                 "run: publish-image web, and docker login, then this command again\n$",
                 lacking.err,
             )
@@ -351,7 +351,7 @@ def test_no_request_fails_when_the_image_changes_or_a_node_is_lost(app: Swarm) -
         broken = app.run("web", "--replicas", "2")
         assert broken.status == 1
         assert re.search(
-            "run-image: app-web was rolled back to what ran before: its health check failed on node (one|two); "
+            "run-image: app-web was rolled back to the previous version: its health check failed on node (one|two); "
             "see why: docker service logs app-web\n$",
             broken.err,
         )

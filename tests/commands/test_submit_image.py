@@ -237,19 +237,19 @@ def test_images_that_cannot_run_a_part_of_the_shards(batch, app) -> None:
         (
             1,
             "",
-            f"submit-image: a retry of some shards runs sh, and {images['entry']} has the ENTRYPOINT busybox env; "
+            f"submit-image: a retry of single shards runs sh, but {images['entry']} has the ENTRYPOINT busybox env; "
             "submit the image again, or make it the CMD\n",
         ),
         (
             1,
             "",
-            f"submit-image: a retry of some shards runs sh, and {images['plain']} has none; submit the image again, "
-            "or add sh to it\n",
+            f"submit-image: a retry of single shards runs sh, which {images['plain']} does not have; submit the "
+            "image again, or add sh\n",
         ),
         (
             1,
             "",
-            f"submit-image: this engine does not have {images['plain']}, to see whether it has sh; run: docker pull "
+            f"submit-image: this engine does not have {images['plain']}, so its ENTRYPOINT is unknown; run: docker pull "
             f"{images['plain']}\n",
         ),
     ]
@@ -325,7 +325,7 @@ def test_queues_that_take_no_job(app, monkeypatch, answers, message) -> None:
     ("config", "message"),
     [
         ("cmd = true", "docker/dockerutils.cfg: [train]: batch_execution_role is missing, which Fargate needs; name a role for ecs-tasks.amazonaws.com that has AmazonECSTaskExecutionRolePolicy"),
-        (f"batch_execution_role = {ROLE}\nvolumes = -v /data:/data", "docker/dockerutils.cfg:3: [train] volumes: Fargate has no paths of the machine such as /data; use a queue on EC2, or EFS"),
+        (f"batch_execution_role = {ROLE}\nvolumes = -v /data:/data", "docker/dockerutils.cfg:3: [train] volumes: Fargate cannot mount host paths such as /data; use a queue on EC2, or EFS"),
         (f"batch_execution_role = {ROLE}\nbatch_memory = 1", "docker/dockerutils.cfg:3: [train] batch_memory: Fargate has no 1 vCPU with 1 GB; use 1 vCPU with 2 GB"),
         (f"batch_execution_role = {ROLE}\ngpu = --gpus 1", "docker/dockerutils.cfg:3: [train] gpu: Fargate has no GPUs; name a queue on EC2"),
     ],

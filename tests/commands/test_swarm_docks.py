@@ -82,7 +82,7 @@ def test_docks_become_a_swarm_and_leave_it(nodes, swarm_docks, tmp_path, monkeyp
 
     again = swarm_docks("one", "two")
     assert (again.status, again.echoed) == (0, [])
-    assert "swarm-docks: two is in the swarm of one already\n" in again.err
+    assert "swarm-docks: two is already in the swarm of one\n" in again.err
 
     web = ["service", "create", "-d", "--name", "web", "--no-resolve-image", "--replicas", "2"]
     one.engine.docker(*web, "--stop-grace-period", "3s", images.BUSYBOX, "sleep", "1000")
@@ -95,7 +95,7 @@ def test_docks_become_a_swarm_and_leave_it(nodes, swarm_docks, tmp_path, monkeyp
     late = swarm_docks("--leave", "two", "-t", "0.5")
     assert (late.status, late.echoed) == (1, [drain, drain.replace("drain", "active")])
     assert late.err.endswith(
-        "swarm-docks: containers of services still run on two after 0.5 s: 1; allow more time with -t\n"
+        "swarm-docks: services still run on two after 0.5 s (containers: 1); allow more time with -t\n"
     )
     assert listed(one) == ["one Ready Active Leader", "two Ready Active"]
     left = swarm_docks("--leave", "two")
@@ -113,7 +113,7 @@ def test_docks_become_a_swarm_and_leave_it(nodes, swarm_docks, tmp_path, monkeyp
     alone = swarm_docks("--leave", "one")
     assert (alone.status, alone.err) == (
         1,
-        "swarm-docks: one is the last manager: without it the swarm ends, with its services; to end it, run: "
+        "swarm-docks: one is the last manager: without it, the swarm and its services end; to end them, run: "
         "swarm-docks --leave one --force\n",
     )
     ended = swarm_docks("--leave", "one", "--force")
@@ -139,10 +139,10 @@ def test_usage_that_makes_no_sense_is_refused(nodes, swarm_docks) -> None:
     refused(swarm_docks("--leave", "one", "one", "two"), one_out, 2)
     refused(
         swarm_docks("one", "--advertise-addr=-x"),
-        "--advertise-addr: '-x' is no address; write an IP address or the name of a network interface",
+        "--advertise-addr: '-x' is not an address; write an IP address or the name of a network interface",
         2,
     )
-    refused(swarm_docks("--leave", "one"), "dock one is in no swarm; see: ls-dock")
+    refused(swarm_docks("--leave", "one"), "dock one is not in a swarm; see: ls-dock")
 
 
 def test_a_swarm_that_cannot_be_complete_is_undone(nodes, swarm_docks, monkeypatch) -> None:
@@ -241,18 +241,18 @@ def test_docks_of_other_swarms_are_refused(swarm, swarm_docks) -> None:
     one, two = swarm
     refused(
         swarm_docks("two", "one"),
-        "dock two is no manager, but a worker of the manager at 198.51.100.1:2377; name a manager first, or take it "
-        "out of that swarm: swarm-docks --leave two",
+        "dock two is a worker, and its manager is at 198.51.100.1:2377; name the manager first, or remove the worker "
+        "from its swarm: swarm-docks --leave two",
     )
     one.engine.api("POST", "/swarm/leave", force=1)
     refused(
         swarm_docks("one", "two"),
-        "dock two is in another swarm; take it out of that one first: swarm-docks --leave two",
+        "dock two is in another swarm; remove it from there first: swarm-docks --leave two",
     )
     refused(
         swarm_docks("--leave", "two"),
-        "no dock is the manager of the swarm of two, so nothing moves its containers; register that manager as a dock, "
-        "or leave all the same: swarm-docks --leave two --force",
+        "no dock is a manager of the swarm of two, so its containers cannot be moved; register a manager as a dock, "
+        "or leave without moving them: swarm-docks --leave two --force",
     )
     node = two.swarm["NodeID"]
     outcome = swarm_docks("--leave", "two", "--force")
@@ -324,7 +324,7 @@ def test_a_dead_dock_is_removed_from_the_list(swarm, swarm_docks, monkeypatch) -
         outcome = swarm_docks("--leave", "two")
     assert outcome.status == 1
     assert outcome.err.endswith(
-        "swarm-docks: one still sees two as ready; make the dock answer, or remove it all the same: swarm-docks --leave "
+        "swarm-docks: one still sees two as ready; check the connection to the dock, or remove it now: swarm-docks --leave "
         "two --force\n"
     )
     assert listed(one) == ["one Ready Active Leader", "two Ready Active"]
@@ -336,12 +336,12 @@ def test_a_dead_dock_is_removed_from_the_list(swarm, swarm_docks, monkeypatch) -
     assert outcome.status == 0, outcome.err
     assert outcome.echoed == [remove]
     assert "swarm-docks: warning: dock two refused the connection: " in outcome.err
-    later = "two does not know that; when it answers again, run: swarm-docks --leave two --force"
+    later = "two still has the settings of the swarm; when it answers again, run: swarm-docks --leave two --force"
     assert f"swarm-docks: warning: {later}\n" in outcome.err
     assert listed(one) == ["one Ready Active Leader"]
     refused_now = swarm_docks("--leave", "two")
     assert refused_now.status == 255
-    assert refused_now.err.endswith("; no dock that answers is the manager of a swarm with it\n")
+    assert refused_now.err.endswith("; none of the docks that answer manages a swarm with it\n")
     # It answers again.
     two.link("up")
     inventory.change(unreached, dock, home)

@@ -119,8 +119,8 @@ def test_nodes_that_do_not_get_it_are_named(containerd_engine, app, swarm) -> No
     outcome = app("dev", "one", "--swarm")
     assert (outcome.status, outcome.err) == (
         1,
-        "transfer-image: two (198.51.100.2) of the swarm is not registered; register it with register-dock, or keep "
-        "services from it: docker node update --availability drain two\n",
+        "transfer-image: nodes of the swarm are not docks: two (198.51.100.2); register them with register-dock, or keep "
+        "services from them: docker node update --availability drain two\n",
     )
     assert image_id(one.engine) == ""
 

@@ -75,4 +75,6 @@ def test_a_list_that_is_too_long(connect_to) -> None:
     answers = (200, {"jobs": [job]}), (200, {"jobSummaryList": failed})
     with answering(*answers) as aws, pytest.raises(DockerutilsError) as caught:
         retry.parameters(connect_to(aws), "j")
-    assert str(caught.value) == ("4999 shards of j failed, whose list is too long for one job; submit the image again")
+    assert str(caught.value) == (
+        "the list of the 4999 failed shards of j is too long for one job; submit the image again"
+    )

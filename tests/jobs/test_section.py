@@ -109,7 +109,7 @@ def test_a_full_section(read) -> None:
         {"type": "GPU", "value": "2"},
     ]
     assert found.not_on_fargate == [
-        f"docker/dockerutils.cfg:9: [dev] volumes: Fargate has no paths of the machine such as {path}; use a queue on "
+        f"docker/dockerutils.cfg:9: [dev] volumes: Fargate cannot mount host paths such as {path}; use a queue on "
         "EC2, or EFS"
         for path in ("/scratch", "/etc/ssl")
     ] + [
@@ -140,9 +140,9 @@ def test_a_full_section(read) -> None:
         ("batch_job_role = a b", "'a b' is not a role; write its ARN, such as arn:aws:iam::123456789012:role/NAME"),
         ("batch_secrets = DB_PASSWORD=marker", "not NAME=ARN, with the full ARN of a secret; write DB_PASSWORD=arn:aws:secretsmanager:REGION:ACCOUNT:secret:SECRET"),
         (f"batch_secrets = {SECRET}", "not NAME=ARN, with the full ARN of a secret; write NAME=arn:aws:secretsmanager:REGION:ACCOUNT:secret:SECRET"),
-        ("volumes = -v {project_root}/data:/data", "the machines of AWS Batch do not have {root}/data, of this project" + NOT_THERE),
-        ("volumes = -v ./data:/data", "the machines of AWS Batch do not have ./data, of this project" + NOT_THERE),
-        ("volumes = -v ~/.aws:/aws", "the machines of AWS Batch do not have {home}/.aws, of your home" + NOT_THERE),
+        ("volumes = -v {project_root}/data:/data", "the machines of AWS Batch do not have {root}/data of this project" + NOT_THERE),
+        ("volumes = -v ./data:/data", "the machines of AWS Batch do not have ./data of this project" + NOT_THERE),
+        ("volumes = -v ~/.aws:/aws", "the machines of AWS Batch do not have {home}/.aws of your home" + NOT_THERE),
         ("volumes = -v cache:/cache", "the machines of AWS Batch do not have the volume cache" + NOT_THERE),
         ("volumes = -v /cache", "the machines of AWS Batch do not have a volume for /cache" + NOT_THERE),
         ("volumes = --mount type=tmpfs,target=/t", "--mount type=tmpfs,target=/t is not possible in a job on AWS Batch" + NOT_THERE),

@@ -135,7 +135,7 @@ def test_a_password_of_a_registry_with_tls(tmp_path, tls, reach) -> None:
             "correct the name, or run docker login r.example:5000, or set DOCKER_REGISTRY=r.example:5000, "
             "DOCKER_USERNAME and DOCKER_PASSWORD"
         )
-        where = "r.example:5000 shows no org/x"
+        where = "r.example:5000 does not show org/x"
         assert _error("r.example:5000") == f"{where} without a login (401); {remedy}"
         for login in (Login("carol", "wrong"), Login(IDENTITY_TOKEN, MARKER)):
             assert _error("r.example:5000", login=login) == f"{where} with this login (401); {remedy}"
@@ -222,7 +222,7 @@ def test_tokens_of_a_registry_with_tls(tmp_path, tls, reach) -> None:
         assert sorted(_list("r.example", "private/x", Login(IDENTITY_TOKEN, MARKER))) == ["1.0", "2.0"]
         remedy = LOGIN
         assert _error("r.example", "private/x") == (
-            f"r.example shows no private/x without a login (401); correct the name, or {remedy}"
+            f"r.example does not show private/x without a login (401); correct the name, or {remedy}"
         )
         for login in (Login("carol", "wrong"), Login(IDENTITY_TOKEN, "wrong")):
             assert _error("r.example", "private/x", login) == (
@@ -252,7 +252,7 @@ def test_docker_hub_with_the_system_s_authorities(tmp_path, tls, reach, monkeypa
         monkeypatch.setenv("SSL_CERT_FILE", tls["certificate"])
         assert sorted(_list(HUB, "public/x")) == ["3.12-slim", "3.13"]
         assert _error(HUB, "library/y") == (
-            "docker.io shows no library/y without a login (401); correct the name, or run docker login, or set "
+            "docker.io does not show library/y without a login (401); correct the name, or run docker login, or set "
             "DOCKER_USERNAME and DOCKER_PASSWORD"
         )
     assert set(proxy.asked) == {"registry-1.docker.io:443", "auth.docker.io:443"}
@@ -383,8 +383,8 @@ NO_REGISTRY = "check that it is a registry"
         (Reply(302, b"", {"Location": "https://[x/"}), "r.example redirects to an invalid URL: Invalid IPv6 URL; report this to the registry's operator"),
         (Reply(401, b"", {"WWW-Authenticate": 'Bearer realm="http://auth.example/"'}), f"r.example redirects to http://auth.example, {UNSAFE}"),
         (Reply(401, b"", {"WWW-Authenticate": 'Bearer realm="file:///etc/passwd"'}), f"r.example redirects to file://, {UNSAFE}"),
-        (Reply(401, b"", {"WWW-Authenticate": "Bearer x="}), f"r.example shows no org/x with this login (401); correct the name, or {LOGIN}"),
-        (Reply(403), f"r.example shows no org/x with this login (403); correct the name, or {LOGIN}"),
+        (Reply(401, b"", {"WWW-Authenticate": "Bearer x="}), f"r.example does not show org/x with this login (401); correct the name, or {LOGIN}"),
+        (Reply(403), f"r.example does not show org/x with this login (403); correct the name, or {LOGIN}"),
         (Reply(429), "r.example answers 429 Too Many Requests; try again later"),
         (Reply(599), "r.example answers 599; try again later"),
         (Reply(418), f"r.example answers 418 I'm a Teapot; {NO_REGISTRY}"),

@@ -10,7 +10,7 @@ from dockerutils.scaffold import detect
 from dockerutils.scaffold.detect import Facts, Python
 from tests.support import write_tree
 
-ANY = "the project sets no requires-python, so any other version will do, too"
+ANY = "the project sets no requires-python, so any version works"
 
 
 def detected(tmp_path: Path, files: dict[str, str]) -> Facts:

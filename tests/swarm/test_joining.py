@@ -32,8 +32,7 @@ def test_a_loopback_address_is_of_no_use_to_others(address, shown) -> None:
     with pytest.raises(UserError) as caught:
         joining.own_address(_node(address), str)
     assert str(caught.value) == (
-        f"the address at which other docks reach one is unknown, because ssh arrives there at {shown}; "
-        "add --advertise-addr ADDRESS"
+        f"cannot tell at which address other docks reach one: ssh reaches it at {shown}; add --advertise-addr ADDRESS"
     )
 
 
@@ -44,7 +43,7 @@ def test_an_address_or_an_interface_is_taken(text) -> None:
 
 @pytest.mark.parametrize("text", ["", "-f", "a b", "$(id)", "a;b", "x" * 101, "é"])
 def test_anything_else_is_no_address(text) -> None:
-    assert joining.fault_in_address(text).startswith(f"--advertise-addr: {text!r} is no address; ")
+    assert joining.fault_in_address(text).startswith(f"--advertise-addr: {text!r} is not an address; ")
 
 
 @pytest.mark.parametrize(

@@ -38,13 +38,13 @@ def _leave(listed: leaving.Listed, *, force: bool) -> list[Dock]:
 @pytest.mark.parametrize(
     ("listed", "message"),
     [
-        ({}, "without a leader nothing moves the containers of one; to leave all the same, run: "),
+        ({}, "the swarm of one has no leader to move its containers; to leave without moving them, run: "),
         (
             _listed("b", "c"),
-            "the other managers of the swarm of one are no docks that answer: host-b, host-c; register one as a dock, or "
-            "leave without its help: ",
+            "the other managers of the swarm of one are not docks, or do not answer: host-b, host-c; register one as a dock, "
+            "or leave without a manager: ",
         ),
-        (_listed(), "one is the last manager: without it the swarm ends, with its services; to end it, run: "),
+        (_listed(), "one is the last manager: without it, the swarm and its services end; to end them, run: "),
     ],
 )
 def test_a_manager_without_help_leaves_by_force_only(listed, message, capsys) -> None:
@@ -60,8 +60,8 @@ def test_a_manager_without_help_leaves_by_force_only(listed, message, capsys) ->
     [
         (
             ApiError(f"rpc error: code = Unknown desc = {NO_LEADER}"),
-            "the swarm of dock one has no leader, because half of its managers or more do not answer; start them, or let "
-            "one go on as the only manager: ssh-dock one docker swarm init --force-new-cluster",
+            "the swarm of dock one has no leader, because half of its managers or more do not answer; start them, or make "
+            "one the only manager: ssh-dock one docker swarm init --force-new-cluster",
         ),
         (ApiError("rpc error: code = NotFound desc = node x not found"), "dock one: node x not found; see: ssh-dock one docker info"),
         (Disconnected("eof"), "the connection to the engine of dock one was cut; run the command again"),
@@ -98,5 +98,5 @@ def test_a_dock_that_has_left_and_is_still_listed(monkeypatch) -> None:
     with pytest.raises(DockerutilsError) as caught:
         leaving.find(DOCK, [two], nothing)
     assert str(caught.value) == (
-        "dock one is in no swarm, but two still lists it; run: ssh dock-two 'docker node rm --force n1'"
+        "dock one is not in a swarm, but two still lists it; run: ssh dock-two 'docker node rm --force n1'"
     )

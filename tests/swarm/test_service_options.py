@@ -123,10 +123,10 @@ LEAVE = "remove it, or run the image without --replicas"
         pytest.param("ports = -p 127.0.0.1:80:80", [], f"{PLACE}ports: -p 127.0.0.1:80:80 is not possible for a service; leave out the address: a service publishes its ports on all addresses of its nodes", id="an address"),
         pytest.param("ports = -p published=127.0.0.1:80,target=80", [], f"{PLACE}ports: -p published=127.0.0.1:80,target=80 is not possible for a service; leave out the address: a service publishes its ports on all addresses of its nodes", id="an address in the long form"),
         pytest.param("volumes = -v {root}/data:/data", [], f"{PLACE}volumes: -v ROOT/data:/data is not possible for a service; only one node has the project's files; COPY them into the image", id="files of the project"),
-        pytest.param("volumes = -v data:/data:z", [], f"{PLACE}volumes: -v data:/data:z is not possible for a service; leave out z, which no option of a service has", id="z"),
+        pytest.param("volumes = -v data:/data:z", [], f"{PLACE}volumes: -v data:/data:z is not possible for a service; leave out z, which services do not support", id="z"),
         pytest.param("volumes = -v $PAIR", [], f'{PLACE}volumes: -v "$PAIR" is not possible for a service; write : next to the variable, not in its value', id="a variable with a colon"),
         pytest.param("volumes = -v a:/b:ro:c", [], f"{PLACE}volumes: -v a:/b:ro:c is not possible for a service; write it as --mount type=bind,source=PATH,target=PATH", id="too many colons"),
-        pytest.param("args = --tmpfs /run:noexec", [], f"{PLACE}args: --tmpfs /run:noexec is not possible for a service; leave out noexec, which no option of a service has", id="--tmpfs"),
+        pytest.param("args = --tmpfs /run:noexec", [], f"{PLACE}args: --tmpfs /run:noexec is not possible for a service; leave out noexec, which services do not support", id="--tmpfs"),
         pytest.param("platform = linux/s390x", [], f"{PLACE}platform: --platform linux/s390x is not possible for a service; remove it, and choose nodes with the key service: --constraint node.platform.arch==NAME", id="platform"),
         pytest.param("gpu = --gpus all", [], f"{PLACE}gpu: --gpus all is not possible for a service; write how many GPUs each replica gets, such as --gpus 1", id="all GPUs"),
         pytest.param("network = narrow", [], f"{PLACE}network: --network narrow is not possible for a service; network narrow is on one node only; make one for the swarm: docker network create --driver overlay --attachable NAME", id="a local network"),
@@ -210,7 +210,7 @@ def test_a_service_of_others_is_left_alone(run) -> None:
     outcome = run("", service=found)
     assert (outcome.status, outcome.err) == (
         2,
-        "run-image: service app-web is not that of web in app; choose another name with --name\n",
+        "run-image: service app-web was not started for web of app; choose another name with --name\n",
     )
     assert "--name blue " in run("", "--name", "blue").out
 
