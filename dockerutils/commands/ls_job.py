@@ -77,7 +77,7 @@ def _failure(job: Job) -> str:
         return f"job {job.name} failed; to read its log, run: ls-job {job.id} --logs"
     return (
         f"{job.counts.get(states.FAILED, 0)} of the {job.size} shards of job {job.name} failed; to read the log of the "
-        f"first one: ls-job {job.id} --logs; to run them again: submit-image --retry {job.id}"
+        f"first, run: ls-job {job.id} --logs; to run them again: submit-image --retry {job.id}"
     )
 
 
