@@ -23,7 +23,7 @@ _PROXY = "ProxyCommand aws ssm start-session --target %h --document-name AWS-Sta
 def check(args: argparse.Namespace) -> None:
     """Raise UserError unless the options of create-dock make a dock that Session Manager can reach."""
     if args.cidr is not None:
-        raise UserError("--cidr cannot be used with --ssm, which needs no open port")
+        raise UserError("--cidr cannot be used with --ssm, which needs no open port; leave out one of them")
     if args.instance_profile is None:
         raise UserError(
             f"--ssm needs an instance profile whose role has the policy {_POLICY}; name it: --instance-profile NAME"

@@ -208,7 +208,7 @@ def _creator(args: argparse.Namespace, home: str, login: str) -> tuple[Create, s
     if args.product_name is not None:
         return functools.partial(_provision, _product(args)), arguments.private_key(args)
     if args.product_version is not None or args.param:
-        raise UserError("--product-version and --param need --product-name")
+        raise UserError("--product-version and --param need a product; add --product-name NAME")
     if args.ssm:
         session_manager.check(args)
     public_key, identity = arguments.keys(args, home)

@@ -796,8 +796,8 @@ def test_a_product_in_a_dry_run(create, cloud, tmp_path, capfd) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--product-version", "v1"], "--product-version and --param need --product-name"),
-        (["--param", "a=b"], "--product-version and --param need --product-name"),
+        (["--product-version", "v1"], "--product-version and --param need a product; add --product-name NAME"),
+        (["--param", "a=b"], "--product-version and --param need a product; add --product-name NAME"),
         (
             ["--product-name", "dock", "--ami", "x"],
             "--ami cannot be used with --product-name; set a parameter of the product with --param",

@@ -139,7 +139,7 @@ NEEDS = "--ssm needs an instance profile whose role has the policy AmazonSSMMana
         ),
         (
             ["-s", "subnet-1", "--instance-profile", "x", "--cidr", "10.0.0.0/8"],
-            "--cidr cannot be used with --ssm, which needs no open port",
+            "--cidr cannot be used with --ssm, which needs no open port; leave out one of them",
         ),
         (
             ["--product-name", "x"],
