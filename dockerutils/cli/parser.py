@@ -122,10 +122,10 @@ class Parser(argparse.ArgumentParser):
         what = "name, image or id of the job, or the beginning of its id"
         self.add_argument("job", metavar="JOB", nargs="?" if optional else None, help=what)
 
-    def add_queue(self) -> None:
-        """Add `--queue`, the queue of a job."""
+    def add_queue(self, group: argparse._ArgumentGroup | None = None) -> None:
+        """Add `--queue`, the queue of a job, to the parser or to a group of it."""
         what = "job queue (default: the key batch_queue, or DOCKERUTILS_QUEUE)"
-        self.add_argument("--queue", metavar="NAME", help=what)
+        (group or self).add_argument("--queue", metavar="NAME", help=what)
 
     def add_command(self, metavar: str, what: str, *, required: bool = False) -> None:
         """Add a command behind the arguments that have been added."""

@@ -161,8 +161,8 @@ def check(project: Project, *, build_checks: bool) -> None:
     for problem in problems:
         print(console.one_line(problem))
     if problems:
-        raise DockerutilsError(f"{_count(len(problems), 'problem')}; correct and check again")
-    print(f"{project.config.path}: {_count(len(project.names()), 'image')}, no problems")
+        raise DockerutilsError(f"{console.count(len(problems), 'problem')}; correct and check again")
+    print(f"{project.config.path}: {console.count(len(project.names()), 'image')}, no problems")
 
 
 def print_bake_file(project: Project) -> None:
@@ -182,7 +182,7 @@ def complete(args: argparse.Namespace) -> None:
         for shell in [args.shell] if args.shell else completion.SHELLS:
             where = completion_files.directory(shell, os.environ, home)
             if removed := completion_files.uninstall(where):
-                print(f"removed {_count(len(removed), 'file')} from {where}")
+                print(f"removed {console.count(len(removed), 'file')} from {where}")
         return
     login = os.path.basename(os.environ.get("SHELL", ""))
     shell = args.shell or (login if args.install and login in completion.SHELLS else None)
@@ -193,12 +193,8 @@ def complete(args: argparse.Namespace) -> None:
         return
     where = completion_files.directory(shell, os.environ, home)
     changed = completion_files.install(shell, where, [name for name, _ in _modules()])
-    print(f"wrote {_count(len(changed), 'file')} to {where}" if changed else f"{where} is up to date")
+    print(f"wrote {console.count(len(changed), 'file')} to {where}" if changed else f"{where} is up to date")
     console.note(_NAME, _ENABLED[shell].format(shell_words.quote(where)))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def show_config(project: Project, images: Sequence[Image], *, as_json: bool) -> None:

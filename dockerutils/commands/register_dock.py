@@ -192,7 +192,7 @@ def _engine(found: Found) -> str:
 
     info = found.info
     platform = platforms.normal(f"{info['OSType']}/{info['Architecture']}")
-    gpus = f"{len(found.gpus)} GPU{'s' if len(found.gpus) > 1 else ''} ({', '.join(found.gpus)})"
+    gpus = f"{console.count(len(found.gpus), 'GPU')} ({', '.join(found.gpus)})"
     return f"Docker Engine {info['ServerVersion']}, {platform}, {gpus if found.gpus else 'no NVIDIA GPU'}"
 
 

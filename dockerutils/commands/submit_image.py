@@ -34,7 +34,7 @@ def parser() -> program.Parser:
     parser.add_command("COMMAND [ARG ...]", "run COMMAND instead of the key cmd")
     job = parser.add_argument_group("job")
     job.add_argument("--shards", metavar="N", help="run N shards, 2 to 10000, each with its own index")
-    job.add_argument("--queue", metavar="NAME", help="job queue (default: the key batch_queue)")
+    parser.add_queue(job)
     job.add_argument("--retries", metavar="N", help="run a shard up to N times, 1 to 10, until it succeeds")
     job.add_argument("--timeout", metavar="SECONDS", help="stop a shard after SECONDS, 60 or more")
     job.add_argument("--retry", metavar="JOB", help="run the failed shards of JOB again")

@@ -81,8 +81,12 @@ def age(seconds: float) -> str:
     whole = max(0, int(seconds))
     units = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
     unit, length = next(((unit, length) for unit, length in units if whole >= length), units[-1])
-    count = whole // length
-    return f"{count} {unit}{'' if count == 1 else 's'}"
+    return count(whole // length, unit)
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number of things in words, such as 1 file or 2 files."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _paint(color: str, text: str) -> str:

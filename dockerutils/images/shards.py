@@ -22,6 +22,7 @@ from dockerutils.project.project import Project
 
 COUNTED = 100  # the highest exit status that is a number of failed shards; 101 means more
 
+_BY = "run-image"
 _NOT_STARTED = 125  # docker run: the container was not created or not started
 _LISTED = 20  # failed shards with a line of their own
 _PATIENCE = 5.0  # seconds for the engine to remove the containers that have ended
@@ -93,15 +94,14 @@ def start(project: Project, run: invocation.Run, shards: Shards, *, dry_run: boo
     at_once = build.at_once(project, shards.at_once)
     state = files.base_directory("STATE", os.environ, os.path.expanduser("~"))
     with Results(shards.logs or os.path.join(state, "dockerutils", "shards", run.name), len(commands)) as results:
-        console.note(
-            "run-image", f"{_count(len(commands))}, at most {at_once} at a time; their logs are in {results.directory}"
-        )
+        wanted = console.count(len(commands), "shard")
+        console.note(_BY, f"{wanted}, at most {at_once} at a time; their logs are in {results.directory}")
         try:
             _run(commands, at_once, results)
         except BaseException:
             results.close()
             _remove_containers(run.name)
-            console.note("run-image", f"interrupted; {_outcome(results, shards)}")
+            console.note(_BY, f"interrupted; {_outcome(results, shards)}")
             raise
     _report(results, shards)
 
@@ -125,7 +125,7 @@ def _report(results: Results, shards: Shards) -> None:
     """Print how the shards ended; CommandFailed if some did not succeed."""
     left = len(shards.indices) - len(results.succeeded)
     if not left:
-        console.note("run-image", f"{_count(len(results.succeeded))} succeeded in {results.seconds:.1f} s")
+        console.note(_BY, f"{console.count(len(results.succeeded), 'shard')} succeeded in {results.seconds:.1f} s")
         return
     rows = [(str(index), str(status), results.log(index)) for index, status in sorted(results.failed.items())]
     print(console.table(("SHARD", "STATUS", "LOG"), rows[:_LISTED]), file=sys.stderr)
@@ -147,7 +147,7 @@ def _outcome(results: Results, shards: Shards) -> str:
         if number
     ]
     again = shards.again(indices.listed(others))
-    return f"of {_count(len(shards.indices))}, {', '.join(counts)}; to run these again: {again}"
+    return f"of {console.count(len(shards.indices), 'shard')}, {', '.join(counts)}; to run these again: {again}"
 
 
 def _remove_containers(name: str) -> None:
@@ -164,7 +164,3 @@ def _are_ending(answer: Captured) -> bool:
     """Return whether there are containers, and all of them have ended."""
     lines = answer.stdout.splitlines()
     return bool(lines) and not any(line.split()[1:2] == ["Up"] for line in lines)
-
-
-def _count(number: int) -> str:
-    return f"{number} shard{'' if number == 1 else 's'}"

@@ -86,7 +86,7 @@ def _command_for_sh(image: str, command: Sequence[str]) -> list[str]:
             f"a retry of single shards runs sh, but {image} has the ENTRYPOINT {' '.join(entry)}; {advice}, or make it "
             "the CMD"
         )
-    probe = ["docker", "run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c", ":"]
+    probe = ["docker", "run", "--rm", "--network", "none", "--entrypoint", "sh", "--", image, "-c", ":"]
     if process.capture(probe).status:
         raise DockerutilsError(f"a retry of single shards runs sh, which {image} does not have; {advice}, or add sh")
     found = [*(command or config.get("Cmd") or ())]
