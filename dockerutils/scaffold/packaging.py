@@ -47,9 +47,9 @@ class _Discovered(NamedTuple):
 
 def examine(root: str, metadata: Metadata) -> Packaging:
     """Return how the project at `root` becomes a package."""
-    if not _describes_package(metadata):
+    if not _describes_package(metadata) or (_uses(metadata, "poetry") and not _is_found_by_poetry(root, metadata)):
         return Packaging(is_package=False, setting="")
-    if not _uses_setuptools(metadata):
+    if not _uses(metadata, "setuptools"):
         return Packaging(is_package=True, setting="")
     has_own = os.path.exists(os.path.join(root, "docker", "__init__.py"))
     if _names_packages(metadata):
@@ -70,9 +70,21 @@ def _describes_package(metadata: Metadata) -> bool:
     return in_cfg or metadata.runs_setup or metadata.has("project", "tool.poetry", "tool.flit")
 
 
-def _uses_setuptools(metadata: Metadata) -> bool:
-    backends = metadata.strings("build-system.build-backend")
-    return all(backend.startswith("setuptools") for backend in backends)
+def _uses(metadata: Metadata, backend: str) -> bool:
+    """Return whether a backend builds the package; by default, it is setuptools."""
+    return next(iter(metadata.strings("build-system.build-backend")), "setuptools").startswith(backend)
+
+
+def _is_found_by_poetry(root: str, metadata: Metadata) -> bool:
+    """Return whether poetry finds what to package: applications that it only manages often have nothing of their name.
+
+    https://python-poetry.org/docs/pyproject/#packages
+    """
+    name = re.sub(r"[-_.]+", "_", metadata.name).lower()
+    paths = [os.path.join(root, source, name) for source in ("", "src") if name]
+    return metadata.has("tool.poetry.packages") or any(
+        os.path.isdir(path) or os.path.isfile(f"{path}.py") for path in paths
+    )
 
 
 def _names_packages(metadata: Metadata) -> bool:

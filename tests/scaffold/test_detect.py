@@ -60,7 +60,10 @@ def detected(tmp_path: Path, files: dict[str, str]) -> Facts:
         ),
         pytest.param({"pyproject.toml": "[project]\n", "src/a.py": ""}, {"is_package": True}, id="src layout"),
         pytest.param(
-            {"pyproject.toml": "[tool.poetry]\n[build-system]\nbuild-backend = 'poetry.core.masonry.api'\n"},
+            {
+                "pyproject.toml": "[tool.poetry]\nname = 'a'\n[build-system]\nbuild-backend = 'poetry.core.masonry.api'\n",
+                "a.py": "",
+            },
             {"is_package": True},
             id="poetry",
         ),

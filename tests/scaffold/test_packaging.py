@@ -12,6 +12,8 @@ from tests.support import write_tree
 
 PROJECT = "[project]\nname = 'a-b'\nversion = '1'\n"
 BUILD = "[build-system]\nrequires = ['setuptools']\nbuild-backend = 'setuptools.build_meta'\n"
+POETRY_BUILD = "[build-system]\nrequires = ['poetry-core']\nbuild-backend = 'poetry.core.masonry.api'\n"
+POETRY = f"{POETRY_BUILD}[tool.poetry]\nname = 'A.b--c'\n"
 FIND = "in pyproject.toml, under [tool.setuptools.packages.find], write: "
 NO_PACKAGE = Packaging(is_package=False, setting="")
 PLAIN = Packaging(is_package=True, setting="")
@@ -44,6 +46,15 @@ PLAIN = Packaging(is_package=True, setting="")
             {"pyproject.toml": PROJECT + "[build-system]\nbuild-backend = 'hatchling.build'\n", "a_b/x.py": ""},
             PLAIN,
             id="another backend",
+        ),
+        pytest.param({"pyproject.toml": POETRY, "src/main.py": "", "a-b/x.py": ""}, NO_PACKAGE, id="an app with poetry"),
+        pytest.param({"pyproject.toml": f"{PROJECT}{POETRY_BUILD}"}, NO_PACKAGE, id="another one"),
+        pytest.param({"pyproject.toml": POETRY, "a_b_c/x.py": ""}, PLAIN, id="a package with poetry"),
+        pytest.param({"pyproject.toml": POETRY, "src/a_b_c.py": ""}, PLAIN, id="a module with poetry"),
+        pytest.param(
+            {"pyproject.toml": f"{POETRY}[[tool.poetry.packages]]\ninclude = 'app'\n", "app/x.py": ""},
+            PLAIN,
+            id="named packages with poetry",
         ),
         pytest.param(
             {"pyproject.toml": PROJECT + "[tool.setuptools]\npackages = ['a_b']\n", "a_b/x.py": "", "c/x.py": ""},
