@@ -77,7 +77,7 @@ def _warn_of_swarms(docks: Sequence[Dock]) -> None:
     for dock in membership.members(docks, _ANSWER):
         leave = f"swarm-docks --leave {dock.moniker}"
         console.warn(
-            _COMMAND, f"{dock.moniker} is in a swarm, whose services there end; to move them first, run: {leave}"
+            _COMMAND, f"{dock.moniker} is in a swarm, and its services there end; to move them first, run: {leave}"
         )
 
 

@@ -122,7 +122,7 @@ def _explained(request: Request, stderr: str) -> str:
     text = complaints.explain_ssh(stderr, complaints.Host(named.host, login, is_dock=True))
     if re.search(_IS_UP, stderr):
         return text
-    return f"{text}; to register it all the same, add --no-connect"
+    return f"{text}; to register it anyway, add --no-connect"
 
 
 def _read(request: Request, output: str, keys: Sequence[str]) -> Found:

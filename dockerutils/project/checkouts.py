@@ -27,7 +27,7 @@ def other(project: Project, image: Image) -> str:
 
 def warning(image: Image, root: str) -> str:
     """Return what to say if a project at `root` has built an image with the same name and tag."""
-    return f"{image.reference} was last built in {root}; give one of the two projects another name or tag for it"
+    return f"{image.reference} was last built in {root}; give the image another name or tag in one of the two projects"
 
 
 def record(project: Project, images: Iterable[Image]) -> None:

@@ -52,7 +52,7 @@ def test_nothing_is_left(destroy, cloud, gpu) -> None:
 def test_a_node_of_a_swarm_is_warned_about(destroy, cloud) -> None:
     cloud.host.wrap_docker('case "$*" in *.Swarm.*) echo active,false,k3n0bq2m0o7w; exit;; esac')
     outcome = destroy("gpu", "-y")
-    what = "gpu is in a swarm, whose services there end; to move them first, run: swarm-docks --leave gpu"
+    what = "gpu is in a swarm, and its services there end; to move them first, run: swarm-docks --leave gpu"
     assert outcome.err.startswith(f"destroy-dock: warning: {what}\n")
     assert (outcome.status, cloud.left()) == (0, [])
 

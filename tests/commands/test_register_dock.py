@@ -241,7 +241,7 @@ def test_a_host_that_does_not_answer(register, note, ssh_home) -> None:
         255,
         "",
         "register-dock: 127.0.0.1 refused the connection: connect to host 127.0.0.1 port 1: Connection refused; check that "
-        "the host is up and that sshd runs there: ssh -p 1 ada@127.0.0.1; to register it all the same, add --no-connect\n",
+        "the host is up and that sshd runs there: ssh -p 1 ada@127.0.0.1; to register it anyway, add --no-connect\n",
     )
     assert os.listdir(ssh_home) == [".ssh"]
     assert sorted(os.listdir(f"{ssh_home}/.ssh")) == ["id_ed25519", "id_ed25519.pub"]

@@ -14,7 +14,7 @@ from tests.support import App, call
 ROOT = Path(__file__).parents[2]
 PROJECTS = sorted(path.parents[1] for path in [*ROOT.glob("docker/*.cfg"), *ROOT.glob("examples/**/docker/*.cfg")])
 CONFIG = "docker/dockerutils.cfg"
-LEFT_OUT = "dockerutils: docker build --check was left out"
+SKIPPED = "dockerutils: docker build --check was skipped"
 RULES = "https://docs.docker.com/go/dockerfile/rule"
 
 
@@ -29,7 +29,7 @@ def test_without_an_engine(app) -> None:
     assert app("check") == (
         0,
         f"{CONFIG}: 1 image, no problems\n",
-        f"{LEFT_OUT}: no Docker Engine answers at unix:///nonexistent/docker.sock; "
+        f"{SKIPPED}: no Docker Engine answers at unix:///nonexistent/docker.sock; "
         "start it, or point DOCKER_HOST or docker context use at one that runs\n",
     )
 
@@ -39,7 +39,7 @@ def test_without_docker(app, monkeypatch, tmp_path) -> None:
     assert app("check") == (
         0,
         f"{CONFIG}: 1 image, no problems\n",
-        f"{LEFT_OUT}: docker was not found on PATH; install the docker command-line client, "
+        f"{SKIPPED}: docker was not found on PATH; install the docker command-line client, "
         "or add its directory to PATH\n",
     )
 
@@ -48,7 +48,7 @@ def test_with_the_classic_builder(engine, app) -> None:
     assert app("check") == (
         0,
         f"{CONFIG}: 1 image, no problems\n",
-        f"{LEFT_OUT}: this docker does not have it; install buildx 0.15 or newer, and do not set DOCKER_BUILDKIT=0\n",
+        f"{SKIPPED}: this docker does not have it; install buildx 0.15 or newer, and do not set DOCKER_BUILDKIT=0\n",
     )
 
 
@@ -87,11 +87,11 @@ def test_an_image_that_docker_does_not_get(containerd_engine, app) -> None:
         f"see {RULES}/maintainer-deprecated/\n"
     )
     assert outcome.err.splitlines()[0] == (
-        f"{LEFT_OUT} for web: docker cannot read localhost:1/nothing:latest: connection refused"
+        f"{SKIPPED} for web: docker cannot read localhost:1/nothing:latest: connection refused"
     )
     app.write({"docker/api/Dockerfile": "FROM localhost:1/other\n"})
     assert app("check").err.splitlines()[0] == (
-        f"{LEFT_OUT} in part: api (docker cannot read localhost:1/other:latest: connection refused); "
+        f"{SKIPPED} in part: api (docker cannot read localhost:1/other:latest: connection refused); "
         "web (docker cannot read localhost:1/nothing:latest: connection refused)"
     )
     # An image is not its own base, whatever its name is.
@@ -100,7 +100,7 @@ def test_an_image_that_docker_does_not_get(containerd_engine, app) -> None:
         CONFIG: "[web]\nname = localhost:1/nothing\nprefix = False\n",
     })  # fmt: skip
     assert app("check").err.splitlines()[0] == (
-        f"{LEFT_OUT} for web: docker cannot read localhost:1/nothing:latest: connection refused"
+        f"{SKIPPED} for web: docker cannot read localhost:1/nothing:latest: connection refused"
     )
 
 
@@ -109,7 +109,7 @@ def test_two_checkouts_with_one_name(containerd_engine, app, tmp_path, capfd) ->
     other.write({"docker/dev/Dockerfile": "FROM local/busybox\n"})
     here = App(build_image.main, app.root, capfd)
     assert other("dev").status == 0
-    warning = f"warning: app-dev:alice was last built in {other.root}; give one of the two projects another name or tag for it\n"
+    warning = f"warning: app-dev:alice was last built in {other.root}; give the image another name or tag in one of the two projects\n"
     assert app("check", "--no-build-checks") == (0, f"{CONFIG}: 1 image, no problems\n", f"dockerutils: {warning}")
     assert f"build-image: {warning}" in here("dev").err
     assert "warning" not in here("dev").err

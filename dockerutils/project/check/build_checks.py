@@ -75,7 +75,7 @@ def run(project: Project, images: Sequence[Image]) -> Result:
     else:
         why = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
         which = " in part"
-    return Result(problems, f"docker build --check was left out{which}: {why}")
+    return Result(problems, f"docker build --check was skipped{which}: {why}")
 
 
 def _checks(project: Project, images: Sequence[Image]) -> list[_Check]:
