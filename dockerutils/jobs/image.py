@@ -24,8 +24,8 @@ def published(project: Project, image: Image, reads: Session, writes: Session, w
     architecture = str(engine.inspect([image.reference])[image.reference].get("Architecture", ""))
     if known := Publisher(project, image, form, reads, warn).find(destination):
         return known, architecture
-    for reference in Publisher(project, image, form, writes, warn).push([destination]):
-        return reference, architecture
+    if pushed := [*Publisher(project, image, form, writes, warn).push([destination])]:
+        return pushed[0], architecture
     inspect = ["docker", "image", "inspect", "--format", "{{range .RepoDigests}}{{println .}}{{end}}"]
     pattern = Command(["grep", f"^{destination.repository}@"])
     print(f"image=$({Command([*inspect, destination.reference])} | {pattern})", flush=True)
