@@ -60,7 +60,7 @@ def handle(args: argparse.Namespace) -> None:
         _join(args, _distinct([args.manager, *args.workers], home), home)
         return
     if args.workers or args.advertise_addr:
-        raise UserError("--leave takes one dock out; it takes no WORKER and no --advertise-addr")
+        raise UserError("--leave removes one dock; leave out WORKER and --advertise-addr")
     _leave(args, inventory.find(args.leave, home), home)
 
 
@@ -93,7 +93,7 @@ def _join(args: argparse.Namespace, docks: Sequence[Dock], home: str) -> None:
         elif args.advertise_addr:
             console.warn(
                 _COMMAND,
-                f"{manager.name} is a manager already, at {manager.manager_address}: --advertise-addr has no effect",
+                f"{manager.name} is already a manager, at {manager.manager_address}; --advertise-addr has no effect",
             )
         if not args.no_ports and (joining_now or not manager.is_manager):
             everyone = {*docks, *joining.docks_of(manager, inventory.known(home))}

@@ -42,7 +42,8 @@ def handle(args: argparse.Namespace) -> None:
     if dock and remote.of(dock).is_connected and membership.members([dock], remote.CHECK):
         leave = f"swarm-docks --leave {dock.moniker}"
         console.warn(
-            "unregister-dock", f"{dock.moniker} stays in its swarm; to take it out, register it, then run: {leave}"
+            "unregister-dock",
+            f"{dock.moniker} stays in its swarm; to remove it from there, register it again, then run: {leave}",
         )
     if not args.dry_run:
         if dock:

@@ -135,7 +135,7 @@ def test_usage_that_makes_no_sense_is_refused(nodes, swarm_docks) -> None:
         2,
     )
     refused(swarm_docks("one", "--force"), "--force is for --leave DOCK; leave it out", 2)
-    one_out = "--leave takes one dock out; it takes no WORKER and no --advertise-addr"
+    one_out = "--leave removes one dock; leave out WORKER and --advertise-addr"
     refused(swarm_docks("--leave", "one", "one", "two"), one_out, 2)
     refused(
         swarm_docks("one", "--advertise-addr=-x"),
@@ -278,7 +278,7 @@ def test_ls_dock_shows_role_and_availability(swarm, tmp_path, capfd) -> None:
     }
     # Without the manager, a worker does not know its availability.
     forgotten = call(unregister_dock.main, "one", directory=tmp_path, capfd=capfd)
-    warning = "one stays in its swarm; to take it out, register it, then run: swarm-docks --leave one"
+    warning = "one stays in its swarm; to remove it from there, register it again, then run: swarm-docks --leave one"
     assert (forgotten.status, forgotten.err) == (0, f"unregister-dock: warning: {warning}\n")
     header, row = ls().out.splitlines()
     assert row[header.index("SWARM") :] == "worker"
