@@ -15,6 +15,9 @@ Record = dict[str, Any]
 
 CONTAINERD = "containerd"  # an image store; the classic ones have the names of their storage drivers
 
+# Labels of runs and services: their project and image, who started them, and in which checkout.
+PROJECT, IMAGE, USER, ORIGIN = (f"dockerutils.{name}" for name in ("project", "image", "user", "origin"))
+
 _NO_IMAGE = "none:none"  # docker image inspect needs an argument
 _NO_PLATFORM = "does not (?:provide|match) the specified platform"
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")

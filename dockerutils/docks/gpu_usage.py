@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from dockerutils.docks import runs
+from dockerutils.docker import engine
 
 _FORMAT = "--format=csv,noheader,nounits"
 # WSL has nvidia-smi here, and not on the PATH of an ssh command.
@@ -48,7 +48,7 @@ def probe(seconds: float) -> str:
     A slow nvidia-smi costs its time limit and not the rest of the answer.
     """
     run = "$limit nvidia-smi"
-    name = f'{{{{.Id}}}} {{{{.Name}}}} {{{{index .Config.Labels \\"{runs.USER}\\"}}}}'
+    name = f'{{{{.Id}}}} {{{{.Name}}}} {{{{index .Config.Labels \\"{engine.USER}\\"}}}}'
     return (
         f"PATH=$PATH:{_PLACE}; if command -v nvidia-smi >/dev/null; then "
         f'limit="timeout {max(seconds, 0.1):.1f}"; command -v timeout >/dev/null || limit=; '

@@ -11,16 +11,14 @@ from dockerutils.docker import engine
 from dockerutils.docks import copy_state
 from dockerutils.project.project import Project
 
-_PREFIX = "dockerutils."
-_LABELS = ("project", "image", "user", "origin")
-USER = f"{_PREFIX}user"  # the label with the user who started a run
+_LABELS = (engine.PROJECT, engine.IMAGE, engine.USER, engine.ORIGIN)
 _UP = "Up"
 HEADER = ("RUN", "IMAGE", "STATUS", "STARTED IN")  # of tables of runs
 
 # Arguments of docker that list the runs of all users, newest first, for `parse`.
 QUERY = [
-    *("ps", "--all", "--no-trunc", "--filter", f"label={_PREFIX}project"),
-    *("--format", "\t".join(["{{.Names}}", "{{.Status}}", *(f'{{{{.Label "{_PREFIX}{name}"}}}}' for name in _LABELS)])),
+    *("ps", "--all", "--no-trunc", "--filter", f"label={engine.PROJECT}"),
+    *("--format", "\t".join(["{{.Names}}", "{{.Status}}", *(f'{{{{.Label "{label}"}}}}' for label in _LABELS)])),
 ]
 
 _MARK, _MOST = "run=", 100
@@ -51,9 +49,7 @@ class Run(NamedTuple):
 def labels(project: Project, image: str) -> list[str]:
     """Return the options of `docker run` that label a run of an image of a project."""
     values = (project.name, image, project.user, copy_state.origin(project.root))
-    return [
-        word for name, value in zip(_LABELS, values, strict=True) for word in ("--label", f"{_PREFIX}{name}={value}")
-    ]
+    return [word for label, value in zip(_LABELS, values, strict=True) for word in ("--label", f"{label}={value}")]
 
 
 def parse(output: str) -> list[Run]:

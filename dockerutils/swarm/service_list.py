@@ -11,7 +11,6 @@ from dockerutils.docker import engine
 from dockerutils.docker.engine import Record
 from dockerutils.project.project import Project
 
-PROJECT, IMAGE = "dockerutils.project", "dockerutils.image"  # labels of services, as those of runs
 HEADER = ("SERVICE", "IMAGE", "REPLICAS", "NODES", "RUNS", "FOLLOW ITS LOG")
 
 
@@ -40,7 +39,7 @@ def of_project(project: Project) -> list[Service]:
 
     try:
         with closing(api.local(socket)) as manager:
-            found = manager.services(label=f"{PROJECT}={project.name}")
+            found = manager.services(label=f"{engine.PROJECT}={project.name}")
             names = nodes.names(manager.nodes()) if found else {}
             return [_service(each, manager.tasks(service=each["ID"]), names) for each in found]
     except api.ApiError as error:
@@ -52,7 +51,7 @@ def _service(found: Record, tasks: Sequence[Record], names: dict[str, str]) -> S
     running = [each for each in tasks if each["DesiredState"] == each["Status"]["State"] == "running"]
     return Service(
         spec["Name"],
-        spec["Labels"].get(IMAGE, ""),
+        spec["Labels"].get(engine.IMAGE, ""),
         ((spec.get("Mode") or {}).get("Replicated") or {}).get("Replicas", 0),
         len(running),
         sorted({names.get(each.get("NodeID", ""), "") for each in running}),

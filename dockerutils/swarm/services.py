@@ -21,7 +21,6 @@ from dockerutils.project.project import CONFIGURED, Image, Project
 from dockerutils.swarm import service_changes, service_fields, service_options, service_watch
 from dockerutils.swarm.service_changes import UPDATE, Wanted
 from dockerutils.swarm.service_fields import at
-from dockerutils.swarm.service_list import IMAGE, PROJECT
 from dockerutils.swarm.service_options import option
 from dockerutils.swarm.service_watch import Goal
 
@@ -155,7 +154,7 @@ def _own(manager: Api, project: Project, image: Image, name: str) -> dict[str, A
     """Return the service with a name, {} if there is none; UserError if it was started for another image."""
     found = manager.service(name)
     labels = at(found, "Spec.Labels") or {}
-    if found and (labels.get(PROJECT), labels.get(IMAGE)) != (project.name, image.name):
+    if found and (labels.get(engine.PROJECT), labels.get(engine.IMAGE)) != (project.name, image.name):
         raise UserError(
             f"service {name} was not started for {image.name} of {project.name}; choose another name with --name"
         )
@@ -176,7 +175,7 @@ def _wanted(manager: Api, project: Project, image: Image, run: invocation.Run, r
     given = [
         each for each in given if each.names != ("env",) or "=" in (each.value or "") or each.value in project.environ
     ]
-    labels = [option("label", f"{PROJECT}={project.name}"), option("label", f"{IMAGE}={image.name}")]
+    labels = [option("label", f"{engine.PROJECT}={project.name}"), option("label", f"{engine.IMAGE}={image.name}")]
     everything = [*labels, *_policy(given), *given]
     return Wanted(everything, run.cmd, {name: each["Id"] for name, each in networks.items()}, project.environ)
 
