@@ -10,6 +10,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from dockerutils.cli import signals
 from dockerutils.cli.parser import AWS_JOBS, FOR_PLATFORM, Parser, add_docker_option, aws_dock_parser
@@ -78,8 +79,7 @@ def main(parser: Parser, handle: Callable[[argparse.Namespace], None], argv: Seq
         except SystemExit as end:  # argparse has shown its help, or what is wrong with the usage
             status = end.code
         except DockerutilsError as error:
-            if str(error):
-                console.fail(parser.prog, str(error))
+            _fail(parser.prog, str(error))
             status = error.status
         except KeyboardInterrupt:
             status = signals.INTERRUPTED
@@ -90,9 +90,16 @@ def main(parser: Parser, handle: Callable[[argparse.Namespace], None], argv: Seq
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             status = signals.BROKEN_PIPE
         except OSError as error:
-            console.fail(parser.prog, _explain(error))
+            _fail(parser.prog, _explain(error))
             status = 1
     return status if isinstance(status, int) else 0
+
+
+def _fail(command: str, message: str) -> None:
+    """Print what is wrong, if there is a message; the status says it too if stderr is on a full disk."""
+    if message:
+        with suppress(OSError):
+            console.fail(command, message)
 
 
 def _open_standard_streams() -> None:

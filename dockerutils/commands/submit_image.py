@@ -118,6 +118,6 @@ def _submit_again(args: argparse.Namespace, limits: Limits, given: Mapping[str, 
 def _submit(session: Session, job: Mapping[str, Any], shards: int) -> None:
     identity = submission.submit(session, job)
     if identity:
-        print(identity, flush=True)
         what = f"{shards} shards" if shards > 1 else "one job"
         console.note(_COMMAND, f"submitted {what} to {job['jobQueue']}; to follow, run: ls-job {identity}")
+        print(identity, flush=True)  # last: if stdout is on a full disk, the id is still known

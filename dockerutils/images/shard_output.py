@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from dockerutils.core import console
+from dockerutils.core.errors import DockerutilsError
 from dockerutils.core.process import STDOUT, Command
 from dockerutils.core.process.jobs import Failure, Job
 from dockerutils.core.progress import Lines
@@ -40,7 +41,12 @@ class Results:
         self._began = time.monotonic()
 
     def __enter__(self) -> Self:
-        os.makedirs(self.directory, 0o700, exist_ok=True)
+        try:
+            os.makedirs(self.directory, 0o700, exist_ok=True)
+        except OSError as error:
+            raise DockerutilsError(
+                f"no logs in {self.directory}: {error.strerror}; choose another directory: --logs DIRECTORY"
+            ) from None
         return self
 
     def __exit__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import subprocess
@@ -65,6 +66,18 @@ def test_parse(argv: list[str], expected: dict[str, object]) -> None:
 def test_the_option_that_an_unknown_one_resembles(argv: list[str], advice: str, capsys) -> None:
     assert program.main(_parser(), lambda _: None, argv) == 2
     assert capsys.readouterr().err.splitlines()[-1] == f"x: error: unrecognized arguments: {argv[0]}{advice}"
+
+
+def test_the_status_stays_if_the_message_cannot_be_written(monkeypatch) -> None:
+    class Full(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def handle(_: object) -> None:
+        raise UserError("bad; fix it")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert program.main(_parser(), handle, []) == 2
 
 
 @pytest.mark.parametrize("argv", [["-a"], ["--nope"], ["--long"], ["-x"], ["d", "-x", "c"], ["d", "-1"]])

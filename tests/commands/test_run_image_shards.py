@@ -15,7 +15,9 @@ import pexpect
 import pytest
 
 from dockerutils.commands.run_image import main
+from dockerutils.core.errors import DockerutilsError
 from dockerutils.core.process import spawn
+from dockerutils.images.shard_output import Results
 from tests.commands.conftest import Docked
 from tests.support import App, exit_status, processes, program, wait_for
 
@@ -234,3 +236,13 @@ def test_errors(app, argv, message) -> None:
     app.write({"docker/dockerutils.cfg": BOX})
     outcome = app("train", *argv)
     assert (outcome.status, outcome.out, outcome.err) == (2, "", f"run-image: {message}\n")
+
+
+def test_a_directory_for_logs_that_is_impossible(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DockerutilsError) as caught, Results(f"{tmp_path}/file/logs", 1):
+        pass
+    assert (
+        str(caught.value)
+        == f"no logs in {tmp_path}/file/logs: Not a directory; choose another directory: --logs DIRECTORY"
+    )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +17,9 @@ import boto3  # type: ignore[import-untyped]
 import pytest
 
 from dockerutils.aws.session import Session
+from dockerutils.commands import submit_image
 from dockerutils.commands.submit_image import main
-from dockerutils.jobs import queues
+from dockerutils.jobs import queues, submission
 from tests.support import App, Outcome
 from tests.testbed import aws as testbed_aws
 from tests.testbed import aws_command, registry
@@ -403,3 +407,18 @@ def test_aws_refuses_the_job(app, monkeypatch, code, remedy) -> None:
     )
     assert (outcome.status, outcome.out, outcome.echoed) == (1, "", [line])
     assert outcome.err.splitlines()[-1] == f"submit-image: AWS refused SubmitJob: Because ({code}); {remedy}"
+
+
+class _Full(io.StringIO):
+    """A file on a disk that is full."""
+
+    def write(self, _: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_the_id_of_a_job_is_not_lost_on_a_full_disk(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(submission, "submit", lambda *_: "0f47a1b0")
+    monkeypatch.setattr(sys, "stdout", _Full())
+    with pytest.raises(OSError, match="No space left"):
+        submit_image._submit(Session({}, dry_run=False), {"jobQueue": "jobs"}, 1)
+    assert capsys.readouterr().err == "submit-image: submitted one job to jobs; to follow, run: ls-job 0f47a1b0\n"
