@@ -308,7 +308,7 @@ def test_uv(app, tmp_path, monkeypatch) -> None:
     app.write({**LOCKED, "uv.lock": '[[package]]\nname = "pytest"\n', "requirements.txt": "not-installed\n"})
     assert app("init").err == NEXT
     assert """\
-# uv.lock says what to install. uv has an environment of its own in this stage, which is not published.
+# Install what uv.lock lists. uv has its own environment in this stage, which is not published.
 COPY pyproject.toml uv.lock ./
 ENV VIRTUAL_ENV=/venv
 # The engine keeps pip's cache for the next build. pip.conf is the project's pip.conf.template, if there is one: it names the
@@ -324,7 +324,7 @@ RUN --mount=type=cache,target=/root/.cache/uv \\
     for name in UV_INDEX_OWN_USERNAME UV_INDEX_OWN_PASSWORD; do \\
         [ ! -s "/run/secrets/$name" ] || export "$name=$(cat "/run/secrets/$name")"; done && \\
     /opt/uv/bin/uv sync --locked --no-install-project --no-default-groups
-# What builds the project. It has a directory of its own, because uv.lock says what is in /venv.
+# The build tools of the project. They are not in /venv, which has only what uv.lock lists.
 COPY pyproject.toml docker/base/needs ./
 RUN --mount=type=cache,target=/root/.cache/pip \\
     --mount=type=secret,id=pip.conf,target=/etc/pip.conf \\
@@ -501,7 +501,7 @@ def test_tracked_files_are_not_left_out(app) -> None:
     written = (app.root / ".dockerignore").read_text()
     lines = ["!.env", r"!a\[1\].pyc", "!app/.env", "!build", "!tests/x.egg-info"]
     assert written.endswith(
-        "\n# Tracked by git, so builds get these although a pattern above matches them.\n" + "\n".join(lines) + "\n"
+        "\n# Git tracks these files, so builds get them although a pattern above matches.\n" + "\n".join(lines) + "\n"
     )
     ignored = dockerignore.read(str(app.root))
     paths = [*subprocess.check_output(["git", "ls-files"], cwd=app.root, text=True).split(), "new/.env"]

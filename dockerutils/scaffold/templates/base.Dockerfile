@@ -1,8 +1,8 @@
 #@ if installs
 #@ include syntax
 #@ end
-# Python and the dependencies of @project@. The other images are built on this one and add the code, so a change of the
-# code does not rebuild it.
+# Python and the dependencies of @project@. The other images are built on this one and add the code, so code changes
+# do not rebuild it.
 
 # Python @python@: @reason@.
 # slim is Debian without compilers. To try another base: BASE=python:@python@-bookworm build-image base
@@ -13,9 +13,9 @@ FROM $BASE AS builder
 #@ else
 FROM $BASE
 #@ end
-# A virtual environment leaves Debian's own packages alone and can be copied as a whole.
+# A virtual environment is separate from Debian's own packages, and can be copied as a whole.
 #@ if has_dependencies
-# It comes without setuptools: the one that older Pythons bring is too old to build with.
+# Without setuptools, because older Pythons bring one that is too old for builds.
 RUN python3 -m venv /venv && /venv/bin/pip uninstall --quiet --yes setuptools
 #@ else
 RUN python3 -m venv /venv
@@ -29,7 +29,7 @@ ENV PATH=/venv/bin:$PATH
 WORKDIR /build
 #@ include install-@installer@
 #@ if build_system
-# What builds the project. It has a directory of its own, because @lock_file@ says what is in /venv.
+# The build tools of the project. They are not in /venv, which has only what @lock_file@ lists.
 COPY @metadata@ docker/base/needs ./
 #@ if buildkit
 RUN --mount=type=cache,target=/root/.cache/pip \

@@ -1,7 +1,7 @@
 #@ if tools
 #@ include syntax
 #@ end
-# The project as it is tested and delivered: copied in, nothing mounted, no .git.
+# The image to test and deliver: it has a copy of the project, without .git, and mounts nothing.
 #@ include base-image
 
 #@ if tools
@@ -15,7 +15,7 @@ COPY . .
 # It can hold a password, so it stays out of the image.
 RUN rm -f pip.conf
 #@ if version_file
-# build-image has written the version here: there is no git to ask.
+# build-image wrote the version to this file, because the image has no git.
 RUN cp _version.py.bld @version_file@
 #@ end
 
@@ -25,7 +25,7 @@ COPY --from=builder /venv /venv
 #@ end
 COPY --from=builder --chown=app:app /code /code
 #@ if packages
-# Installed from a copy: building a package leaves files beside the code. base has what builds it.
+# Install from a copy, because building a package leaves files beside the code. The build tools are in base.
 #@ if docker_setting
 # The copy has no docker/, because setuptools would package it.
 #@ end
@@ -45,9 +45,9 @@ USER app
 #@ end
 
 #@ if tested
-# The tests: run-image cicd --build, which copies the present code in first
+# The command runs the tests. After a code change, rebuild first: run-image cicd --build
 #@ else
-# No tests were found, so this fails. Once there are some, run them here.
+# This fails, because no tests were found. When there are some, run them here.
 #@ end
 #@ if program
 # To run the program instead: CMD @program@

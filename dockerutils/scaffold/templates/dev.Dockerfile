@@ -1,7 +1,7 @@
 #@ if tools
 #@ include syntax
 #@ end
-# The environment to work in. The project is mounted at /code when it runs: edit outside, run inside.
+# The image for development. The project is mounted at /code: edit outside, run inside.
 #@ include base-image
 
 #@ if tools
