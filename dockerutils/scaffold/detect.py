@@ -55,6 +55,7 @@ _GROUPS = (
 _SCM = {
     r"setuptools[-_]scm|hatch-vcs|flit[-_]scm": "SETUPTOOLS_SCM_PRETEND_VERSION=0.0.0",
     r"poetry-dynamic-versioning": "POETRY_DYNAMIC_VERSIONING_BYPASS=0.0.0",
+    r"uv-dynamic-versioning": "UV_DYNAMIC_VERSIONING_BYPASS=0.0.0",
     r"\bpbr\b": "PBR_VERSION=0.0.0",
 }
 _PDM_SCM = "PDM_BUILD_SCM_VERSION=0.0.0"

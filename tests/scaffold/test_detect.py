@@ -237,6 +237,10 @@ def test_version_specifiers(specification, version) -> None:
             ["SETUPTOOLS_SCM_PRETEND_VERSION=0.0.0"],
         ),
         ({"pyproject.toml": '[build-system]\nrequires = ["hatch-vcs"]\n'}, ["SETUPTOOLS_SCM_PRETEND_VERSION=0.0.0"]),
+        (
+            {"pyproject.toml": '[build-system]\nrequires = ["hatchling", "uv-dynamic-versioning"]\n'},
+            ["UV_DYNAMIC_VERSIONING_BYPASS=0.0.0"],
+        ),
         ({"pyproject.toml": '[tool.pdm.version]\nsource = "scm"\n', "a.py": ""}, ["PDM_BUILD_SCM_VERSION=0.0.0"]),
         ({"pyproject.toml": '[tool.pdm]\nversion = { source = "scm" }\n', "a.py": ""}, ["PDM_BUILD_SCM_VERSION=0.0.0"]),
         ({"pyproject.toml": '[tool.pdm.version]\nsource = "file"\n', "a.py": ""}, []),
