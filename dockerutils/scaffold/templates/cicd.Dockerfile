@@ -12,7 +12,7 @@ USER root
 #@ end
 WORKDIR /code
 COPY . .
-# It can hold a password, so it stays out of the image.
+# pip.conf can hold a password, so it stays out of the image.
 RUN rm -f pip.conf
 #@ if version_file
 # build-image wrote the version to this file, because the image has no git.
