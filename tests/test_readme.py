@@ -171,7 +171,7 @@ def test_the_installation(tool, checkout, tools, wheels) -> None:
     assert list(user.home.glob(".local/share/**/run-image*")) == []
     assert list(user.bin.iterdir()) == []
     assert config.read_text() == "# mine\nHost box\n    Port 2222\n"
-    assert "empty `dock*.lock`" in start
+    assert "`~/.docker/dock*.lock`" in start
     left = [path for path in (user.home / ".docker").rglob("*") if path.is_file()]
     assert [path for path in left if not path.match("dock*.lock") or path.stat().st_size] == []
 
