@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from dockerutils.core.process import STDERR, Command
 from dockerutils.core.process.jobs import Failure, Job
@@ -20,8 +20,7 @@ _STEP = re.compile(rb"#(\d+) (?:\[([\w-]+)[ \]])?")
 _EXPORT = re.compile(rb"#\d+ \[[\w-]+\] exporting to ")
 _DONE = re.compile(rb"#\d+ DONE ")
 _ERROR = re.compile(rb"#\d+ ERROR: ")
-# Before the output of the step that failed: a line of dashes, then ` > [web 2/3] RUN make:`.
-_DASHES = b"------"
+# What names the target that failed. Lines before it belong to it: dashes, or those of the Dockerfile.
 _FAILED = re.compile(rb"(?: > \[([\w-]+)[ \]]|ERROR: target ([\w-]+): )")
 
 
@@ -50,9 +49,12 @@ class BakeOutput:
         if not bake or stream != STDERR:
             self._output.write(job, stream, data)
             return
-        for line in bake.lines(data):
+        self._write_lines(job, bake, bake.lines(data))
+
+    def _write_lines(self, job: Job, bake: _Bake, lines: Iterable[bytes]) -> None:
+        for line in lines:
             image = bake.image(line)
-            self._output.write(_job(image) if image else job, stream, line + b"\n")
+            self._output.write(_job(image) if image else job, STDERR, line + b"\n")
             if image and bake.is_end(line, image):
                 self.built.add(image)
                 self._output.end(_job(image), None)
@@ -64,7 +66,7 @@ class BakeOutput:
             self.built |= set() if failure else {job.name}
             self._output.end(job, failure)
             return
-        self.write(job, STDERR, bake.rest())
+        self._write_lines(job, bake, bake.rest())
         for image in bake.exports:
             if not failure:
                 self.built.add(image)
@@ -115,20 +117,20 @@ class _Bake:
         self._held.clear()
 
     def lines(self, data: bytes) -> list[bytes]:
-        """Return the lines that are complete now; dashes only together with the line behind them."""
+        """Return the lines that are complete now; those of no step only together with the line behind them."""
         *lines, self._unfinished = (self._unfinished + data).split(b"\n")
         found = []
         for line in lines:
-            if line == _DASHES and not self.failed and not self._held:
+            if line and not self.failed and not _STEP.match(line) and not _FAILED.match(line):
                 self._held.append(line)
-            else:
-                found.append(b"\n".join([*self._held, line]))
-                self._held.clear()
+                continue
+            found += [b"\n".join([*self._held, line])] if _FAILED.match(line) else [*self._held, line]
+            self._held.clear()
         return found
 
-    def rest(self) -> bytes:
-        """Return what completes the last line."""
-        return b"\n" if self._unfinished or self._held else b""
+    def rest(self) -> list[bytes]:
+        """Return the lines that are left at the end."""
+        return [*(self.lines(b"\n") if self._unfinished else []), *self._held]
 
     def image(self, line: bytes) -> str:
         """Return the image that a line belongs to; "" if that is unknown."""

@@ -100,13 +100,16 @@ def _run_at_once(plans: Mapping[str, Plan], batches: Sequence[Batch], at_once: i
             for names, each in zip(failed, failures, strict=True)
         ]
         ended = report.built.union(*failed)
-        raise _failure(steps, [name for name in plans if name not in ended])
+        raise _failure(steps, [name for name in plans if name not in ended], at_once=True)
 
 
-def _failure(failed: Sequence[tuple[str, Step, DockerutilsError]], rest: Sequence[str]) -> DockerutilsError:
+def _failure(
+    failed: Sequence[tuple[str, Step, DockerutilsError]], rest: Sequence[str], *, at_once: bool = False
+) -> DockerutilsError:
     """Return the error for images that failed, with the status of the first one; `rest` are those that were not built.
 
-    Its message is empty if docker has printed its own and there is nothing to add. A script can fail without a message.
+    Its message is empty if there is nothing to add to that of docker, which is the last line unless several images are
+    built `at_once`. A script can fail without a message.
     """
     name, step, error = failed[0]
     text = str(error)
@@ -117,7 +120,7 @@ def _failure(failed: Sequence[tuple[str, Step, DockerutilsError]], rest: Sequenc
         *([f"also failed: {', '.join(name for name, *_ in failed[1:])}"] if failed[1:] else []),
         *([f"not built: {', '.join(rest)}"] if rest else []),
     ]
-    if others and not text:
+    if (others or at_once) and not text:
         text = f"the build of {name} failed with status {error.status}; see its output above"
     return CommandFailed(error.status, "; ".join([text, *others] if text else others))
 

@@ -137,7 +137,10 @@ def test_a_failure_before_any_image(built, app, tmp_path, monkeypatch) -> None:
     app.write(FAMILY)
     outcome = app("all")
     assert outcome.status == 1
-    assert outcome.err.endswith("\n[bake] ERROR: no builder\n")
+    assert outcome.err.splitlines()[-2:] == [
+        "[bake] ERROR: no builder",
+        "build-image: the build of api, web failed with status 1; see its output above",
+    ]
 
 
 def test_a_batch_whose_layer_the_engine_lost_runs_again(built, app, tmp_path, monkeypatch) -> None:

@@ -53,6 +53,12 @@ FAILURE = b"""\
 Dockerfile:2
 ERROR: target my_api-builder: failed to solve: process did not complete\
 """
+MISTAKE = b"""\
+Dockerfile:2
+--------------------
+   2 | >>> RUM x
+ERROR: target my_api: failed to solve: dockerfile parse error on line 2: unknown instruction: RUM
+"""
 SHARED = b"""\
 #7 [my_api builder 1/2] RUN false
 #7 0.1 what
@@ -161,6 +167,11 @@ def test_a_failure_of_a_step_of_two_images(error) -> None:
     ]
     assert (shown.canceled, shown.ended) == (["web"], [("my.api", False)])
     assert output.failed(BAKE) == ["my.api"]
+
+
+def test_a_mistake_in_a_dockerfile() -> None:
+    shown, _ = _shown(BEGINNING, MISTAKE, failure=True)
+    assert shown.lines[-4:] == [f"[my.api] {line}" for line in MISTAKE.decode().splitlines()]
 
 
 def test_a_failure_of_no_image() -> None:
