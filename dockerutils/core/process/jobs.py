@@ -165,6 +165,7 @@ class _Run:
             return
         command = job.commands[active.number]
         self._report.begin(job, command)
+        active.input = memoryview(command.stdin.read().encode() if command.stdin else b"")
         try:
             with spawn.deferred_signals():
                 active.child = child = spawn.start(
@@ -173,14 +174,12 @@ class _Run:
                     directory=command.directory,
                     environ={**os.environ, **command.env},
                 )
+                for stream in filter(is_open, (child.stdout, child.stderr)):
+                    self._events.watch(stream, partial(self._transfer, active, stream))
+                if is_open(child.stdin):
+                    self._events.watch(child.stdin, partial(self._feed, active, child.stdin), write=True)
         except DockerutilsError as error:
             self._fail(active, error)
-            return
-        for stream in filter(is_open, (child.stdout, child.stderr)):
-            self._events.watch(stream, partial(self._transfer, active, stream))
-        if command.stdin and is_open(child.stdin):
-            active.input = memoryview(command.stdin.read().encode())
-            self._events.watch(child.stdin, partial(self._feed, active, child.stdin), write=True)
 
     def _finish(self, active: _Active) -> None:
         """Read the rest of the output of a command that has ended, then continue its job, or run the command again."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import selectors
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import IO, TYPE_CHECKING, TypeGuard
 
@@ -34,9 +33,8 @@ class Events:
         self._selector.register(stream, selectors.EVENT_WRITE if write else selectors.EVENT_READ, transfer)
 
     def forget(self, stream: IO[bytes]) -> None:
-        """Watch a pipe no longer, if it is watched: a signal can arrive before that."""
-        with suppress(KeyError):
-            self._selector.unregister(stream)
+        """Watch a pipe no longer."""
+        self._selector.unregister(stream)
 
     def wait(self, limit: float = _LONGEST) -> bool:
         """Transfer what is ready; return False after a pause of at most `limit` seconds if nothing is."""
