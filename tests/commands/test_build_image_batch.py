@@ -14,7 +14,8 @@ import pexpect
 import pytest
 
 from dockerutils.commands.build_image import main
-from tests.support import App, processes, program, wait_for
+from tests.support import App, exit_status, processes, program, wait_for
+from tests.testbed import images
 from tests.testbed.engine import Engine
 
 BUILD = str(Path(sys.executable).parent / "build-image")
@@ -42,13 +43,7 @@ def app(tmp_path, capfd) -> App:
 def built(containerd_engine: Engine) -> Iterator[Engine]:
     """Return an engine from which the images of the project app are removed in the end."""
     yield containerd_engine
-    _clean(containerd_engine)
-
-
-def _clean(engine: Engine) -> None:
-    references = engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
-    if ours := [each for each in references if each.startswith("app-")]:
-        engine.docker("image", "rm", "-f", *ours)
+    images.remove(containerd_engine, "app-")
 
 
 def test_images_on_the_same_base(built, app) -> None:
@@ -66,7 +61,7 @@ def test_images_on_the_same_base(built, app) -> None:
     assert {line.partition(" ")[0] for line in shown} == {"[base]", "[bake]", "[api]", "[web]"}
     assert any(line.startswith("[web] #") and "RUN echo web > /own" in line for line in shown)
     assert built.docker("run", "--rm", "app-web:alice", "cat", "/base", "/own") == "base\nweb\n"
-    _clean(built)
+    images.remove(built, "app-")
     subprocess.run(["sh", "-e"], input="\n".join(dry), cwd=app.root, capture_output=True, text=True, check=True)
     assert built.docker("run", "--rm", "app-api:alice", "cat", "/base", "/own") == "base\napi\n"
 
@@ -174,9 +169,7 @@ def test_a_signal_ends_a_batch(built, app, number, status) -> None:
 def test_on_a_terminal_a_line_per_image(built, app) -> None:
     app.write({**FAILING, "docker/web/Dockerfile": "FROM local/busybox\nRUN exec sleep 98772\n"})
     child = pexpect.spawn(BUILD, ["all"], cwd=str(app.root), encoding="utf-8", timeout=60, dimensions=(24, 200))
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 1
+    assert exit_status(child) == 1
     shown = str(child.before)
     assert "web: canceled after " in shown
     failed = shown.partition("bad: failed after ")[2]

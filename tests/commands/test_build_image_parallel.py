@@ -15,7 +15,8 @@ import pexpect
 import pytest
 
 from dockerutils.commands.build_image import main
-from tests.support import App, processes, program, wait_for
+from tests.support import App, exit_status, processes, program, wait_for
+from tests.testbed import images
 from tests.testbed.engine import Engine
 
 BUILD = str(Path(sys.executable).parent / "build-image")
@@ -36,9 +37,7 @@ def app(tmp_path, capfd) -> App:
 def built(modern_engine: Engine) -> Iterator[Engine]:
     """Return an engine from which the images of the project app are removed in the end."""
     yield modern_engine
-    references = modern_engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
-    if ours := [each for each in references if each.startswith("app-")]:
-        modern_engine.docker("image", "rm", "-f", *ours)
+    images.remove(modern_engine, "app-")
 
 
 def _has(engine: Engine, image: str) -> bool:
@@ -224,9 +223,7 @@ def test_on_a_terminal_a_line_per_build_and_the_output_of_what_failed(built, app
     child = pexpect.spawn(
         BUILD, ["all", "-j", "2"], cwd=str(app.root), encoding="utf-8", timeout=60, dimensions=(24, 200)
     )
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 1
+    assert exit_status(child) == 1
     shown = str(child.before)
     assert "base: done in " in shown
     assert "api: done in " in shown

@@ -29,6 +29,13 @@ def add_busybox(engine: Engine) -> None:
     _build(engine, BUSYBOX, _DOCKERFILE, busybox=shutil.which("busybox") or "busybox")
 
 
+def remove(engine: Engine, prefix: str) -> None:
+    """Remove the images whose names begin with `prefix`."""
+    references = engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
+    if found := [each for each in references if each.startswith(prefix)]:
+        engine.docker("image", "rm", "-f", *found)
+
+
 def _build(engine: Engine, name: str, dockerfile: str, **files: str) -> None:
     """Build an image from copies of files."""
     with tempfile.TemporaryDirectory() as context:
