@@ -13,15 +13,17 @@ from dockerutils.docker.api import Api
 from dockerutils.swarm import nodes
 
 TICK = 0.25  # seconds between two polls
-# Seconds that a task can wait for a node; failures of one replica after which the service counts as failed.
+# Seconds that a task can wait for a node, or for its start after a rollback; failures of one replica after which the
+# service counts as failed.
 PATIENCE, FAILURES = 10.0, 3
 
 _NO_IMAGE = "no such image"
 _UNHEALTHY = "unhealthy container"
 _RUNNING, _PENDING, _FAILED, _COMPLETED = "running", "pending", {"failed", "rejected"}, "completed"
+_ROLLED_BACK = "rollback_completed"
 _DOING = {"updating": "updating", "rollback_started": "rolling back"}
 _NOT_UPDATED = {
-    "rollback_completed": "was rolled back to the previous version",
+    _ROLLED_BACK: "was rolled back to the previous version",
     "rollback_paused": "was not updated, and docker stopped its rollback",
     "paused": "was not updated, and docker stopped halfway",
 }
@@ -47,10 +49,12 @@ class Goal(NamedTuple):
 class _State(NamedTuple):
     """A service at one moment.
 
-    `update` is the state of its update, "" for none. `tasks` are those that should run, of which `running` replicas
-    run, and `waiting` find no node. `failed` are those that failed since the wait began.
+    `replicas` is their number in its specification, and `update` the state of its update, "" for none. `tasks` are
+    those that should run, of which `running` replicas run, and `waiting` find no node. `failed` are those that failed
+    since the wait began.
     """
 
+    replicas: int
     update: str
     tasks: Sequence[Task]
     running: int
@@ -64,13 +68,17 @@ def converge(api: Api, goal: Goal) -> list[str]:
     DockerutilsError says why that fails: its tasks fail or find no node, or its update was rolled back.
     """
     lines = Lines()
-    complete = blocked = 0.0  # the times when these states began
+    complete = blocked = restoring = 0.0  # the times when these states began
     try:
         while True:
             state, now = _look(api, goal), time.monotonic()
             doing = f", {_DOING[state.update]}" if state.update in _DOING else ""
             lines.update(goal.name, f"{goal.name}: {state.running} of {goal.replicas} replicas running{doing}")
-            _require_progress(api, goal, state)
+            # docker can call a rollback complete while a replica of the previous version starts.
+            is_restoring = state.update == _ROLLED_BACK and state.running < state.replicas
+            restoring = (restoring or now) if is_restoring else 0.0
+            if not is_restoring or now - restoring > PATIENCE:
+                _require_progress(api, goal, state)
             is_complete = state.running == goal.replicas == len(state.tasks) and state.update in ("", _COMPLETED)
             complete = (complete or now) if is_complete else 0.0
             blocked = (blocked or now) if state.waiting else 0.0
@@ -98,6 +106,7 @@ def _look(api: Api, goal: Goal) -> _State:
     update = service.get("UpdateStatus") or {}
     is_new = update.get("StartedAt") != (goal.before.get("UpdateStatus") or {}).get("StartedAt")
     return _State(
+        service["Spec"]["Mode"]["Replicated"]["Replicas"],
         update.get("State", "") if is_new else "",
         wanted,
         sum(each["Status"]["State"] == _RUNNING for each in wanted),

@@ -495,7 +495,9 @@ def test_the_ssh_configuration_is_a_directory(isolated, tmp_path, capfd) -> None
     config = Path(os.environ["HOME"], ".ssh", "config")
     config.mkdir(parents=True)
     outcome = call(main, "203.0.113.7", "--no-connect", directory=tmp_path, capfd=capfd)
-    assert outcome == Outcome(1, "", f"register-dock: {config}: Is a directory; fix this and try again\n")
+    assert outcome == Outcome(
+        1, "", f"register-dock: {config}: Is a directory; move the directory that is in its place\n"
+    )
 
 
 def test_the_instance_of_a_host(aws, note, ssh_home) -> None:

@@ -168,12 +168,12 @@ def test_a_run_does_not_touch_what_another_one_is_writing(docked_shell: Docked) 
     try:
         wait_for(lambda: "log" in docked_shell.there(copy))
         outcome = docked_shell(main, "box", "--", "ls", "/p")
-        assert "come first" not in outcome.err
+        assert "first fetching" not in outcome.err
         assert "log" in outcome.out.split()
         assert not (docked_shell.root / "log").exists()
         docked_shell.run("touch go", copy)
         wait_for(lambda: docked_shell.host.engine.docker("inspect", "-f", "{{.State.Running}}", container) == "false\n")
-        assert "come first" in docked_shell(main, "box", "--", "ls", "/p").err
+        assert "sync: first fetching the files that" in docked_shell(main, "box", "--", "ls", "/p").err
         assert (docked_shell.root / "log").read_text().endswith("more\nlast\n")
         assert docked_shell.host.run(f"ls {copy}/.dockerutils") == "origin\n"
     finally:
