@@ -9,7 +9,6 @@ import socket
 import stat
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pexpect
@@ -20,6 +19,7 @@ from dockerutils.commands.run_notebook import main
 from dockerutils.notebooks import server
 from tests.support import App, call, exit_status, wait_for, write_tree
 from tests.testbed import registry
+from tests.testbed.aws import free_port
 from tests.testbed.jupyter import BIN, Running
 from tests.testbed.registry import daemon
 from tests.testbed.relay import inside
@@ -200,19 +200,19 @@ def test_a_busy_port_is_an_error(app):
 
 
 def test_a_port_that_is_taken_during_the_build_is_not_used(app, monkeypatch):
+    first = free_port()  # instead of 8888, which tests beside this one take and release
+    monkeypatch.setattr(server, "PORT", first)
     with socket.socket() as other:
         provide = run_notebook.provide
 
         def slow(*args, **options):
-            with suppress(OSError):  # a test beside this one can have taken it
-                other.bind(("127.0.0.1", free))
+            other.bind(("127.0.0.1", first))
             return provide(*args, **options)
 
-        free = server.free_port(None)
         monkeypatch.setattr(run_notebook, "provide", slow)
-        used = re.search(r"-p 127\.0\.0\.1:(\d+):8888", app("--dry-run").out)
+        used = re.search(rf"-p 127\.0\.0\.1:(\d+):{first} ", app("--dry-run").out)
     assert used
-    assert int(used[1]) > free
+    assert int(used[1]) > first
 
 
 def test_no_engine(app):
