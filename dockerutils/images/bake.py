@@ -31,7 +31,7 @@ def definition(project: Project) -> Definition:
     left_out = []
     for image, own in builds.items():
         bases = (base.reference for base in build_order.bases(project, image) if base.is_current)
-        contexts = {reference: f"target:{targets[reference]}" for reference in bases}
+        contexts = {reference: f"target:{targets[reference]}" for reference in bases if reference in targets}
         for each in own:
             file.add(image.name, each, contexts)
         left_out += _left_out(project, image)

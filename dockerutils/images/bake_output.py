@@ -96,7 +96,7 @@ class _Bake:
     """A bake that runs. `exports` are the numbers of images to be written, by the image, until all are."""
 
     def __init__(self, batch: Batch) -> None:
-        self.begun = time.monotonic()
+        self.begun: float | None = None
         self.failed = ""
         self.exports = {image: list(batch.targets.values()).count(image) for image in batch.images}
         self._counts = dict(self.exports)
@@ -109,6 +109,7 @@ class _Bake:
 
     def begin(self) -> None:
         """Begin, also again after an error that was temporary."""
+        self.begun = self.begun or time.monotonic()
         self.failed = self._last = ""
         self.exports = {image: self._counts[image] for image in self.exports}
         self._unfinished = b""

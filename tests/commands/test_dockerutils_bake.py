@@ -163,6 +163,13 @@ def test_what_bake_does_not_do_is_named(app) -> None:
     assert file["target"]["secret"]["secret"] == ["id=pip.conf,src=pip.conf.template"]
 
 
+def test_a_builder_stage_that_does_not_exist(app) -> None:
+    app.write({"docker/base/Dockerfile": "FROM scratch\n", "docker/web/Dockerfile": "FROM app-base-builder:alice\n"})
+    outcome = app("bake")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "contexts" not in json.loads(outcome.out)["target"]["web"]  # docker says that there is no such image
+
+
 def test_a_mistake_is_an_error(app) -> None:
     app.write({"docker/a/Dockerfile": "FROM app-b", "docker/b/Dockerfile": "FROM app-a"})
     outcome = app("bake")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stderr
 from itertools import pairwise
 
 import pytest
@@ -13,7 +14,7 @@ from dockerutils.core.process import STDERR, STDOUT, Command
 from dockerutils.core.process.jobs import Failure, Job
 from dockerutils.images.bake_output import BakeOutput
 from dockerutils.images.batch import Batch
-from dockerutils.images.build_output import PrefixedLines
+from dockerutils.images.build_output import LiveLines, PrefixedLines
 
 COMMAND = Command(["docker", "buildx", "bake"])
 BAKE = Job("bake", [COMMAND])
@@ -179,6 +180,19 @@ def test_a_failure_of_no_image() -> None:
     assert (shown.canceled, shown.ended) == (["web", "my.api"], [("bake", False)])
     assert output.failed(BAKE) == ["web", "my.api"]
     assert shown.lines[-1] == "[bake] ERROR: no builder"
+
+
+def test_the_time_of_a_failure_is_that_of_its_command(clock, terminal, monkeypatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    with redirect_stderr(terminal):
+        output = BakeOutput(LiveLines(to_stderr=False), [Batch("bake", COMMAND, TARGETS)])
+        clock[0] += 60  # while a base is built
+        output.begin(BAKE, COMMAND)
+        clock[0] += 1.5
+        output.write(BAKE, STDERR, b"ERROR: no builder\n")
+        output.end(BAKE, Failure(BAKE, 0, CommandFailed(1)))
+    assert "bake: failed after 1.5 s\n" in terminal.getvalue()
+    assert "web: canceled after 1.5 s\n" in terminal.getvalue()
 
 
 def test_a_temporary_failure() -> None:
